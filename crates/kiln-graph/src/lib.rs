@@ -1,0 +1,19 @@
+//! The vocabulary of a build: platforms, digests, the build graph and its cache keys.
+//!
+//! Nothing here does I/O. A front end lowers its input to a [`BuildGraph`]; a solver computes the [`CacheKey`] of each
+//! vertex with [`key::compute`], compares it with what the daemon has, and runs what is missing.
+
+mod config;
+mod digest;
+mod graph;
+pub mod key;
+mod platform;
+
+pub use config::{Healthcheck, ImageConfig};
+pub use digest::{Digest, DigestError, Hasher};
+pub use graph::{
+    BuildGraph, CacheMount, Copy, Exec, FileAction, FileOp, InlineFile, Mount, MountKind, Network, Op, Origin, Owner,
+    SecretMount, Sharing, Source, Target, Vertex, VertexId,
+};
+pub use key::{CacheKey, KeyParts, MissReason, PartKind};
+pub use platform::{Arch, ElfIdentity, Endian, Platform, PlatformError};

@@ -1,0 +1,2 @@
+//! Automation for the people who work on kiln.
+fn main() {}
