@@ -1,0 +1,350 @@
+//! The seam between the solver and a daemon.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use kiln_graph::{Arch, ImageConfig, Platform};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// A stream of bytes in constant memory: an archive on its way in or out.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// The output of a container, in order.
+pub type LogStream = BoxStream<'static, Result<LogChunk>>;
+
+/// A piece of a container's output; it need not end at a line's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Standard error rather than standard output.
+    pub stderr: bool,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What a container is started from: an image id, or with the containerd store a name that holds several platforms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageId(pub String);
+
+/// The daemon's id of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerId(pub String);
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How the daemon stores images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Graph drivers: one platform per tag.
+    Classic,
+    /// containerd snapshotters: all platforms under one tag.
+    Containerd,
+}
+
+/// What the daemon says of itself.
+#[derive(Clone, Debug)]
+pub struct DaemonInfo {
+    /// Identity of the daemon, stable over restarts.
+    pub id: String,
+    /// Engine version.
+    pub version: String,
+    /// API version in use.
+    pub api_version: String,
+    /// Its processor architecture.
+    pub arch: Arch,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Image store.
+    pub store: StoreKind,
+    /// Storage driver: `overlay2`, `overlayfs`, ...
+    pub storage_driver: String,
+    /// Whether it runs without root.
+    pub rootless: bool,
+    /// Kernel release.
+    pub kernel: String,
+    /// Name of the machine.
+    pub name: String,
+    /// The address kiln reached it at.
+    pub host: String,
+}
+
+/// When to ask the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// Only if the image is not on the daemon.
+    #[default]
+    Missing,
+    /// Every time.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Progress of a pull, summed over its layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullProgress {
+    /// The reference.
+    pub reference: String,
+    /// Bytes fetched so far.
+    pub current: u64,
+    /// Bytes to fetch, as far as known.
+    pub total: u64,
+}
+
+/// An image of one platform.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What to start containers from.
+    pub id: ImageId,
+    /// Its platform.
+    pub platform: Platform,
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// All its labels, `kiln.*` ones too.
+    pub labels: BTreeMap<String, String>,
+    /// Size in bytes, as the daemon counts.
+    pub size: u64,
+    /// Creation time in seconds since 1970.
+    pub created: i64,
+    /// `name@sha256:...` of the registry, if it came from one.
+    pub repo_digests: Vec<String>,
+    /// Names.
+    pub tags: Vec<String>,
+    /// Layer digests, lowest first. Empty in listings.
+    pub layers: Vec<String>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A named volume. Image content is never copied into it.
+    Volume(String),
+    /// Memory, with a limit in bytes.
+    Tmpfs(Option<u64>),
+}
+
+/// A mount of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSpec {
+    /// Absolute path in the container.
+    pub target: String,
+    /// What is mounted.
+    pub source: VolumeSource,
+    /// Read-only.
+    pub readonly: bool,
+}
+
+/// The network of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkSpec {
+    /// The daemon's default bridge.
+    #[default]
+    Bridge,
+    /// Loopback only.
+    None,
+    /// The daemon machine's.
+    Host,
+    /// A network by name.
+    Named(String),
+}
+
+/// How to make a container.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// The image.
+    pub image: ImageId,
+    /// The platform of the image; the containerd store needs it to pick one.
+    pub platform: Platform,
+    /// The whole command; the image's entrypoint and command are not used.
+    pub argv: Vec<String>,
+    /// `NAME=value`, or `NAME` alone to remove a variable of the image.
+    pub env: Vec<String>,
+    /// Working folder.
+    pub cwd: String,
+    /// User; empty means root.
+    pub user: String,
+    /// Mounts.
+    pub mounts: Vec<MountSpec>,
+    /// Network.
+    pub network: NetworkSpec,
+    /// All privileges.
+    pub privileged: bool,
+    /// Labels; [`crate::labels::VERSION`] is added by the driver.
+    pub labels: BTreeMap<String, String>,
+    /// A fixed name, where uniqueness is wanted.
+    pub name: Option<String>,
+    /// Hosts to add, as `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+}
+
+/// How to commit a container.
+#[derive(Clone, Debug, Default)]
+pub struct CommitSpec {
+    /// Configuration of the new image. The daemon adds what the container had and this leaves open.
+    pub config: ImageConfig,
+    /// Labels of the new image; replaces `config.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// Text of the history entry.
+    pub comment: String,
+    /// A name for the image: `repository`, `tag`.
+    pub name: Option<(String, String)>,
+}
+
+/// The type of a path in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Folder.
+    Folder,
+    /// Symbolic link.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// What the daemon says of a path in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathStat {
+    /// Type of the path itself (links are not followed).
+    pub kind: FileKind,
+    /// Permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// Where a link leads, resolved by the daemon to an absolute path in the container.
+    pub link_target: String,
+}
+
+/// A container in a listing.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it runs.
+    pub running: bool,
+    /// Creation time in seconds since 1970.
+    pub created: i64,
+}
+
+/// A volume in a listing.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Size in bytes, where it was asked for.
+    pub size: Option<u64>,
+    /// Containers that hold it, where it was asked for.
+    pub users: Option<u64>,
+    /// Creation time as the daemon writes it (RFC 3339).
+    pub created: Option<String>,
+}
+
+/// A Docker daemon. Calls may be cancelled by dropping them; an object may then exist or not, and carries our labels.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Facts about the daemon, read when it was connected.
+    fn info(&self) -> &DaemonInfo;
+
+    /// Finds `reference` for `platform`, pulling it if `policy` says so, and never moving a tag the user has.
+    ///
+    /// With the classic store a tag holds one platform: pulls of one reference are serialised, every result keeps a
+    /// name of kiln's own, and a tag that stood for another platform is put back.
+    async fn resolve_image(
+        &self,
+        reference: &str,
+        platform: Platform,
+        policy: PullPolicy,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Image>;
+
+    /// An image by id or name, as it is on the daemon; `None` if it is not.
+    async fn inspect_image(&self, reference: &str) -> Result<Option<Image>>;
+
+    /// All images that carry the label (dangling ones too).
+    async fn images_with_label(&self, label: &str) -> Result<Vec<Image>>;
+
+    /// Loads an image archive (`docker save` format) and returns the image named `reference` in it.
+    async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId>;
+
+    /// Removes an image, or one name of it. Not found is no error. Fails with `Conflict` if it is in use.
+    async fn remove_image(&self, reference: &str) -> Result<()>;
+
+    /// Makes a container without starting it.
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<ContainerId>;
+
+    /// Attaches to the output of a container. Call before [`Engine::start_container`], so nothing is lost.
+    async fn attach(&self, id: &ContainerId) -> Result<LogStream>;
+
+    /// Starts a container.
+    async fn start_container(&self, id: &ContainerId) -> Result<()>;
+
+    /// Waits until a container stops; its exit code. 137 with `oom` set when the kernel ended it for memory.
+    async fn wait_container(&self, id: &ContainerId) -> Result<ExitStatus>;
+
+    /// Stops a container: SIGTERM, then SIGKILL after `grace_seconds`.
+    async fn stop_container(&self, id: &ContainerId, grace_seconds: u32) -> Result<()>;
+
+    /// Removes a container and its anonymous volumes, running or not. Not found is no error.
+    async fn remove_container(&self, id: &ContainerId) -> Result<()>;
+
+    /// Containers, running or not, that carry the label.
+    async fn containers_with_label(&self, label: &str) -> Result<Vec<Container>>;
+
+    /// Unpacks a tar stream at the folder `path`, which must exist.
+    async fn upload(&self, id: &ContainerId, path: &str, archive: ByteStream) -> Result<()>;
+
+    /// A tar stream of `path`: its entries start with the last component of the path.
+    async fn download(&self, id: &ContainerId, path: &str) -> Result<ByteStream>;
+
+    /// A tar stream of the whole file system.
+    async fn export(&self, id: &ContainerId) -> Result<ByteStream>;
+
+    /// What a path in a container is; `None` if nothing is there.
+    async fn stat(&self, id: &ContainerId, path: &str) -> Result<Option<PathStat>>;
+
+    /// Makes an image of a container.
+    async fn commit(&self, id: &ContainerId, spec: &CommitSpec) -> Result<ImageId>;
+
+    /// Makes a volume if there is none of that name.
+    async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
+
+    /// Volumes that carry the label. Sizes cost the daemon a walk through them, so only `with_size`.
+    async fn volumes_with_label(&self, label: &str, with_size: bool) -> Result<Vec<Volume>>;
+
+    /// Removes a volume. Not found is no error; `Conflict` if a container holds it.
+    async fn remove_volume(&self, name: &str) -> Result<()>;
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitStatus {
+    /// Exit code; 128 + signal when a signal ended it.
+    pub code: i64,
+    /// Whether it was ended for lack of memory.
+    pub oom: bool,
+}

@@ -1,0 +1,25 @@
+//! The labels that kiln puts on everything it makes in a daemon. Whatever does not carry them is never touched.
+
+/// On every object: the version of these rules.
+pub const VERSION: &str = "kiln.version";
+/// On containers: the id of the build that owns it.
+pub const BUILD: &str = "kiln.build";
+/// On containers: who owns it, as `HOST/PID/START` (see `kiln-solver`'s sweep). Lets a later run tell a dead owner.
+pub const OWNER: &str = "kiln.owner";
+/// On containers: what it is for: `step`, `copy`, `verify`, `probe`, `toolbox`, `emulation`.
+pub const ROLE: &str = "kiln.role";
+/// On checkpoint images: the cache key of the vertex.
+pub const KEY: &str = "kiln.key";
+/// On checkpoint images: the instruction, for people who list images.
+pub const STEP: &str = "kiln.step";
+/// On checkpoint images and volumes: the platform.
+pub const PLATFORM: &str = "kiln.platform";
+/// On checkpoint images and volumes: the scope (project).
+pub const SCOPE: &str = "kiln.scope";
+/// On cache volumes: the id of the cache.
+pub const CACHE: &str = "kiln.cache";
+/// On volumes that hold kiln's own small tools and certificates: the digest of the content.
+pub const TOOLBOX: &str = "kiln.toolbox";
+
+/// The value of [`VERSION`].
+pub const CURRENT_VERSION: &str = "1";

@@ -1,0 +1,15 @@
+//! The Docker Engine as kiln sees it.
+//!
+//! [`Engine`] is the seam: the solver knows only this trait, and tests put a fake behind it. The driver behind a real
+//! daemon is the only user of bollard.
+
+mod engine;
+mod error;
+pub mod labels;
+
+pub use engine::{
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Image,
+    ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PathStat, PullPolicy, PullProgress, StoreKind, Volume,
+    VolumeSource,
+};
+pub use error::{Cause, EngineError, Result};
