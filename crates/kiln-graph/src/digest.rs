@@ -20,6 +20,11 @@ impl Digest {
         Self(*blake3::hash(bytes.as_ref()).as_bytes())
     }
 
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 12 hexadecimal digits: enough for names and screens.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

@@ -209,6 +209,8 @@ pub enum FileAction {
     Mkdir {
         /// Absolute path.
         path: String,
+        /// Owner of the folders that are made; root if none (`WORKDIR` after `USER` names that user).
+        owner: Option<Owner>,
     },
     /// Copy from an input.
     Copy(Copy),
@@ -385,7 +387,7 @@ mod tests {
         let c = image(&mut graph, "sha256:2");
         assert_eq!(a, b);
         assert_ne!(a, c);
-        let mkdir = || Op::File(FileOp { actions: vec![FileAction::Mkdir { path: "/src".into() }] });
+        let mkdir = || Op::File(FileOp { actions: vec![FileAction::Mkdir { path: "/src".into(), owner: None }] });
         let on_a = graph.insert(mkdir(), vec![a], Origin::default(), false);
         let on_c = graph.insert(mkdir(), vec![c], Origin::default(), false);
         assert_ne!(on_a, on_c);

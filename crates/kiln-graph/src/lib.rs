@@ -5,6 +5,7 @@
 
 mod config;
 mod digest;
+pub mod glob;
 mod graph;
 pub mod key;
 mod platform;
