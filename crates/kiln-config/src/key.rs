@@ -1,0 +1,275 @@
+//! Every setting there is, in one table: its kind, default, example and explanation.
+//!
+//! Reading, `kiln config show`, the comments of `kiln init` and the reference in the documentation all come from here.
+
+use std::fmt;
+
+use kiln_graph::Platform;
+
+use crate::kind::{Item, Kind};
+
+/// A section of `kiln.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// What is baked.
+    Project,
+    /// How Nuitka compiles it.
+    Nuitka,
+    /// In what, for which platforms, and where to.
+    Build,
+    /// How the network is reached.
+    Network,
+    /// The test of the result.
+    Verify,
+    /// Cache volumes.
+    Cache,
+    /// Foreign platforms.
+    Emulation,
+}
+
+impl Section {
+    /// Every section, in the order in which they are listed to people.
+    pub const ALL: [Self; 7] =
+        [Self::Project, Self::Nuitka, Self::Build, Self::Network, Self::Verify, Self::Cache, Self::Emulation];
+
+    /// The name as it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Nuitka => "nuitka",
+            Self::Build => "build",
+            Self::Network => "network",
+            Self::Verify => "verify",
+            Self::Cache => "cache",
+            Self::Emulation => "emulation",
+        }
+    }
+
+    /// One line that says what the section is about.
+    pub fn doc(self) -> &'static str {
+        match self {
+            Self::Project => "What is baked.",
+            Self::Nuitka => "How Nuitka compiles it.",
+            Self::Build => "In which container it is built, for which platforms, and where the result goes.",
+            Self::Network => "How the build reaches the network.",
+            Self::Verify => "The test of each artifact, in a clean container of its platform.",
+            Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
+            Self::Emulation => "Platforms that the machine cannot run by itself.",
+        }
+    }
+
+    /// The section of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|section| section.name() == name)
+    }
+
+    /// Whether `[platform]` tables may override settings of this section.
+    pub fn per_platform(self) -> bool {
+        !matches!(self, Self::Cache | Self::Emulation)
+    }
+}
+
+/// What a setting is when nobody sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value, as TOML.
+    Value(&'static str),
+    /// What these words say: it is derived from the project or left to a later stage.
+    Derived(&'static str),
+}
+
+/// A setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The section.
+    pub section: Section,
+    /// The name inside the section.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// What it is when nobody sets it.
+    pub default: Fallback,
+    /// A value other than the default, as TOML.
+    pub example: &'static str,
+    /// What it does, in one or two sentences.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// `section.name`.
+    pub fn dotted(&self) -> String {
+        self.to_string()
+    }
+
+    /// The environment variable that sets it: `KILN_SECTION_NAME`.
+    pub fn variable(&self) -> String {
+        format!("KILN_{}_{}", self.section.name(), self.name).to_ascii_uppercase().replace('-', "_")
+    }
+
+    /// The environment variable that sets it for one platform: `KILN_PLATFORM_LINUX_ARM64_SECTION_NAME`.
+    pub fn platform_variable(&self, platform: Platform) -> String {
+        let platform = platform.folder().to_ascii_uppercase();
+        format!("KILN_PLATFORM_{platform}_{}", self.variable().trim_start_matches("KILN_"))
+    }
+
+    /// Whether `[platform]` tables may override it.
+    pub fn per_platform(&self) -> bool {
+        self.section.per_platform() && !matches!((self.section, self.name), (Section::Build, "platforms" | "output"))
+    }
+
+    /// The setting of this dotted key.
+    pub fn find(section: Section, name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.section == section && key.name == name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.section.name(), self.name)
+    }
+}
+
+/// Every setting, in the order in which they are listed to people.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter()
+}
+
+const fn key(
+    section: Section,
+    name: &'static str,
+    kind: Kind,
+    default: Fallback,
+    example: &'static str,
+    doc: &'static str,
+) -> Key {
+    Key { section, name, kind, default, example, doc }
+}
+
+use Fallback::{Derived, Value};
+use Section::{Build, Cache, Emulation, Network, Nuitka, Project, Verify};
+
+#[rustfmt::skip]
+pub(crate) static KEYS: &[Key] = &[
+    key(Project, "name", Kind::Name, Derived("the name in pyproject.toml, else that of the folder"), r#""hello""#,
+        "Name of the program."),
+    key(Project, "version", Kind::Version, Derived("the version in pyproject.toml"), r#""1.2.3""#,
+        "Version of the program, for {version} in artifact names and for packages."),
+    key(Project, "entry", Kind::Inside, Derived("the one file that looks like a program, if there is just one"), r#""src/hello/main.py""#,
+        "The Python file that starts the program. Either this or `module`."),
+    key(Project, "module", Kind::Module, Derived("unset"), r#""hello.__main__""#,
+        "The module that starts the program, from the project or from a requirement. Either this or `entry`."),
+    key(Project, "requirements", Kind::Requirements, Derived("requirements.txt if it exists, else the dependencies in pyproject.toml"), r#"["rich>=13"]"#,
+        "What pip installs before compiling: a requirements file, or a list of requirements."),
+    key(Project, "python", Kind::Python, Derived("the Python of the base image"), r#""3.12""#,
+        "Version of Python to bake in."),
+    key(Project, "data", Kind::List(Item::Data), Value("[]"), r#"["assets=assets"]"#,
+        "Files and folders to take along, as SRC=DST: from the project folder to the program's folder."),
+    key(Project, "icon", Kind::Inside, Derived("none"), r#""assets/icon.png""#,
+        "Picture that Nuitka attaches to the program as its icon."),
+
+    key(Nuitka, "version", Kind::Text, Derived("the newest"), r#""2.7.16""#,
+        "Nuitka to use: a version, or a pip specifier such as \">=2.4,<3\"."),
+    key(Nuitka, "mode", Kind::Choice(&["onefile", "standalone"]), Value(r#""onefile""#), r#""standalone""#,
+        "\"onefile\": one executable that unpacks itself. \"standalone\": a folder."),
+    key(Nuitka, "plugins", Kind::List(Item::Word), Value("[]"), r#"["tk-inter"]"#,
+        "Nuitka plugins to enable."),
+    key(Nuitka, "lto", Kind::Toggle, Value(r#""auto""#), r#""no""#,
+        "Link-time optimisation. \"auto\": yes on linux/amd64 and linux/386, no elsewhere, where it costs too much time."),
+    key(Nuitka, "jobs", Kind::Jobs, Value(r#""auto""#), "4",
+        "Compilers at once per platform. \"auto\": the daemon's cores, shared among the platforms that build at once."),
+    key(Nuitka, "static-libpython", Kind::Toggle, Value(r#""auto""#), r#""yes""#,
+        "Link Python into the executable. \"auto\": where the Python of the build can do it."),
+    key(Nuitka, "compression", Kind::Toggle, Value(r#""auto""#), "false",
+        "Compress the payload of a onefile program. \"auto\": yes."),
+    key(Nuitka, "extra-args", Kind::List(Item::Text), Value("[]"), r#"["--include-package=hello.plugins"]"#,
+        "More arguments for Nuitka, as they are."),
+
+    key(Build, "recipe", Kind::Recipe, Value(r#""alpine""#), r#""debian""#,
+        "\"alpine\": runs on musl systems. \"debian\": runs on glibc systems. Or the path of a Dockerfile of your own."),
+    key(Build, "base", Kind::Image, Derived("alpine:3.20 or debian:bookworm, by recipe"), r#""debian:trixie""#,
+        "Image to build in."),
+    key(Build, "packages", Kind::List(Item::Word), Value("[]"), r#"["libxml2-dev"]"#,
+        "More system packages to install in the build container."),
+    key(Build, "platforms", Kind::Platforms, Value(r#"["linux/amd64", "linux/386", "linux/arm64"]"#), r#"["linux/amd64"]"#,
+        "Platforms to build for."),
+    key(Build, "output", Kind::Path, Value(r#""dist""#), r#""out""#,
+        "Folder for the artifacts."),
+    key(Build, "artifact", Kind::Artifact, Value(r#""{name}-linux-{arch}""#), r#""{name}-{version}-{platform}""#,
+        "Name of an artifact, from {name}, {version}, {arch} (x86_64, i686, arm64) and {platform} (linux_arm64)."),
+    key(Build, "before-build", Kind::List(Item::Text), Value("[]"), r#"["make translations"]"#,
+        "Shell commands to run in the build container, in the project folder, before compiling."),
+    key(Build, "target", Kind::Text, Derived("the last stage"), r#""export""#,
+        "Stage of your own Dockerfile whose files are the result."),
+    key(Build, "args", Kind::Arguments, Value("{}"), r#"{ FLAVOUR = "full" }"#,
+        "More build arguments (ARG) for the recipe or Dockerfile."),
+
+    key(Network, "ca-certificates", Kind::Path, Derived("unset"), r#""certs/ca.pem""#,
+        "File with more certificate authorities to trust in the build."),
+    key(Network, "pip-index-url", Kind::Url, Derived("that of pip"), r#""https://pypi.example.org/simple""#,
+        "Package index for pip."),
+    key(Network, "pip-args", Kind::List(Item::Text), Value("[]"), r#"["--retries=10"]"#,
+        "More arguments for pip, as they are."),
+    key(Network, "apk-mirror", Kind::Url, Derived("that of the base image"), r#""https://mirror.example.org/alpine""#,
+        "Mirror for Alpine packages."),
+    key(Network, "apt-mirror", Kind::Url, Derived("that of the base image"), r#""https://mirror.example.org/debian""#,
+        "Mirror for Debian packages."),
+    key(Network, "http-proxy", Kind::Text, Derived("unset"), r#""http://proxy.example.org:3128""#,
+        "Proxy for http, during the build only."),
+    key(Network, "https-proxy", Kind::Text, Derived("unset"), r#""http://proxy.example.org:3128""#,
+        "Proxy for https, during the build only."),
+    key(Network, "no-proxy", Kind::Text, Derived("unset"), r#""localhost,.example.org""#,
+        "Hosts to reach without a proxy, separated by commas."),
+    key(Network, "build-network", Kind::Choice(&["default", "host", "none"]), Value(r#""default""#), r#""host""#,
+        "Network of the build containers: the daemon's default, the daemon's own (\"host\"), or \"none\"."),
+
+    key(Verify, "run", Kind::Smoke, Value(r#""auto""#), r#""--selftest""#,
+        "Test of the artifact: its arguments as a text or list, or a shell command that names it as {artifact}. \"auto\": --version if the program has it, else --help. false: none."),
+    key(Verify, "timeout", Kind::Seconds, Value("120"), "300",
+        "Time that the test may take, in seconds or as \"5m\"."),
+    key(Verify, "image", Kind::Image, Derived("the base image of the build"), r#""debian:bookworm-slim""#,
+        "Clean image to run the test in."),
+
+    key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
+        "Builds with the same scope share cache volumes."),
+    key(Cache, "keep-size", Kind::Size, Value(r#""10GB""#), r#""5GB""#,
+        "What `kiln cache prune` leaves in place."),
+    key(Cache, "max-size", Kind::Size, Value(r#""2GB""#), r#""5GB""#,
+        "Limit of each compiler cache (ccache)."),
+
+    key(Emulation, "install", Kind::Bool, Value("true"), "false",
+        "Register QEMU with the daemon's kernel when a platform needs it."),
+    key(Emulation, "qemu-image", Kind::Image, Derived("built from Debian's qemu-user-static"), r#""tonistiigi/binfmt""#,
+        "Image that registers QEMU."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::parse_value;
+
+    #[test]
+    fn every_default_and_example_is_valid_and_they_differ() {
+        for key in KEYS {
+            let check = |toml: &str| key.kind.check(&parse_value(toml).unwrap());
+            let example = check(key.example).unwrap_or_else(|error| panic!("{key}: {error:?}"));
+            if let Value(default) = key.default {
+                let default = check(default).unwrap_or_else(|error| panic!("{key}: {error:?}"));
+                assert_ne!(default, example, "{key}");
+            }
+            assert!(key.doc.ends_with('.'), "{key}");
+        }
+    }
+
+    #[test]
+    fn dotted_keys_and_variables_are_unique() {
+        let mut names: Vec<String> = keys().flat_map(|key| [key.dotted(), key.variable()]).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        let lto = Key::find(Nuitka, "static-libpython").unwrap();
+        assert_eq!(lto.variable(), "KILN_NUITKA_STATIC_LIBPYTHON");
+        let armv7 = "linux/arm/v7".parse().unwrap();
+        assert_eq!(lto.platform_variable(armv7), "KILN_PLATFORM_LINUX_ARM_V7_NUITKA_STATIC_LIBPYTHON");
+    }
+}

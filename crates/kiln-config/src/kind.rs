@@ -1,0 +1,487 @@
+//! The kinds of values that settings have: what each allows, and the check that turns a written value into a plain one.
+
+use std::ops::Range;
+
+use kiln_graph::Platform;
+
+use crate::artifact::ArtifactPattern;
+use crate::raw::{Data, Raw, quote};
+use crate::suggest::nearest;
+use crate::units::{ByteSize, DURATION_FORM, SIZE_FORM, parse_duration};
+
+/// What a setting may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Any text but the empty one.
+    Text,
+    /// A path on the machine that kiln runs on; relative to the project folder.
+    Path,
+    /// A path inside the project folder: relative, without `..`.
+    Inside,
+    /// A name that may be part of a file name.
+    Name,
+    /// A program's version.
+    Version,
+    /// A version of Python, `3.12` or `3.12.4`.
+    Python,
+    /// A dotted Python module name.
+    Module,
+    /// A URL with a scheme.
+    Url,
+    /// A reference to a container image.
+    Image,
+    /// `true` or `false`.
+    Bool,
+    /// `auto`, `yes` or `no`; `true` and `false` mean the same as the latter two.
+    Toggle,
+    /// One of several words.
+    Choice(&'static [&'static str]),
+    /// `auto` or a number from 1.
+    Jobs,
+    /// A number of bytes, as [`ByteSize`] reads it.
+    Size,
+    /// Whole seconds, or a duration.
+    Seconds,
+    /// A list of texts.
+    List(Item),
+    /// A requirements file, or a list of requirements.
+    Requirements,
+    /// A built-in recipe or a Dockerfile.
+    Recipe,
+    /// A list of platforms.
+    Platforms,
+    /// A name pattern with placeholders.
+    Artifact,
+    /// What to run as a test of the artifact.
+    Smoke,
+    /// A table of build arguments.
+    Arguments,
+}
+
+/// What the texts of a list may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Item {
+    /// Any text but the empty one.
+    Text,
+    /// `SRC=DST`.
+    Data,
+    /// One word: no blanks and no leading `-`.
+    Word,
+}
+
+/// The names of the built-in recipes.
+pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
+
+/// A checked value in its plain form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Bool(bool),
+    Integer(u64),
+    Text(String),
+    List(Vec<String>),
+    /// Name and value of each build argument; split into one setting each before it is stored.
+    Pairs(Vec<(String, String)>),
+}
+
+impl Value {
+    /// The value as TOML.
+    pub(crate) fn to_toml(&self) -> String {
+        match self {
+            Self::Bool(yes) => yes.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::Text(text) => quote(text),
+            Self::List(items) => format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", ")),
+            Self::Pairs(pairs) => {
+                let pairs: Vec<String> =
+                    pairs.iter().map(|(name, value)| format!("{name} = {}", quote(value))).collect();
+                format!("{{ {} }}", pairs.join(", "))
+            }
+        }
+    }
+}
+
+/// Why a value is refused. What would be allowed, [`Kind::allowed`] says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) span: Range<usize>,
+    pub(crate) given: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Kind {
+    /// What is allowed, as the end of a sentence.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Text => "a text".to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::Inside => "a relative path inside the project folder".to_owned(),
+            Self::Name => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit".to_owned(),
+            Self::Version => "a version such as \"1.2.3\"".to_owned(),
+            Self::Python => "a Python version such as \"3.12\"".to_owned(),
+            Self::Module => "a module name such as \"hello.__main__\"".to_owned(),
+            Self::Url => "a URL with a scheme, such as \"https://host/path\"".to_owned(),
+            Self::Image => "an image reference such as \"debian:bookworm\"".to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::Toggle => "\"auto\", \"yes\" (or true), \"no\" (or false)".to_owned(),
+            Self::Choice(words) => one_of(words),
+            Self::Jobs => "\"auto\" or a number from 1 to 1024".to_owned(),
+            Self::Size => SIZE_FORM.to_owned(),
+            Self::Seconds => format!("a number of seconds from 1, or {DURATION_FORM}"),
+            Self::List(Item::Text) => "a list of texts".to_owned(),
+            Self::List(Item::Data) => {
+                "a list of \"SRC=DST\", where DST is a relative path inside the program's folder".to_owned()
+            }
+            Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
+            Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
+            Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
+            Self::Platforms => {
+                let known: Vec<String> = Platform::all().map(|platform| platform.to_string()).collect();
+                format!("a list of platforms, of which kiln knows {}", known.join(", "))
+            }
+            Self::Artifact => {
+                "a relative path without `..`, with the placeholders {name}, {version}, {arch} and {platform}"
+                    .to_owned()
+            }
+            Self::Smoke => "a command as a text or as a list of words, \"auto\", or false".to_owned(),
+            Self::Arguments => "a table of NAME = \"value\"".to_owned(),
+        }
+    }
+
+    /// Checks a written value and brings it into its plain form.
+    pub(crate) fn check(&self, raw: &Raw) -> Result<Value, Rejected> {
+        let no = || Rejected { span: raw.span.clone(), given: raw.to_toml(), hint: None };
+        let because = |hint: Option<String>| Rejected { hint, ..no() };
+        let data = &raw.data;
+        match (self, data) {
+            (Self::Bool, Data::Bool(yes)) => Ok(Value::Bool(*yes)),
+            (Self::Bool, Data::Text(text)) if text == "true" || text == "false" => {
+                Err(because(Some(format!("write {text} without quotes"))))
+            }
+            (Self::Toggle, Data::Bool(yes)) => Ok(Value::Text(if *yes { "yes" } else { "no" }.to_owned())),
+            (Self::Toggle, Data::Text(text)) => match text.to_ascii_lowercase().as_str() {
+                word @ ("auto" | "yes" | "no") => Ok(Value::Text(word.to_owned())),
+                "true" | "on" | "1" => Ok(Value::Text("yes".to_owned())),
+                "false" | "off" | "0" => Ok(Value::Text("no".to_owned())),
+                word => Err(because(meant(word, &["auto", "yes", "no"]))),
+            },
+            (Self::Choice(words), Data::Text(text)) if words.contains(&text.as_str()) => Ok(Value::Text(text.clone())),
+            (Self::Choice(words), Data::Text(text)) => Err(because(meant(text, words))),
+            (Self::Jobs, Data::Text(text)) if text.eq_ignore_ascii_case("auto") => Ok(Value::Text("auto".to_owned())),
+            (Self::Jobs, Data::Integer(number @ 1..=1024)) | (Self::Seconds, Data::Integer(number @ 1..)) => {
+                Ok(Value::Integer(number.unsigned_abs()))
+            }
+            (Self::Jobs, Data::Text(text)) if text.parse::<u16>().is_ok() => {
+                Err(because(Some("write the number without quotes".to_owned())))
+            }
+            (Self::Seconds, Data::Text(text)) => match parse_duration(text) {
+                Ok(duration) if duration.as_secs() > 0 => Ok(Value::Integer(duration.as_secs())),
+                _ => Err(no()),
+            },
+            (Self::Size, Data::Integer(number @ 0..)) => Ok(Value::Text(ByteSize(number.unsigned_abs()).to_string())),
+            (Self::Size, Data::Text(text)) => {
+                text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
+            }
+            (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
+            (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
+            (Self::List(_) | Self::Platforms, Data::Text(text)) => {
+                Err(because(Some(format!("write a list: [{}]", quote(text)))))
+            }
+            (Self::Platforms, Data::List(items)) if !items.is_empty() => platforms(items),
+            (Self::Smoke, Data::Bool(false)) => Ok(Value::Bool(false)),
+            (Self::Smoke, Data::Bool(true)) => Ok(Value::Text("auto".to_owned())),
+            (Self::Smoke, Data::List(items)) if !items.is_empty() => list(items, Item::Text).map(Value::List),
+            (Self::Arguments, Data::Table(entries)) => entries
+                .iter()
+                .map(|(name, value)| argument(&name.text, value).map(|value| (name.text.clone(), value)))
+                .collect::<Result<_, _>>()
+                .map(Value::Pairs),
+            (kind, Data::Text(text)) => match kind.check_text(text) {
+                Ok(()) => Ok(Value::Text(text.trim().to_owned())),
+                Err(hint) => Err(because(hint)),
+            },
+            (kind, Data::Integer(_) | Data::Other(_)) if kind.is_text() => {
+                Err(because(Some(format!("put it in quotes: {}", quote(&raw.to_toml())))))
+            }
+            _ => Err(no()),
+        }
+    }
+
+    /// Whether a value of this kind is a plain text.
+    fn is_text(&self) -> bool {
+        matches!(
+            self,
+            Self::Text
+                | Self::Name
+                | Self::Version
+                | Self::Python
+                | Self::Image
+                | Self::Artifact
+                | Self::Path
+                | Self::Inside
+        )
+    }
+
+    /// The check of the kinds that are one text; the error is a hint, if there is one to give.
+    fn check_text(&self, text: &str) -> Result<(), Option<String>> {
+        let text = text.trim();
+        if text.is_empty() || text.contains('\0') {
+            return Err(None);
+        }
+        let good = match self {
+            Self::Text | Self::Path | Self::Requirements => true,
+            Self::Smoke if text.contains(ARTIFACT) => true,
+            Self::Smoke => {
+                return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
+            }
+            Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
+            Self::Name => is_name(text, "._-"),
+            Self::Version => is_name(text, "._-+!"),
+            Self::Python => {
+                text.starts_with('3') && text.split('.').all(is_number) && (1..=3).contains(&text.split('.').count())
+            }
+            Self::Module => {
+                let path = text.trim_end_matches(".py").replace('/', ".");
+                return if is_module(text) && (text == "py" || !has_suffix(text, "py")) {
+                    Ok(())
+                } else if is_module(&path) {
+                    Err(Some(format!("a file is set with `entry`; the module would be {}", quote(&path))))
+                } else {
+                    Err(None)
+                };
+            }
+            Self::Url => text
+                .split_once("://")
+                .is_some_and(|(scheme, rest)| is_name(scheme, "+.-") && !rest.is_empty() && !text.contains(' ')),
+            Self::Image => !text.starts_with('-') && !text.contains(char::is_whitespace),
+            Self::Recipe => {
+                let base = text.rsplit('/').next().unwrap_or(text).to_ascii_lowercase();
+                let path = text.contains(['/', '.', '\\']) || base.starts_with("dockerfile") || base == "containerfile";
+                if !path && !RECIPES.contains(&text) {
+                    let hint = meant(text, &RECIPES)
+                        .unwrap_or_else(|| format!("a file is written {}", quote(&format!("./{text}"))));
+                    return Err(Some(hint));
+                }
+                true
+            }
+            Self::Artifact => {
+                return text.parse::<ArtifactPattern>().map(|_| ()).map_err(|error| Some(error.to_string()));
+            }
+            _ => false,
+        };
+        if good { Ok(()) } else { Err(None) }
+    }
+}
+
+fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
+    items
+        .iter()
+        .map(|item| match &item.data {
+            Data::Text(text) if item_is_good(text.trim(), kind) => Ok(text.trim().to_owned()),
+            Data::Text(text) if kind == Item::Data && !text.contains('=') => Err(Rejected {
+                span: item.span.clone(),
+                given: item.to_toml(),
+                hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
+            }),
+            _ => Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: None }),
+        })
+        .collect()
+}
+
+fn item_is_good(text: &str, kind: Item) -> bool {
+    !text.is_empty()
+        && match kind {
+            Item::Text => true,
+            Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
+            Item::Data => text.split_once('=').is_some_and(|(source, target)| {
+                let inside = !target.starts_with('/') && target.split('/').all(|part| part != "..");
+                !source.is_empty() && !target.is_empty() && inside
+            }),
+        }
+}
+
+/// Platforms in their canonical spelling, each once, in the order given.
+fn platforms(items: &[Raw]) -> Result<Value, Rejected> {
+    let mut known: Vec<String> = Vec::with_capacity(items.len());
+    for item in items {
+        let wrong = |hint| Rejected { span: item.span.clone(), given: item.to_toml(), hint };
+        let Data::Text(text) = &item.data else { return Err(wrong(None)) };
+        let platform = text
+            .parse::<Platform>()
+            .map_err(|error| wrong(error.suggestion.map(|known| format!("did you mean {}?", quote(&known)))))?
+            .to_string();
+        if !known.contains(&platform) {
+            known.push(platform);
+        }
+    }
+    Ok(Value::List(known))
+}
+
+/// The value of one build argument as text.
+fn argument(name: &str, value: &Raw) -> Result<String, Rejected> {
+    let good_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    match &value.data {
+        _ if !good_name => {
+            Err(Rejected { span: value.span.clone(), given: format!("an argument named {}", quote(name)), hint: None })
+        }
+        Data::Text(text) => Ok(text.clone()),
+        Data::Integer(number) => Ok(number.to_string()),
+        Data::Bool(yes) => Ok(yes.to_string()),
+        _ => Err(Rejected { span: value.span.clone(), given: value.to_toml(), hint: None }),
+    }
+}
+
+/// What stands for the path of the artifact in a smoke command.
+pub(crate) const ARTIFACT: &str = "{artifact}";
+
+/// The words of a command line: blanks separate, quotation marks of both kinds and `\\` protect, nothing is expanded.
+/// Nothing if a quotation mark has no partner.
+pub(crate) fn split_words(text: &str) -> Option<Vec<String>> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => word.get_or_insert_default().push(characters.next()?),
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+fn is_name(text: &str, also: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.len() < 5 && text.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_module(text: &str) -> bool {
+    text.split('.').all(|part| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+fn has_suffix(text: &str, suffix: &str) -> bool {
+    text.rsplit('.').next() == Some(suffix)
+}
+
+fn meant(given: &str, words: &[&str]) -> Option<String> {
+    nearest(given, words.iter().copied()).map(|word| format!("did you mean {}?", quote(word)))
+}
+
+fn one_of(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => {
+            format!("{} or {}", rest.iter().map(|word| quote(word)).collect::<Vec<_>>().join(", "), quote(last))
+        }
+        _ => words.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raw::parse_value;
+
+    fn check(kind: &Kind, toml: &str) -> Result<String, Rejected> {
+        kind.check(&parse_value(toml).unwrap()).map(|value| value.to_toml())
+    }
+
+    #[test]
+    fn good_values_become_plain() {
+        for (kind, given, plain) in [
+            (Kind::Toggle, "true", "\"yes\""),
+            (Kind::Toggle, "\"No\"", "\"no\""),
+            (Kind::Jobs, "4", "4"),
+            (Kind::Jobs, "\"auto\"", "\"auto\""),
+            (Kind::Size, "\"5000MB\"", "\"5GB\""),
+            (Kind::Size, "1024", "\"1KiB\""),
+            (Kind::Seconds, "\"2m\"", "120"),
+            (Kind::Seconds, "90", "90"),
+            (Kind::Python, "\"3.12\"", "\"3.12\""),
+            (Kind::Module, "\"httpie.__main__\"", "\"httpie.__main__\""),
+            (Kind::Recipe, "\"debian\"", "\"debian\""),
+            (Kind::Recipe, "\"Dockerfile.build\"", "\"Dockerfile.build\""),
+            (Kind::Recipe, "\"docker/build\"", "\"docker/build\""),
+            (Kind::Platforms, "[\"amd64\", \"linux/x86_64\", \"arm64\"]", "[\"linux/amd64\", \"linux/arm64\"]"),
+            (Kind::Requirements, "[\"rich>=13,<15\"]", "[\"rich>=13,<15\"]"),
+            (Kind::Requirements, "\"req/base.txt\"", "\"req/base.txt\""),
+            (Kind::Smoke, "true", "\"auto\""),
+            (Kind::Smoke, "false", "false"),
+            (Kind::Smoke, "[\"-c\", \"two words\"]", "[\"-c\", \"two words\"]"),
+            (Kind::Arguments, "{ A = 1, B = true, C = \"x\" }", "{ A = \"1\", B = \"true\", C = \"x\" }"),
+            (Kind::List(Item::Data), "[\"assets=assets\", \"a/b=.\"]", "[\"assets=assets\", \"a/b=.\"]"),
+            (Kind::Artifact, "\"{name}-{arch}\"", "\"{name}-{arch}\""),
+            (Kind::Url, "\"http://10.0.0.1:3128\"", "\"http://10.0.0.1:3128\""),
+        ] {
+            assert_eq!(check(&kind, given).as_deref(), Ok(plain), "{kind:?} {given}");
+        }
+    }
+
+    #[test]
+    fn words_are_split_like_a_shell_does() {
+        for (text, words) in [
+            ("--version", vec!["--version"]),
+            ("  -c 'a b'  \"c\\\"d\" e\\ f ''", vec!["-c", "a b", "c\"d", "e f", ""]),
+            ("", vec![]),
+        ] {
+            assert_eq!(split_words(text), Some(words.into_iter().map(str::to_owned).collect()), "{text}");
+        }
+        assert_eq!(split_words("'a"), None);
+        assert_eq!(split_words("a\\"), None);
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_a_hint_where_one_is_known() {
+        for (kind, given, hint) in [
+            (Kind::Toggle, "\"yess\"", Some("did you mean \"yes\"?")),
+            (Kind::Toggle, "2", None),
+            (Kind::Jobs, "0", None),
+            (Kind::Jobs, "-3", None),
+            (Kind::Jobs, "\"4\"", Some("write the number without quotes")),
+            (Kind::Python, "3.10", Some("put it in quotes: \"3.10\"")),
+            (Kind::Python, "\"py3\"", None),
+            (Kind::Module, "\"hello/main.py\"", Some("a file is set with `entry`; the module would be \"hello.main\"")),
+            (Kind::Module, "\"main.py\"", Some("a file is set with `entry`; the module would be \"main\"")),
+            (Kind::Recipe, "\"alpin\"", Some("did you mean \"alpine\"?")),
+            (Kind::Recipe, "\"builder\"", Some("a file is written \"./builder\"")),
+            (Kind::Platforms, "[]", None),
+            (Kind::Platforms, "[\"linux/arm46\"]", Some("did you mean \"linux/arm64\"?")),
+            (Kind::Platforms, "\"linux/arm64\"", Some("write a list: [\"linux/arm64\"]")),
+            (Kind::List(Item::Data), "[\"assets\"]", Some("write \"assets=assets\"")),
+            (Kind::List(Item::Data), "[\"a=/etc\"]", None),
+            (Kind::List(Item::Data), "[\"a=../b\"]", None),
+            (Kind::List(Item::Word), "[\"git; reboot\"]", None),
+            (Kind::List(Item::Text), "[1]", None),
+            (Kind::Bool, "\"true\"", Some("write true without quotes")),
+            (Kind::Name, "\"../x\"", None),
+            (Kind::Text, "\"\"", None),
+            (Kind::Url, "\"pypi.org/simple\"", None),
+            (Kind::Arguments, "{ \"a b\" = 1 }", None),
+            (Kind::Smoke, "[]", None),
+            (Kind::Smoke, "\"-c 'x\"", Some("a quotation mark is missing")),
+            (Kind::Inside, "\"../main.py\"", None),
+            (Kind::Inside, "\"/srv/main.py\"", None),
+            (Kind::Smoke, "3", None),
+            (Kind::Seconds, "0", None),
+            (Kind::Size, "-1", None),
+        ] {
+            let rejected = check(&kind, given).unwrap_err();
+            assert_eq!(rejected.hint.as_deref(), hint, "{kind:?} {given}");
+        }
+    }
+}

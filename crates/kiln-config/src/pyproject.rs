@@ -1,0 +1,147 @@
+//! What pyproject.toml says about a project, as far as kiln uses it.
+//!
+//! Source: <https://packaging.python.org/en/latest/specifications/pyproject-toml/>. Poetry's older `[tool.poetry]` is read
+//! for the name and version only: its dependency syntax is not pip's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::{ConfigError, Location};
+use crate::raw::{self, Data, Table};
+use crate::read::subtable;
+
+/// The facts of a pyproject.toml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pyproject {
+    /// `[project] name`.
+    pub name: Option<String>,
+    /// `[project] version`; a dynamic one is unknown.
+    pub version: Option<String>,
+    /// `[project] dependencies`: requirements as pip takes them.
+    pub dependencies: Vec<String>,
+    /// `[project.scripts]`, in the order of the file.
+    pub scripts: Vec<Script>,
+    /// `[project] requires-python`.
+    pub requires_python: Option<String>,
+    places: BTreeMap<&'static str, Location>,
+}
+
+/// A command that the project installs: `NAME = "MODULE:FUNCTION"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The command.
+    pub name: String,
+    /// The module.
+    pub module: String,
+    /// The function in it.
+    pub function: Option<String>,
+}
+
+impl Pyproject {
+    /// Where a fact stands: `name`, `version`, `dependencies`, `requires-python` or `scripts`.
+    pub fn place(&self, fact: &str) -> Option<&Location> {
+        self.places.get(fact)
+    }
+}
+
+/// Reads the text of a pyproject.toml. Values of a wrong type count as absent: they are other tools' to complain about.
+///
+/// Errors: the text is not TOML.
+pub fn read(text: &str) -> Result<Pyproject, ConfigError> {
+    let file = Path::new("pyproject.toml");
+    let table = raw::parse(file, text)?;
+    let empty = Table::new();
+    let project = subtable(&table, "project").unwrap_or(&empty);
+    let poetry = subtable(&table, "tool").and_then(|tool| subtable(tool, "poetry")).unwrap_or(&empty);
+    let mut facts = Pyproject::default();
+    for table in [poetry, project] {
+        for (name, value) in table {
+            let known = match (name.text.as_str(), &value.data) {
+                ("name", Data::Text(text)) => {
+                    facts.name = Some(text.clone());
+                    "name"
+                }
+                ("version", Data::Text(text)) => {
+                    facts.version = Some(text.clone());
+                    "version"
+                }
+                _ => continue,
+            };
+            facts.places.insert(known, Location::new(file, text, value.span.clone()));
+        }
+    }
+    for (name, value) in project {
+        let known = match (name.text.as_str(), &value.data) {
+            ("requires-python", Data::Text(text)) => {
+                facts.requires_python = Some(text.clone());
+                "requires-python"
+            }
+            ("dependencies", Data::List(items)) => {
+                facts.dependencies = items
+                    .iter()
+                    .filter_map(|item| match &item.data {
+                        Data::Text(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+                        _ => None,
+                    })
+                    .collect();
+                "dependencies"
+            }
+            ("scripts", Data::Table(scripts)) => {
+                facts.scripts = scripts
+                    .iter()
+                    .filter_map(|(name, value)| match &value.data {
+                        Data::Text(text) => Some(script(&name.text, text)),
+                        _ => None,
+                    })
+                    .collect();
+                "scripts"
+            }
+            _ => continue,
+        };
+        facts.places.insert(known, Location::new(file, text, value.span.clone()));
+    }
+    Ok(facts)
+}
+
+fn script(name: &str, target: &str) -> Script {
+    // `module:function [extra]` is allowed by the specification of entry points.
+    let target = target.split('[').next().unwrap_or(target).trim();
+    let (module, function) = target.split_once(':').unwrap_or((target, ""));
+    Script {
+        name: name.to_owned(),
+        module: module.trim().to_owned(),
+        function: Some(function.trim().to_owned()).filter(|function| !function.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_with_their_places() {
+        let facts = read(
+            "[build-system]\nrequires = []\n\n[project]\nname = \"hello\"\nversion = \"1.2\"\nrequires-python = \">=3.9\"\n\
+             dependencies = [\n  \"rich>=13,<15\",\n  \"click\",\n]\n\n[project.scripts]\nzeta = \"hello.z:main\"\nalpha = \"hello.a\"\n",
+        )
+        .unwrap();
+        assert_eq!(facts.name.as_deref(), Some("hello"));
+        assert_eq!(facts.version.as_deref(), Some("1.2"));
+        assert_eq!(facts.requires_python.as_deref(), Some(">=3.9"));
+        assert_eq!(facts.dependencies, ["rich>=13,<15", "click"]);
+        assert_eq!(facts.scripts[0].name, "zeta");
+        assert_eq!(facts.scripts[0].function.as_deref(), Some("main"));
+        assert_eq!((facts.scripts[1].module.as_str(), facts.scripts[1].function.as_deref()), ("hello.a", None));
+        assert_eq!(facts.place("version").map(|place| place.line), Some(6));
+    }
+
+    #[test]
+    fn strange_files_give_what_they_have() {
+        assert_eq!(read("").unwrap(), Pyproject::default());
+        let facts =
+            read("[tool.poetry]\nname = \"old\"\nversion = \"0.1\"\n[project]\nname = 3\nversion = \"2\"\n").unwrap();
+        assert_eq!((facts.name.as_deref(), facts.version.as_deref()), (Some("old"), Some("2")));
+        let error = read("[project]\nname = hello\n").unwrap_err();
+        assert!(error.to_string().starts_with("pyproject.toml:2:8: invalid TOML"), "{error}");
+    }
+}

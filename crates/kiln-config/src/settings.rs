@@ -1,0 +1,324 @@
+//! Settings as typed values, after all layers are merged.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_graph::{Arch, Platform};
+
+use crate::artifact::ArtifactPattern;
+use crate::error::ConfigError;
+use crate::layer::Provenance;
+use crate::units::ByteSize;
+
+/// The settings of the whole project.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[project]`.
+    pub project: Project,
+    /// `[nuitka]`.
+    pub nuitka: Nuitka,
+    /// `[build]`.
+    pub build: Build,
+    /// `[network]`.
+    pub network: Network,
+    /// `[verify]`.
+    pub verify: Verify,
+    /// `[cache]`.
+    pub cache: Cache,
+    /// `[emulation]`.
+    pub emulation: Emulation,
+}
+
+/// The settings for one platform: its overrides and kiln's policy are applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlatformSettings {
+    /// The platform.
+    pub platform: Platform,
+    /// `[project]`.
+    pub project: Project,
+    /// `[nuitka]`.
+    pub nuitka: Nuitka,
+    /// Whether to use link-time optimisation, decided.
+    pub lto: Lto,
+    /// `[build]`; `platforms` and `output` are those of the whole build.
+    pub build: Build,
+    /// `[network]`.
+    pub network: Network,
+    /// `[verify]`.
+    pub verify: Verify,
+    /// The artifact's path below the output folder, `/`-separated.
+    pub artifact: String,
+}
+
+/// What is baked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Name of the program, fit for file names.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// What starts it; nothing if no layer says so and the project does not show it.
+    pub program: Option<Program>,
+    /// What pip installs.
+    pub requirements: Requirements,
+    /// Version of Python; nothing is that of the base image.
+    pub python: Option<String>,
+    /// Files and folders to take along.
+    pub data: Vec<DataMapping>,
+    /// Picture for the program, relative to the project folder.
+    pub icon: Option<String>,
+}
+
+/// What starts a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A file, relative to the project folder.
+    Entry(String),
+    /// A dotted module name.
+    Module(String),
+}
+
+/// What pip installs before compiling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirements {
+    /// Nothing.
+    None,
+    /// A requirements file, relative to the project folder.
+    File(String),
+    /// Requirements.
+    List(Vec<String>),
+}
+
+/// A file or folder to take along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataMapping {
+    /// Where it is, relative to the project folder.
+    pub source: String,
+    /// Where the program finds it, relative to its own folder.
+    pub target: String,
+}
+
+/// How Nuitka compiles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nuitka {
+    /// A version or pip specifier; nothing is the newest.
+    pub version: Option<String>,
+    /// What comes out.
+    pub mode: Mode,
+    /// Plugins to enable.
+    pub plugins: Vec<String>,
+    /// Link-time optimisation as it was set; [`PlatformSettings::lto`] has the decision.
+    pub lto: Toggle,
+    /// Compilers at once.
+    pub jobs: Jobs,
+    /// Whether to link Python into the executable.
+    pub static_libpython: Toggle,
+    /// Whether to compress the payload.
+    pub compression: Toggle,
+    /// More arguments, as they are.
+    pub extra_args: Vec<String>,
+}
+
+/// What Nuitka makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// One executable that unpacks itself.
+    #[default]
+    Onefile,
+    /// A folder.
+    Standalone,
+}
+
+/// A choice that can be left to kiln.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Toggle {
+    /// kiln decides.
+    #[default]
+    Auto,
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+}
+
+impl Toggle {
+    /// The choice, or `auto` where it is left to kiln.
+    pub fn or(self, auto: bool) -> bool {
+        match self {
+            Self::Auto => auto,
+            Self::Yes => true,
+            Self::No => false,
+        }
+    }
+}
+
+/// How many compilers run at once for one platform.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jobs {
+    /// The daemon's cores, shared fairly.
+    #[default]
+    Auto,
+    /// So many.
+    Count(NonZeroU16),
+}
+
+/// The decision on link-time optimisation, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lto {
+    /// Whether it is used.
+    pub enabled: bool,
+    /// Where it was set explicitly; nothing if kiln's policy decided.
+    pub explicit: Option<Provenance>,
+}
+
+impl Lto {
+    /// kiln's policy: it pays on x86; elsewhere, and above all under emulation, it costs more time than it is worth.
+    pub fn policy(platform: Platform) -> bool {
+        matches!(platform.arch, Arch::Amd64 | Arch::I386)
+    }
+
+    /// A few words for the summary: `yes (auto)`, `no (kiln.toml:7)`.
+    pub fn summary(&self) -> String {
+        let answer = if self.enabled { "yes" } else { "no" };
+        match &self.explicit {
+            Some(provenance) => format!("{answer} ({provenance})"),
+            None => format!("{answer} (auto)"),
+        }
+    }
+}
+
+/// In what is built, for which platforms, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// What is run.
+    pub recipe: Recipe,
+    /// Image to build in; nothing if a Dockerfile of the user's own names it.
+    pub base: Option<String>,
+    /// More system packages.
+    pub packages: Vec<String>,
+    /// Platforms to build for; never empty, each once.
+    pub platforms: Vec<Platform>,
+    /// Folder for the artifacts, relative to the project folder unless absolute.
+    pub output: PathBuf,
+    /// Name of the artifacts.
+    pub artifact: ArtifactPattern,
+    /// Shell commands to run before compiling.
+    pub before_build: Vec<String>,
+    /// Stage of the Dockerfile; nothing is the last.
+    pub target: Option<String>,
+    /// More build arguments.
+    pub args: BTreeMap<String, String>,
+}
+
+/// What is run to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipe {
+    /// kiln's own, on Alpine (musl).
+    Alpine,
+    /// kiln's own, on Debian (glibc).
+    Debian,
+    /// A Dockerfile, relative to the project folder unless absolute.
+    Dockerfile(PathBuf),
+}
+
+impl Recipe {
+    /// The image that a built-in recipe builds in unless told otherwise.
+    pub fn default_base(&self) -> Option<&'static str> {
+        match self {
+            Self::Alpine => Some("alpine:3.20"),
+            Self::Debian => Some("debian:bookworm"),
+            Self::Dockerfile(_) => None,
+        }
+    }
+}
+
+/// How the build reaches the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// File with more certificate authorities, relative to the project folder unless absolute.
+    pub ca_certificates: Option<PathBuf>,
+    /// Package index for pip. May hold a password: do not print.
+    pub pip_index_url: Option<String>,
+    /// More arguments for pip.
+    pub pip_args: Vec<String>,
+    /// Mirror for Alpine packages.
+    pub apk_mirror: Option<String>,
+    /// Mirror for Debian packages.
+    pub apt_mirror: Option<String>,
+    /// Proxy for http. May hold a password: do not print.
+    pub http_proxy: Option<String>,
+    /// Proxy for https. May hold a password: do not print.
+    pub https_proxy: Option<String>,
+    /// Hosts to reach without a proxy, separated by commas.
+    pub no_proxy: Option<String>,
+    /// Network of the build containers.
+    pub build_network: BuildNetwork,
+}
+
+/// Network of the build containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BuildNetwork {
+    /// The daemon's default network.
+    #[default]
+    Default,
+    /// The network of the daemon's machine.
+    Host,
+    /// None.
+    None,
+}
+
+/// The test of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// What is run.
+    pub run: Smoke,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// Clean image to run it in; nothing if the build's base image is not known either.
+    pub image: Option<String>,
+}
+
+/// What is run to test an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Smoke {
+    /// `--version` if the program has it, else `--help`.
+    #[default]
+    Auto,
+    /// Nothing.
+    Off,
+    /// The artifact with these arguments.
+    Arguments(Vec<String>),
+    /// A shell command, in which `{artifact}` stands for the path of the artifact.
+    Shell(String),
+}
+
+/// Cache volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Builds with the same scope share volumes; fit for volume names.
+    pub scope: String,
+    /// What `kiln cache prune` leaves in place.
+    pub keep_size: ByteSize,
+    /// Limit of each compiler cache.
+    pub max_size: ByteSize,
+}
+
+/// Foreign platforms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emulation {
+    /// Whether kiln may register QEMU.
+    pub install: bool,
+    /// Image that registers it; nothing is kiln's own.
+    pub qemu_image: Option<String>,
+}
+
+impl Settings {
+    /// What starts the program. Files that look like one go into the error's hint.
+    ///
+    /// Errors: no layer says, and the project does not show it.
+    pub fn program(&self, candidates: &[String]) -> Result<&Program, ConfigError> {
+        self.project.program.as_ref().ok_or_else(|| ConfigError::NoProgram { candidates: candidates.to_vec() })
+    }
+}
