@@ -1,0 +1,53 @@
+//! Stopping a build: once gracefully, twice by force.
+
+use tokio_util::sync::CancellationToken;
+
+/// A request to stop, shared by everything that waits.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel {
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+impl Cancel {
+    /// A request that nobody has made yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks to stop: containers get SIGTERM and some seconds.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Asks to stop at once: containers are killed.
+    pub fn kill(&self) {
+        self.stop.cancel();
+        self.kill.cancel();
+    }
+
+    /// Whether somebody asked.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Whether somebody asked twice.
+    pub fn is_killed(&self) -> bool {
+        self.kill.is_cancelled()
+    }
+
+    /// Waits until somebody asks.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Waits until somebody asks twice.
+    pub async fn killed(&self) {
+        self.kill.cancelled().await;
+    }
+
+    /// A request that follows this one but can be made on its own.
+    pub fn child(&self) -> Self {
+        Self { stop: self.stop.child_token(), kill: self.kill.child_token() }
+    }
+}

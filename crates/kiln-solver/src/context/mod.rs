@@ -1,0 +1,295 @@
+//! The build context: what of a folder a build can see, and the digests of what it selects.
+//!
+//! A scan lists the folder once, through the ignore rules. Contents are hashed only where an instruction selects them,
+//! and only if the file is not the one that was hashed before ([`cache::StatCache`]). Modes are normalised to what git
+//! tracks (755 or 644), owners to root, times are not looked at: neither umask nor `touch` causes a miss.
+
+mod cache;
+mod select;
+
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use kiln_graph::{Digest, Hasher};
+
+pub use cache::StatCache;
+pub(crate) use select::{Selected, Selection};
+
+use crate::error::{Result, SolveError};
+
+/// Decides what of a folder belongs to the context. Paths are relative, with `/`, without a leading one.
+pub trait Filter: Send + Sync {
+    /// Whether the path is left out.
+    fn excluded(&self, path: &str) -> bool;
+    /// Whether a folder that is left out must still be searched for exceptions.
+    fn descends(&self, folder: &str) -> bool;
+}
+
+/// A filter that lets everything in.
+pub struct Everything;
+
+impl Filter for Everything {
+    fn excluded(&self, _: &str) -> bool {
+        false
+    }
+    fn descends(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// The type of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Folder,
+    File,
+    Symlink(String),
+}
+
+/// A file, folder or link of the context.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Relative path with `/`.
+    pub(crate) path: Box<str>,
+    pub(crate) kind: Kind,
+    /// Normalised permission bits.
+    pub(crate) mode: u32,
+    /// Size in bytes of a file.
+    pub(crate) size: u64,
+    /// Seconds since 1970.
+    pub(crate) mtime: i64,
+    stat: cache::StatKey,
+    digest: OnceLock<Digest>,
+}
+
+/// A scanned context.
+pub struct Context {
+    root: PathBuf,
+    filter: Arc<dyn Filter>,
+    entries: Vec<Entry>,
+    cache: Mutex<StatCache>,
+}
+
+impl Context {
+    /// Lists `root` through `filter`. `cache` is where digests of earlier scans come from.
+    ///
+    /// Sockets, pipes and devices are left out, as the docker CLI does.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub fn scan(root: &Path, filter: Arc<dyn Filter>, cache: StatCache) -> Result<Self> {
+        let mut entries = Vec::new();
+        walk(root, "", filter.as_ref(), &mut entries)?;
+        entries.sort_unstable_by(|a: &Entry, b| order(&a.path).cmp(order(&b.path)));
+        Ok(Self { root: root.to_owned(), filter, entries, cache: Mutex::new(cache) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Number of entries and bytes in files.
+    pub fn size(&self) -> (usize, u64) {
+        (self.entries.len(), self.entries.iter().map(|e| e.size).sum())
+    }
+
+    /// Gives back the digests for the next scan.
+    pub fn into_cache(self) -> StatCache {
+        self.cache.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Writes the digests for the next scan, if there are new ones.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_cache(&self, path: &Path) -> Result<()> {
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner).save(path)
+    }
+
+    pub(crate) fn absolute(&self, entry: &Entry) -> PathBuf {
+        self.root.join(&*entry.path)
+    }
+
+    pub(crate) fn entry(&self, path: &str) -> Option<&Entry> {
+        self.position(path).map(|i| &self.entries[i])
+    }
+
+    /// Whether the path exists but the ignore rules hide it.
+    pub(crate) fn hides(&self, path: &str) -> bool {
+        self.filter.excluded(path) && self.root.join(path).symlink_metadata().is_ok()
+    }
+
+    /// Everything below a folder, not the folder itself. All of the context for the empty path.
+    pub(crate) fn below(&self, folder: &str) -> &[Entry] {
+        if folder.is_empty() {
+            return &self.entries;
+        }
+        let Some(start) = self.position(folder) else { return &[] };
+        let rest = &self.entries[start + 1..];
+        let inside = |e: &Entry| e.path.strip_prefix(folder).is_some_and(|r| r.starts_with('/'));
+        &rest[..rest.iter().take_while(|e| inside(e)).count()]
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn position(&self, path: &str) -> Option<usize> {
+        self.entries.binary_search_by(|e| order(&e.path).cmp(order(path))).ok()
+    }
+
+    /// The digest of a file's content, or of a link's text.
+    pub(crate) fn digest(&self, entry: &Entry) -> Result<Digest> {
+        if let Some(digest) = entry.digest.get() {
+            return Ok(*digest);
+        }
+        let digest = match &entry.kind {
+            Kind::Folder => Digest::of(""),
+            Kind::Symlink(to) => Digest::of(to),
+            Kind::File => {
+                let known = self.lock_cache().get(&entry.path, entry.stat);
+                if let Some(digest) = known {
+                    digest
+                } else {
+                    let digest = hash_file(&self.absolute(entry))?;
+                    self.lock_cache().put(&entry.path, entry.stat, digest);
+                    digest
+                }
+            }
+        };
+        Ok(*entry.digest.get_or_init(|| digest))
+    }
+
+    fn lock_cache(&self) -> std::sync::MutexGuard<'_, StatCache> {
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Sorts a folder directly before what is in it.
+fn order(path: &str) -> impl Iterator<Item = u8> + '_ {
+    path.bytes().map(|b| if b == b'/' { 0 } else { b })
+}
+
+fn hash_file(path: &Path) -> Result<Digest> {
+    let mut file = fs_err::File::open(path).map_err(SolveError::io("read", path))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let n = io::Read::read(&mut file, &mut buffer).map_err(SolveError::io("read", path))?;
+        if n == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.raw(&buffer[..n]);
+    }
+}
+
+fn walk(root: &Path, folder: &str, filter: &dyn Filter, entries: &mut Vec<Entry>) -> Result<()> {
+    let absolute = root.join(folder);
+    let listing = std::fs::read_dir(&absolute).map_err(SolveError::io("read", &absolute))?;
+    for item in listing {
+        let item = item.map_err(SolveError::io("read", &absolute))?;
+        // A name that is not UTF-8 cannot be named in a Dockerfile; it is left out rather than mangled.
+        let Ok(name) = item.file_name().into_string() else { continue };
+        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let excluded = filter.excluded(&path);
+        let kind = item.file_type().map_err(SolveError::io("read", item.path()))?;
+        if excluded && !(kind.is_dir() && filter.descends(&path)) {
+            continue;
+        }
+        // Files come and go while a build runs; one that is gone was never there.
+        let meta = match item.metadata() {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(SolveError::io("read", item.path())(error)),
+        };
+        let (kind, mode, size) = if kind.is_dir() {
+            (Kind::Folder, 0o755, 0)
+        } else if kind.is_symlink() {
+            let to = std::fs::read_link(item.path()).map_err(SolveError::io("read", item.path()))?;
+            (Kind::Symlink(to.to_string_lossy().into_owned()), 0o777, 0)
+        } else if kind.is_file() {
+            let mode = if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
+            (Kind::File, mode, meta.len())
+        } else {
+            continue;
+        };
+        let is_folder = kind == Kind::Folder;
+        let before = entries.len();
+        let entry = Entry {
+            path: path.clone().into_boxed_str(),
+            kind,
+            mode,
+            size,
+            mtime: meta.mtime(),
+            stat: cache::StatKey::of(&meta),
+            digest: OnceLock::new(),
+        };
+        if !excluded {
+            entries.push(entry);
+            if is_folder {
+                walk(root, &path, filter, entries)?;
+            }
+        } else if is_folder {
+            walk(root, &path, filter, entries)?;
+            // The folder itself is needed only as the parent of an exception.
+            if entries.len() > before {
+                entries.push(entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Not(&'static str);
+    impl Filter for Not {
+        fn excluded(&self, path: &str) -> bool {
+            path == self.0
+        }
+        fn descends(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_scan_lists_what_the_filter_lets_in_folders_first() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs_err::create_dir_all(path.parent().expect("parent")).expect("folder");
+            fs_err::write(path, text).expect("file");
+        };
+        write("a/b.txt", "1");
+        write("a-b", "2");
+        write("secret/key", "3");
+        let context = Context::scan(dir.path(), Arc::new(Not("secret")), StatCache::default()).expect("scan");
+        let paths: Vec<&str> = context.entries().iter().map(|e| &*e.path).collect();
+        assert_eq!(paths, ["a", "a/b.txt", "a-b"]);
+        assert_eq!(context.below("a").len(), 1);
+        assert!(context.hides("secret"));
+        assert!(!context.hides("nothing"));
+    }
+
+    #[test]
+    fn times_and_umask_do_not_change_a_digest() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("f");
+        fs_err::write(&path, "x").expect("file");
+        let scan = || Context::scan(dir.path(), Arc::new(Everything), StatCache::default()).expect("scan");
+        let (before, mode) = {
+            let c = scan();
+            (c.digest(&c.entries()[0]).expect("digest"), c.entries()[0].mode)
+        };
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        let c = scan();
+        assert_eq!(c.digest(&c.entries()[0]).expect("digest"), before);
+        assert_eq!(c.entries()[0].mode, mode);
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        assert_ne!(scan().entries()[0].mode, mode, "the executable bit is tracked");
+    }
+}

@@ -1,0 +1,340 @@
+//! The dispatcher: it alone owns the mutable state of a build. Tasks run steps and finish targets, and tell it how they
+//! ended; it decides what may start next.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kiln_docker::{ContainerId, Engine};
+use kiln_graph::{Op, Source, VertexId};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::cancel::Cancel;
+use crate::error::{Result, SolveError};
+use crate::event::{BuildEvent, EventSender, PlannedTarget};
+use crate::plan::{Action, Plan};
+use crate::report::{StepReport, TargetReport};
+use crate::request::Output;
+use crate::shared::{Shared, lock};
+use crate::snapshot::{Pending, Snapshot};
+use crate::{finish, step};
+
+/// Containers that are removed at the same time.
+const REMOVALS: usize = 8;
+
+/// How a build ended.
+pub struct BuildOutcome {
+    /// Per target of the graph, in its order.
+    pub targets: Vec<Result<TargetReport>>,
+    /// Wall time of planning's end to the last clean-up.
+    pub took: Duration,
+    /// Problems that did not fail the build: state that could not be saved, a container that would not go.
+    pub warnings: Vec<String>,
+}
+
+/// Runs a planned build to its end, whatever that is. All its containers are gone afterwards.
+pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cancel: Cancel) -> BuildOutcome {
+    let started = Instant::now();
+    let (shared, to_remove) = Shared::new(engine, plan, events, cancel.child());
+    let mut dispatcher = Dispatcher::new(shared.clone(), started);
+    dispatcher.announce().await;
+    dispatcher.run().await;
+    let mut warnings = Vec::new();
+    if let Err(error) = dispatcher.save() {
+        warnings.push(format!("{error}: the next build will not know what this one did"));
+    }
+    let targets = dispatcher.into_targets();
+    warnings.extend(remove_all(&shared, to_remove).await);
+    BuildOutcome { targets, took: started.elapsed(), warnings }
+}
+
+enum Ended {
+    Step(VertexId, Result<Snapshot>),
+    Target(usize, Result<TargetReport>),
+    /// A commit that nobody waits for.
+    Commit(Result<()>),
+}
+
+struct Dispatcher {
+    shared: Arc<Shared>,
+    started: Instant,
+    results: Vec<Option<Snapshot>>,
+    /// Vertices that will never have a result.
+    failed: HashSet<VertexId>,
+    started_vertices: HashSet<VertexId>,
+    /// The error of each failed vertex, until a target reports it.
+    errors: Vec<(VertexId, SolveError)>,
+    targets: Vec<Option<Result<TargetReport>>>,
+    started_targets: HashSet<usize>,
+    tasks: JoinSet<Ended>,
+    /// Commands whose result is worth a checkpoint though no other command stands on it.
+    keep: HashSet<VertexId>,
+}
+
+impl Dispatcher {
+    fn new(shared: Arc<Shared>, started: Instant) -> Self {
+        let plan = &shared.plan;
+        let mut keep = HashSet::new();
+        for (target, output) in plan.graph().targets.iter().zip(&plan.request.outputs) {
+            // What ends in files is remembered by those files; a checkpoint of it would only fill the daemon's disk.
+            if !matches!(output, Output::Files(_)) {
+                keep.extend(plan.steps_of(target.root));
+            }
+        }
+        Self {
+            results: vec![None; plan.graph().len()],
+            failed: HashSet::new(),
+            started_vertices: HashSet::new(),
+            errors: Vec::new(),
+            targets: plan.graph().targets.iter().map(|_| None).collect(),
+            started_targets: HashSet::new(),
+            tasks: JoinSet::new(),
+            keep,
+            shared,
+            started,
+        }
+    }
+
+    async fn announce(&mut self) {
+        let shared = self.shared.clone();
+        let plan = &shared.plan;
+        let mut targets = Vec::new();
+        for (target, current) in plan.graph().targets.iter().zip(&plan.current) {
+            let steps = plan.steps_of(target.root);
+            let to_run = steps.iter().filter(|id| matches!(plan.action(**id), Action::Run(_))).count();
+            targets.push(PlannedTarget {
+                platform: target.platform,
+                way: shared.way(target.platform),
+                to_run,
+                cached: steps.len() - to_run,
+                up_to_date: current.is_some(),
+            });
+        }
+        shared.emit(BuildEvent::Planned { build: plan.request.id.clone(), targets }).await;
+        for (id, vertex) in plan.graph().iter() {
+            if matches!(plan.action(id), Action::Cached(_)) {
+                let platforms = plan.platforms[id.0].clone();
+                shared.emit(BuildEvent::StepCached { vertex: id, platforms, origin: vertex.origin().clone() }).await;
+            }
+        }
+    }
+
+    async fn run(&mut self) {
+        for (index, current) in self.shared.plan.current.iter().enumerate() {
+            if let Some(record) = current {
+                let took = self.started.elapsed();
+                let (ran, cached) = (0, record.report.ran + record.report.cached);
+                let report = TargetReport { took, ran, cached, up_to_date: true, ..record.report.clone() };
+                self.targets[index] = Some(Ok(report));
+            }
+        }
+        for target in self.targets.iter().flatten().flatten() {
+            self.shared.emit(BuildEvent::TargetFinished { report: Box::new(target.clone()) }).await;
+        }
+        self.release();
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ended::Step(id, Ok(snapshot))) => self.step_done(id, snapshot),
+                Ok(Ended::Step(id, Err(error))) => self.step_failed(id, error),
+                Ok(Ended::Target(index, result)) => self.target_done(index, result).await,
+                Ok(Ended::Commit(result)) => {
+                    // The build's result does not depend on it, but people want to know why the next one is slow.
+                    if let Err(error) = result {
+                        self.shared.notice(None, format!("a checkpoint could not be kept: {error}")).await;
+                    }
+                }
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => {}
+            }
+            self.release();
+        }
+        self.fail_the_rest().await;
+    }
+
+    /// Starts everything whose inputs are there.
+    fn release(&mut self) {
+        if self.shared.cancel.is_stopped() {
+            return;
+        }
+        let shared = self.shared.clone();
+        // Ids are in topological order, so one pass settles all that needs no task.
+        for (id, vertex) in shared.plan.graph().iter() {
+            if self.results[id.0].is_some() || self.started_vertices.contains(&id) || self.failed.contains(&id) {
+                continue;
+            }
+            match shared.plan.action(id) {
+                Action::Unneeded => continue,
+                Action::Cached(image) => {
+                    let platform = vertex_platform(&shared, id);
+                    self.results[id.0] = Some(Snapshot::Image(image.clone(), platform));
+                    continue;
+                }
+                Action::Run(_) => {}
+            }
+            if vertex.inputs.iter().any(|input| self.failed.contains(input)) {
+                self.failed.insert(id);
+                continue;
+            }
+            let Some(inputs) = vertex.inputs.iter().map(|i| self.results[i.0].clone()).collect::<Option<Vec<_>>>()
+            else {
+                continue;
+            };
+            match &vertex.op {
+                Op::Source(Source::Scratch) => {
+                    self.results[id.0] = Some(Snapshot::Scratch(vertex_platform(&shared, id)));
+                }
+                Op::Source(Source::Image { id: image, platform, .. }) => {
+                    let image = kiln_docker::ImageId(image.clone());
+                    self.results[id.0] = Some(Snapshot::Image(image, *platform));
+                }
+                Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
+                Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
+                Op::Exec(exec) => {
+                    self.started_vertices.insert(id);
+                    let (shared, exec) = (shared.clone(), exec.clone());
+                    self.tasks.spawn(async move { Ended::Step(id, step::run(&shared, id, &exec, &inputs).await) });
+                }
+            }
+        }
+        for (index, target) in shared.plan.graph().targets.iter().enumerate() {
+            if self.targets[index].is_some() || self.started_targets.contains(&index) {
+                continue;
+            }
+            let Some(snapshot) = self.results[target.root.0].clone() else { continue };
+            self.started_targets.insert(index);
+            let (shared, started) = (shared.clone(), self.started);
+            self.tasks
+                .spawn(async move { Ended::Target(index, finish::target(&shared, index, snapshot, started).await) });
+        }
+    }
+
+    fn step_done(&mut self, id: VertexId, snapshot: Snapshot) {
+        if self.keep.contains(&id)
+            && let Snapshot::Step(made) = &snapshot
+        {
+            let (shared, made) = (self.shared.clone(), made.clone());
+            self.tasks.spawn(async move { Ended::Commit(shared.commit(&made).await.map(|_| ())) });
+        }
+        self.results[id.0] = Some(snapshot);
+    }
+
+    fn step_failed(&mut self, id: VertexId, error: SolveError) {
+        self.failed.insert(id);
+        self.errors.push((id, error));
+        if !self.shared.plan.request.keep_going {
+            self.shared.cancel.stop();
+        }
+    }
+
+    async fn target_done(&mut self, index: usize, result: Result<TargetReport>) {
+        let platform = self.shared.plan.graph().targets[index].platform;
+        let event = match &result {
+            Ok(report) => BuildEvent::TargetFinished { report: Box::new(report.clone()) },
+            Err(error) => BuildEvent::TargetFailed { platform, error: error.to_string() },
+        };
+        self.shared.emit(event).await;
+        if result.is_err() && !self.shared.plan.request.keep_going {
+            self.shared.cancel.stop();
+        }
+        self.targets[index] = Some(result);
+    }
+
+    /// Gives every target without a result its error: the first that needs a failed vertex gets the error itself.
+    async fn fail_the_rest(&mut self) {
+        for index in 0..self.targets.len() {
+            if self.targets[index].is_some() {
+                continue;
+            }
+            let target = &self.shared.plan.graph().targets[index];
+            let (root, platform) = (target.root, target.platform);
+            let needed: HashSet<VertexId> = self.shared.plan.steps_of(root).into_iter().collect();
+            let real = |e: &SolveError| !matches!(e, SolveError::Cancelled);
+            let position = self
+                .errors
+                .iter()
+                .position(|(id, e)| needed.contains(id) && real(e))
+                .or_else(|| self.errors.iter().position(|(id, _)| needed.contains(id)));
+            let error = match position {
+                Some(position) => self.errors.remove(position).1,
+                None if needed.iter().any(|id| self.failed.contains(id)) => SolveError::Dependency { platform },
+                None => SolveError::Cancelled,
+            };
+            self.target_done(index, Err(error)).await;
+        }
+    }
+
+    /// Remembers what every step's key was made of, and where the exported files are.
+    fn save(&self) -> Result<()> {
+        let plan = &self.shared.plan;
+        let mut targets = Vec::new();
+        let mut steps = Vec::new();
+        for (index, (target, output)) in plan.graph().targets.iter().zip(&plan.request.outputs).enumerate() {
+            if plan.current[index].is_some() {
+                continue;
+            }
+            for id in plan.steps_of(target.root) {
+                let origin = plan.graph().vertex(id).origin().clone();
+                steps.push((target.platform, origin, plan.step_record(id)));
+            }
+            if let (Output::Files(files), Some(Ok(report))) = (output, &self.targets[index]) {
+                targets.push((target.clone(), files.clone(), plan.key(target.root), report.clone()));
+            }
+        }
+        plan.records.save(targets, steps)
+    }
+
+    fn into_targets(self) -> Vec<Result<TargetReport>> {
+        self.targets.into_iter().map(|t| t.unwrap_or(Err(SolveError::Cancelled))).collect()
+    }
+}
+
+fn vertex_platform(shared: &Shared, id: VertexId) -> kiln_graph::Platform {
+    match &shared.plan.graph().vertex(id).op {
+        Op::Exec(exec) => exec.platform,
+        Op::Source(Source::Image { platform, .. }) => *platform,
+        _ => shared.plan.platforms[id.0]
+            .first()
+            .copied()
+            .unwrap_or(kiln_graph::Platform::linux(shared.engine.info().arch)),
+    }
+}
+
+/// Per step of a target: what it did.
+pub(crate) fn step_reports(shared: &Shared, root: VertexId) -> (Vec<StepReport>, Duration) {
+    let times = lock(&shared.times);
+    let mut in_containers = Duration::ZERO;
+    let reports = shared
+        .plan
+        .steps_of(root)
+        .into_iter()
+        .map(|id| {
+            let origin = shared.plan.graph().vertex(id).origin();
+            let time = times.get(&id).copied().unwrap_or_default();
+            in_containers += time.in_container;
+            let reason = match shared.plan.action(id) {
+                Action::Run(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            StepReport {
+                text: origin.text.clone(),
+                stage: origin.stage.clone(),
+                cached: reason.is_none(),
+                reason,
+                took: time.took,
+            }
+        })
+        .collect();
+    (reports, in_containers)
+}
+
+async fn remove_all(shared: &Shared, mut to_remove: mpsc::UnboundedReceiver<ContainerId>) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Ok(id) = to_remove.try_recv() {
+        ids.push(id);
+    }
+    let removals = ids.into_iter().map(|id| async move { shared.engine.remove_container(&id).await });
+    let outcomes: Vec<_> = futures::stream::iter(removals).buffer_unordered(REMOVALS).collect().await;
+    outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("a container was left behind: {e}"))).collect()
+}

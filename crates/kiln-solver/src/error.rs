@@ -1,0 +1,197 @@
+//! What can go wrong in a build.
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_docker::EngineError;
+use kiln_graph::{Origin, Platform};
+
+/// Shorthand.
+pub type Result<T, E = SolveError> = std::result::Result<T, E>;
+
+/// A failed build, or a failed part of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// A command ended with an error.
+    #[error("`{}` failed for {platform} with exit code {code}{}", origin.text, if *oom { " (out of memory)" } else { "" })]
+    Step {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The platform of the container.
+        platform: Platform,
+        /// Exit code.
+        code: i64,
+        /// Whether the kernel ended it for memory.
+        oom: bool,
+        /// Last lines of its output.
+        tail: Vec<String>,
+        /// Errors that the step itself named (`kiln: error: ...` lines).
+        errors: Vec<String>,
+        /// Hints that the step itself named (`kiln: hint: ...` lines).
+        hints: Vec<String>,
+    },
+    /// The daemon failed while an instruction ran.
+    #[error("`{}` could not run for {platform}", origin.text)]
+    StepEngine {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The platform of the container.
+        platform: Platform,
+        /// What failed.
+        #[source]
+        source: EngineError,
+    },
+    /// The daemon failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file of the client could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// `read`, `write`, ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A `COPY` names what is not there.
+    #[error("`{pattern}` is not in {place}")]
+    CopyMissing {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The path or pattern.
+        pattern: String,
+        /// Where it was looked for.
+        place: String,
+        /// Whether an ignore file hides it.
+        ignored: bool,
+    },
+    /// A `COPY` cannot be done.
+    #[error("cannot copy to `{path}`: {problem}")]
+    Copy {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The path in the container.
+        path: String,
+        /// Why.
+        problem: String,
+    },
+    /// A file changed between hashing and sending.
+    #[error("{} changed while it was being sent to the daemon", path.display())]
+    ContextChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The graph asks for what kiln cannot do yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The feature.
+        what: String,
+    },
+    /// The target holds no file to export.
+    #[error("the target `{target}` for {platform} holds no files to export")]
+    NothingToExport {
+        /// Name of the target.
+        target: String,
+        /// Its platform.
+        platform: Platform,
+    },
+    /// An artifact is not what it should be.
+    #[error("{} is not a good artifact for {platform}: {}", path.display(), problems.join("; "))]
+    BadArtifact {
+        /// Name of the file.
+        path: PathBuf,
+        /// The platform that it was built for.
+        platform: Platform,
+        /// What is wrong with it.
+        problems: Vec<String>,
+    },
+    /// An artifact could not be examined or placed.
+    #[error("cannot finish the artifact for {platform}")]
+    Artifact {
+        /// The platform.
+        platform: Platform,
+        /// What failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do, if known.
+        hint: Option<String>,
+    },
+    /// The smoke run failed.
+    #[error("the smoke run `{command}` failed for {platform} in a clean `{image}`: {problem}")]
+    Smoke {
+        /// The command.
+        command: String,
+        /// The platform.
+        platform: Platform,
+        /// The clean image.
+        image: String,
+        /// Exit code or time-out.
+        problem: String,
+        /// Last lines of its output.
+        tail: Vec<String>,
+    },
+    /// The user stopped the build.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// Something this one needs has failed and is reported on its own.
+    #[error("something that {platform} needs has failed")]
+    Dependency {
+        /// The platform.
+        platform: Platform,
+    },
+}
+
+impl SolveError {
+    /// What the user can do about it, if that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Step { oom: true, .. } => Some(
+                "the daemon's machine ran out of memory: build fewer platforms at once, lower `[nuitka] jobs`, or set \
+                 `[nuitka] lto = \"no\"`"
+                    .to_owned(),
+            ),
+            Self::Step { hints, .. } => hints.first().cloned(),
+            Self::StepEngine { source, .. } | Self::Engine(source) => source.hint(),
+            Self::CopyMissing { ignored: true, .. } => {
+                Some("an ignore file (.dockerignore) excludes it, or kiln does by default".to_owned())
+            }
+            Self::CopyMissing { .. } => Some("check the path; it is relative to the build context".to_owned()),
+            Self::ContextChanged { .. } => Some("build again when nothing writes to the project".to_owned()),
+            Self::NothingToExport { .. } => {
+                Some("name a stage that ends with files, for instance `FROM scratch` and a `COPY --from`".to_owned())
+            }
+            Self::Smoke { .. } => Some(
+                "run it yourself to see more; set `[verify] run` to a command that the program has, or to false"
+                    .to_owned(),
+            ),
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => Some("free some space on this machine, then build again".to_owned()),
+                io::ErrorKind::PermissionDenied => Some("check who owns it".to_owned()),
+                _ => None,
+            },
+            Self::Artifact { hint, .. } => hint.clone(),
+            _ => None,
+        }
+    }
+
+    /// The instruction at fault, if there is one.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Step { origin, .. }
+            | Self::StepEngine { origin, .. }
+            | Self::CopyMissing { origin, .. }
+            | Self::Copy { origin, .. }
+            | Self::Unsupported { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,31 @@
+//! Scheduling and execution of a build graph on a daemon.
+//!
+//! A caller makes a [`BuildRequest`], lets [`Plan::make`] compare it with what the daemon has, and hands the plan to
+//! [`run`]. What happens on the way is told as [`BuildEvent`]s. The solver knows no Dockerfile: anything that lowers to
+//! a `BuildGraph` can be built.
+
+mod archive;
+mod cancel;
+pub mod context;
+mod dispatch;
+mod error;
+mod event;
+mod finish;
+mod plan;
+mod record;
+mod report;
+mod request;
+mod shared;
+mod smoke;
+mod snapshot;
+mod step;
+mod store;
+mod volumes;
+
+pub use cancel::Cancel;
+pub use dispatch::{BuildOutcome, run};
+pub use error::{Result, SolveError};
+pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
+pub use plan::{Action, Plan};
+pub use report::{ArtifactReport, CcacheStats, StepReport, TargetReport};
+pub use request::{BuildRequest, FilesOutput, Output, RunSettings, Smoke, SmokeCommand};

@@ -1,0 +1,279 @@
+//! What a build has to do: keys, what the daemon has of them, and why the rest is missing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use kiln_docker::{Engine, ImageId, labels};
+use kiln_graph::{
+    BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, MissReason, Op, PartKind, Platform, Source, VertexId, key,
+};
+
+use crate::archive;
+use crate::context::Context;
+use crate::error::{Result, SolveError};
+use crate::record::{FileList, Records, StepRecord, TargetRecord};
+use crate::request::{BuildRequest, Output};
+
+/// What is to be done for one vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nobody needs it in this build.
+    Unneeded,
+    /// Its result is an image on the daemon.
+    Cached(ImageId),
+    /// It has to be made.
+    Run(MissReason),
+}
+
+/// A planned build.
+pub struct Plan {
+    pub(crate) request: BuildRequest,
+    pub(crate) keys: Vec<(CacheKey, KeyParts)>,
+    pub(crate) actions: Vec<Action>,
+    /// The platforms of targets that each vertex serves.
+    pub(crate) platforms: Vec<Vec<Platform>>,
+    /// Per target: the record that makes building it needless.
+    pub(crate) current: Vec<Option<TargetRecord>>,
+    pub(crate) files: HashMap<usize, FileList>,
+    pub(crate) records: Records,
+}
+
+impl Plan {
+    /// Computes keys and looks up what the daemon has.
+    ///
+    /// # Errors
+    /// If the daemon does not answer, a context cannot be read, or a `COPY` names what is not there.
+    pub async fn make(engine: &Arc<dyn Engine>, request: BuildRequest) -> Result<Self> {
+        let request = tokio::task::spawn_blocking(move || {
+            let keys = compute_keys(&request);
+            (request, keys)
+        });
+        let (images, keys) = tokio::join!(engine.images_with_label(labels::KEY), request);
+        // A panic in the key computation is a bug; it is passed on as what it is.
+        let (request, keys) = keys.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        let (keys, files) = keys?;
+        let mut checkpoints: HashMap<String, ImageId> = HashMap::new();
+        for image in images? {
+            if let Some(key) = image.labels.get(labels::KEY) {
+                checkpoints.insert(key.clone(), image.id);
+            }
+        }
+        let records = Records::load(&request.state);
+        let current = request
+            .graph
+            .targets
+            .iter()
+            .zip(&request.outputs)
+            .map(|(target, output)| match output {
+                Output::Files(files) if !is_forced(&request.graph, target.root) => {
+                    records.target_if_current(target, keys[target.root.0].0, files)
+                }
+                _ => None,
+            })
+            .collect();
+        let mut plan = Self {
+            platforms: platforms(&request.graph),
+            actions: vec![Action::Unneeded; request.graph.len()],
+            request,
+            keys,
+            current,
+            files,
+            records,
+        };
+        plan.decide(&checkpoints);
+        Ok(plan)
+    }
+
+    fn decide(&mut self, checkpoints: &HashMap<String, ImageId>) {
+        let roots: Vec<VertexId> = self
+            .request
+            .graph
+            .targets
+            .iter()
+            .zip(&self.current)
+            .filter(|(_, current)| current.is_none())
+            .map(|(target, _)| target.root)
+            .collect();
+        let mut stack = roots;
+        let mut seen = HashSet::new();
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let vertex = self.request.graph.vertex(id);
+            let forced = is_forced(&self.request.graph, id);
+            let (key, parts) = &self.keys[id.0];
+            match checkpoints.get(&key.to_string()) {
+                Some(image) if !forced => self.actions[id.0] = Action::Cached(image.clone()),
+                _ => {
+                    let reason = if forced { MissReason::NoCache } else { self.miss_reason(id, parts) };
+                    self.actions[id.0] = Action::Run(reason);
+                    stack.extend(&vertex.inputs);
+                }
+            }
+        }
+    }
+
+    fn miss_reason(&self, id: VertexId, parts: &KeyParts) -> MissReason {
+        let vertex = self.request.graph.vertex(id);
+        let platform = self.platforms[id.0].first().copied();
+        let last = platform.and_then(|p| self.records.step(p, vertex.origin()));
+        match MissReason::between(last.map(|r| &r.parts), parts) {
+            MissReason::Changed { part: part @ PartKind::Context(_), .. } => {
+                let detail = last.and_then(|last| last.files.first_difference(self.files.get(&id.0)?));
+                MissReason::Changed { part, detail }
+            }
+            reason => reason,
+        }
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &BuildGraph {
+        &self.request.graph
+    }
+
+    /// What is to be done for a vertex.
+    pub fn action(&self, id: VertexId) -> &Action {
+        &self.actions[id.0]
+    }
+
+    /// The key of a vertex.
+    pub fn key(&self, id: VertexId) -> CacheKey {
+        self.keys[id.0].0
+    }
+
+    /// The platforms of containers that will have to run commands.
+    pub fn platforms_to_run(&self) -> Vec<Platform> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for (id, vertex) in self.request.graph.iter() {
+            if let (Op::Exec(exec), Action::Run(_)) = (&vertex.op, &self.actions[id.0])
+                && !platforms.contains(&exec.platform)
+            {
+                platforms.push(exec.platform);
+            }
+        }
+        // The smoke run executes the artifact even when no step runs.
+        for ((target, output), current) in self.request.graph.targets.iter().zip(&self.request.outputs).zip(&self.current)
+        {
+            let smokes = matches!(output, Output::Files(files) if files.smoke.is_some());
+            if smokes && current.is_none() && !platforms.contains(&target.platform) {
+                platforms.push(target.platform);
+            }
+        }
+        platforms
+    }
+
+    /// Whether nothing has to be done at all.
+    pub fn is_up_to_date(&self) -> bool {
+        !self.current.is_empty() && self.current.iter().all(Option::is_some)
+    }
+
+    /// Sets how each platform's steps run; asked for after planning, because a build that runs nothing need not know.
+    pub fn set_ways(&mut self, ways: BTreeMap<Platform, crate::event::Way>) {
+        self.request.run.ways = ways;
+    }
+
+    /// The steps a target needs, in order: its vertices that are commands or file operations.
+    pub(crate) fn steps_of(&self, root: VertexId) -> Vec<VertexId> {
+        let mut needed = HashSet::new();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if needed.insert(id) {
+                stack.extend(&self.request.graph.vertex(id).inputs);
+            }
+        }
+        let mut steps: Vec<VertexId> = needed
+            .into_iter()
+            .filter(|id| !matches!(self.request.graph.vertex(*id).op, Op::Source(_)))
+            .collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    pub(crate) fn step_record(&self, id: VertexId) -> StepRecord {
+        StepRecord { parts: self.keys[id.0].1.clone(), files: self.files.get(&id.0).cloned().unwrap_or_default() }
+    }
+}
+
+/// Whether the vertex, or anything that it needs, must run whatever is cached.
+fn is_forced(graph: &BuildGraph, id: VertexId) -> bool {
+    let vertex = graph.vertex(id);
+    (vertex.no_cache && !matches!(vertex.op, Op::Source(_))) || vertex.inputs.iter().any(|i| is_forced(graph, *i))
+}
+
+fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
+    let mut serves: Vec<Vec<Platform>> = vec![Vec::new(); graph.len()];
+    for target in &graph.targets {
+        let mut stack = vec![target.root];
+        while let Some(id) = stack.pop() {
+            if !serves[id.0].contains(&target.platform) {
+                serves[id.0].push(target.platform);
+                stack.extend(&graph.vertex(id).inputs);
+            }
+        }
+    }
+    serves
+}
+
+type Keys = (Vec<(CacheKey, KeyParts)>, HashMap<usize, FileList>);
+
+fn compute_keys(request: &BuildRequest) -> Result<Keys> {
+    let mut content = Contents { contexts: &request.contexts };
+    // The first bad COPY is reported with its place; `compute` knows only digests.
+    for (_, vertex) in request.graph.iter() {
+        let Op::File(file) = &vertex.op else { continue };
+        for action in &file.actions {
+            if let FileAction::Copy(copy) = action
+                && let Op::Source(Source::Local { name }) = &request.graph.vertex(vertex.inputs[copy.input]).op
+                && let Some(context) = request.contexts.get(name)
+                && let Some(pattern) = context.select(copy).missing.first()
+            {
+                return Err(archive::missing(context, pattern, vertex.origin()));
+            }
+        }
+    }
+    let keys = key::compute(&request.graph, &mut content)?;
+    let mut files = HashMap::new();
+    for (id, vertex) in request.graph.iter() {
+        let Op::File(file) = &vertex.op else { continue };
+        let mut list = FileList::default();
+        for action in &file.actions {
+            if let FileAction::Copy(copy) = action
+                && let Op::Source(Source::Local { name }) = &request.graph.vertex(vertex.inputs[copy.input]).op
+                && let Some(context) = request.contexts.get(name)
+            {
+                list.add(context, &context.select(copy))?;
+            }
+        }
+        files.insert(id.0, list);
+    }
+    Ok((keys, files))
+}
+
+struct Contents<'a> {
+    contexts: &'a BTreeMap<String, Arc<Context>>,
+}
+
+impl Contents<'_> {
+    fn context(&self, name: &str) -> Result<&Context> {
+        self.contexts.get(name).map(AsRef::as_ref).ok_or_else(|| SolveError::Io {
+            action: "read",
+            path: name.into(),
+            source: std::io::Error::other("there is no context of this name"),
+        })
+    }
+}
+
+impl key::LocalContent for Contents<'_> {
+    type Error = SolveError;
+
+    fn selection(&mut self, name: &str, copy: &Copy) -> Result<Digest> {
+        let context = self.context(name)?;
+        context.selection_digest(&context.select(copy))
+    }
+
+    fn subtree(&mut self, name: &str, path: &str) -> Result<Digest> {
+        let context = self.context(name)?;
+        context.subtree_digest(path)?.ok_or_else(|| archive::missing(context, path, &kiln_graph::Origin::default()))
+    }
+}

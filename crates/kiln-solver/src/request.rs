@@ -1,0 +1,104 @@
+//! What a caller asks of the solver.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln_docker::NetworkSpec;
+use kiln_docker::toolbox::ToolFile;
+use kiln_graph::{BuildGraph, Platform};
+
+use crate::context::Context;
+use crate::event::Way;
+
+/// A build: a graph, what it reads from the client, and where its results go.
+pub struct BuildRequest {
+    /// Id of the build: unique, short, safe in names.
+    pub id: String,
+    /// Owner of its containers, in the form of [`kiln_docker::labels::OWNER`].
+    pub owner: String,
+    /// Scope of its cache volumes: usually the project.
+    pub scope: String,
+    /// The graph. [`BuildGraph::targets`] says what is wanted.
+    pub graph: BuildGraph,
+    /// Contexts by name.
+    pub contexts: BTreeMap<String, Arc<Context>>,
+    /// What to do with each target of the graph, in its order.
+    pub outputs: Vec<Output>,
+    /// Settings of every step that are no part of its key.
+    pub run: RunSettings,
+    /// How many steps may run at a time.
+    pub parallel: usize,
+    /// Whether the other targets go on when one fails.
+    pub keep_going: bool,
+    /// Empty the cache volumes before their first use.
+    pub no_cache_mounts: bool,
+    /// Folder for kiln's own state of the project.
+    pub state: PathBuf,
+    /// Folder for locks between kiln processes of this machine.
+    pub locks: PathBuf,
+}
+
+/// Settings of every step that are no part of its key.
+#[derive(Clone, Debug, Default)]
+pub struct RunSettings {
+    /// Variables that every step sees: proxies, certificate paths, package indexes, the number of jobs.
+    pub env: BTreeMap<Platform, Vec<(String, String)>>,
+    /// The network of steps that ask for none in particular.
+    pub network: NetworkSpec,
+    /// Files that every step finds at [`kiln_docker::toolbox::MOUNT_POINT`].
+    pub tools: Vec<ToolFile>,
+    /// Hosts to add, as `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// How each platform's steps run.
+    pub ways: BTreeMap<Platform, Way>,
+}
+
+/// What becomes of a target.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Its files are written to a folder.
+    Files(FilesOutput),
+    /// It becomes an image on the daemon, with a name if one is given (`repository`, `tag`).
+    Image(Option<(String, String)>),
+    /// It is only built.
+    Nothing,
+}
+
+/// Files that are written to a folder.
+#[derive(Clone, Debug)]
+pub struct FilesOutput {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The one artifact that must be among them, by its path in the target; it is examined and tried.
+    pub artifact: Option<String>,
+    /// How the artifact is tried.
+    pub smoke: Option<Smoke>,
+    /// Where the recipe's reports (the target's `/.kiln`) go.
+    pub reports: Option<PathBuf>,
+    /// Keep a `SHA256SUMS` beside the artifacts.
+    pub sums: bool,
+}
+
+/// A smoke run: the artifact in a clean image of its platform.
+#[derive(Clone, Debug)]
+pub struct Smoke {
+    /// Reference of the image.
+    pub image: String,
+    /// What to run.
+    pub command: SmokeCommand,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// What a smoke run runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SmokeCommand {
+    /// `--version`; if the program does not know it, `--help`.
+    Auto,
+    /// The program with these arguments.
+    Arguments(Vec<String>),
+}

@@ -1,0 +1,153 @@
+//! What every task of a build shares: the engine, the plan, the way to report, and what has to be cleaned up.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kiln_docker::{ContainerId, ContainerSpec, Engine, ImageId, labels, toolbox};
+use kiln_graph::{MissReason, Op, Platform, VertexId};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
+
+use crate::cancel::Cancel;
+use crate::context::Context;
+use crate::error::{Result, SolveError};
+use crate::event::{BuildEvent, EventSender, Way};
+use crate::plan::{Action, Plan};
+
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) plan: Plan,
+    pub(crate) cancel: Cancel,
+    pub(crate) events: EventSender,
+    /// Limits the steps that run at a time.
+    pub(crate) permits: Semaphore,
+    /// Every container that is made goes here; the dispatcher removes them all at the end.
+    made: mpsc::UnboundedSender<ContainerId>,
+    readers: Mutex<HashMap<ImageId, Arc<OnceCell<ContainerId>>>>,
+    scratch: Mutex<HashMap<Platform, Arc<OnceCell<ImageId>>>>,
+    toolbox: OnceCell<Option<String>>,
+    pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
+    pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
+}
+
+/// Times of a step that ran.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StepTime {
+    /// From start to end.
+    pub(crate) took: Duration,
+    /// While the container ran.
+    pub(crate) in_container: Duration,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        plan: Plan,
+        events: EventSender,
+        cancel: Cancel,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<ContainerId>) {
+        let (made, to_remove) = mpsc::unbounded_channel();
+        let permits = Semaphore::new(plan.request.parallel.max(1));
+        let shared = Self {
+            engine,
+            plan,
+            cancel,
+            events,
+            permits,
+            made,
+            readers: Mutex::default(),
+            scratch: Mutex::default(),
+            toolbox: OnceCell::new(),
+            emptied: tokio::sync::Mutex::default(),
+            times: Mutex::default(),
+        };
+        (Arc::new(shared), to_remove)
+    }
+
+    /// Makes a container and remembers to remove it.
+    pub(crate) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        let id = self.engine.create_container(spec).await?;
+        // The receiver lives as long as the build.
+        let _ = self.made.send(id.clone());
+        Ok(id)
+    }
+
+    pub(crate) fn labels(&self, role: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (labels::BUILD.to_owned(), self.plan.request.id.clone()),
+            (labels::OWNER.to_owned(), self.plan.request.owner.clone()),
+            (labels::ROLE.to_owned(), role.to_owned()),
+            (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
+        ])
+    }
+
+    pub(crate) fn reader(&self, image: &ImageId) -> Arc<OnceCell<ContainerId>> {
+        lock(&self.readers).entry(image.clone()).or_default().clone()
+    }
+
+    pub(crate) async fn scratch_image(&self, platform: Platform) -> Result<ImageId> {
+        let cell = lock(&self.scratch).entry(platform).or_default().clone();
+        let id = cell.get_or_try_init(|| toolbox::empty_image(self.engine.as_ref(), platform)).await?;
+        Ok(id.clone())
+    }
+
+    /// The volume with kiln's own files for steps, if there are any.
+    pub(crate) async fn toolbox(&self) -> Result<Option<String>> {
+        let ensure = || async {
+            if self.plan.request.run.tools.is_empty() {
+                return Ok::<_, SolveError>(None);
+            }
+            Ok(Some(toolbox::ensure_toolbox(self.engine.as_ref(), &self.plan.request.run.tools).await?))
+        };
+        self.toolbox.get_or_try_init(ensure).await.cloned()
+    }
+
+    pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {
+        self.plan.request.contexts.get(name).cloned().ok_or_else(|| SolveError::Io {
+            action: "read",
+            path: name.into(),
+            source: std::io::Error::other("there is no context of this name"),
+        })
+    }
+
+    pub(crate) fn way(&self, platform: Platform) -> Way {
+        let native = platform.arch.may_run_on(self.engine.info().arch);
+        let guess = if native { Way::Native } else { Way::Qemu };
+        self.plan.request.run.ways.get(&platform).copied().unwrap_or(guess)
+    }
+
+    pub(crate) async fn emit(&self, event: BuildEvent) {
+        // A consumer that went away does not stop the build.
+        let _ = self.events.send(event).await;
+    }
+
+    pub(crate) async fn notice(&self, platform: Option<Platform>, text: impl Into<String>) {
+        self.emit(BuildEvent::Notice { platform, text: text.into() }).await;
+    }
+
+    pub(crate) async fn step_started(&self, id: VertexId) {
+        let vertex = self.plan.graph().vertex(id);
+        let platforms = self.plan.platforms[id.0].clone();
+        let way = match &vertex.op {
+            Op::Exec(exec) => self.way(exec.platform),
+            _ => Way::Native,
+        };
+        let reason = match self.plan.action(id) {
+            Action::Run(reason) => reason.clone(),
+            _ => MissReason::NeverBuilt,
+        };
+        let origin = vertex.origin().clone();
+        self.emit(BuildEvent::StepStarted { vertex: id, platforms, origin, reason, way }).await;
+    }
+
+    pub(crate) async fn step_finished(&self, id: VertexId, took: Duration) {
+        lock(&self.times).entry(id).or_default().took = took;
+        let platforms = self.plan.platforms[id.0].clone();
+        self.emit(BuildEvent::StepFinished { vertex: id, platforms, took }).await;
+    }
+}
+
+/// Locks without caring for a panic elsewhere: what is behind these locks is whole after every statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

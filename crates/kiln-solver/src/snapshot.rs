@@ -1,0 +1,250 @@
+//! File systems as vertices leave them, made real only as far as somebody needs them.
+//!
+//! A command leaves a stopped container; it is committed when something stands on it. File operations are kept as a
+//! list and applied to the next container that is made from what is below them. So a changed source file costs one
+//! container: made from the last checkpoint, filled, run, and read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, NetworkSpec, labels};
+use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
+use tokio::sync::OnceCell;
+
+use crate::archive::{self, Apply, CopySource, Place};
+use crate::error::{Result, SolveError};
+use crate::shared::Shared;
+
+/// The result of a vertex.
+#[derive(Clone)]
+pub(crate) enum Snapshot {
+    /// Nothing.
+    Scratch(Platform),
+    /// An image on the daemon.
+    Image(ImageId, Platform),
+    /// A folder of the client.
+    Local(String),
+    /// What a command left.
+    Step(Arc<Made>),
+    /// File operations that wait for a container.
+    Pending(Arc<Pending>),
+}
+
+/// A container whose file system is a vertex's result.
+pub(crate) struct Made {
+    pub(crate) vertex: VertexId,
+    pub(crate) container: ContainerId,
+    pub(crate) platform: Platform,
+    image: OnceCell<ImageId>,
+}
+
+impl Made {
+    pub(crate) fn new(vertex: VertexId, container: ContainerId, platform: Platform) -> Self {
+        Self { vertex, container, platform, image: OnceCell::new() }
+    }
+}
+
+/// File operations on top of another snapshot.
+pub(crate) struct Pending {
+    pub(crate) vertex: VertexId,
+    pub(crate) below: Snapshot,
+    /// Results of the vertex's inputs, by index.
+    pub(crate) inputs: Vec<Snapshot>,
+    made: OnceCell<Arc<Made>>,
+}
+
+impl Pending {
+    pub(crate) fn new(vertex: VertexId, inputs: Vec<Snapshot>) -> Self {
+        Self { vertex, below: inputs[0].clone(), inputs, made: OnceCell::new() }
+    }
+}
+
+impl Snapshot {
+    fn platform(&self) -> Option<Platform> {
+        match self {
+            Self::Scratch(platform) | Self::Image(_, platform) => Some(*platform),
+            Self::Local(_) => None,
+            Self::Step(made) => Some(made.platform),
+            Self::Pending(pending) => pending.below.platform(),
+        }
+    }
+
+    /// Splits off the file operations on top, lowest first.
+    pub(crate) fn split(&self) -> (Self, Vec<Arc<Pending>>) {
+        let mut operations = Vec::new();
+        let mut at = self.clone();
+        while let Self::Pending(pending) = at {
+            at = pending.below.clone();
+            operations.push(pending);
+        }
+        operations.reverse();
+        (at, operations)
+    }
+}
+
+impl Shared {
+    /// The platform of containers that hold this snapshot.
+    pub(crate) fn platform_of(&self, snapshot: &Snapshot) -> Platform {
+        snapshot.platform().unwrap_or(Platform::linux(self.engine.info().arch))
+    }
+
+    /// An image with the snapshot's content.
+    pub(crate) fn image_of<'a>(
+        self: &'a Arc<Self>,
+        snapshot: &'a Snapshot,
+    ) -> futures::future::BoxFuture<'a, Result<ImageId>> {
+        Box::pin(async move {
+            match snapshot {
+                Snapshot::Image(id, _) => Ok(id.clone()),
+                Snapshot::Scratch(platform) => self.scratch_image(*platform).await,
+                Snapshot::Local(name) => {
+                    let problem = format!("the context `{name}` cannot be a base");
+                    Err(SolveError::Unsupported { origin: Box::default(), what: problem })
+                }
+                Snapshot::Step(made) => self.commit(made).await,
+                Snapshot::Pending(pending) => {
+                    let made = self.make(pending).await?;
+                    self.commit(&made).await
+                }
+            }
+        })
+    }
+
+    /// A container, running or not, that holds the snapshot's files.
+    pub(crate) async fn container_of(self: &Arc<Self>, snapshot: &Snapshot) -> Result<ContainerId> {
+        match snapshot {
+            Snapshot::Step(made) => Ok(made.container.clone()),
+            Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),
+            Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) => {
+                let image = self.image_of(snapshot).await?;
+                let platform = self.platform_of(snapshot);
+                let cell = self.reader(&image);
+                let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
+                Ok(id.clone())
+            }
+        }
+    }
+
+    /// Commits a container as the checkpoint of its vertex, once.
+    pub(crate) async fn commit(self: &Arc<Self>, made: &Arc<Made>) -> Result<ImageId> {
+        let commit = || async {
+            let vertex = self.plan.graph().vertex(made.vertex);
+            let origin = vertex.origin();
+            let labels = BTreeMap::from([
+                (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+                (labels::KEY.to_owned(), self.plan.key(made.vertex).to_string()),
+                (labels::STEP.to_owned(), short(&origin.text, 200)),
+                (labels::PLATFORM.to_owned(), made.platform.to_string()),
+                (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
+            ]);
+            let spec =
+                CommitSpec { config: ImageConfig::default(), labels, comment: short(&origin.text, 200), name: None };
+            let id = self.engine.commit(&made.container, &spec).await;
+            id.map_err(|source| SolveError::StepEngine {
+                origin: Box::new(origin.clone()),
+                platform: made.platform,
+                source,
+            })
+        };
+        made.image.get_or_try_init(commit).await.cloned()
+    }
+
+    /// A container with file operations applied to what is below them.
+    async fn make(self: &Arc<Self>, pending: &Arc<Pending>) -> Result<Arc<Made>> {
+        let make = || async {
+            let snapshot = Snapshot::Pending(pending.clone());
+            let (base, operations) = snapshot.split();
+            let platform = self.platform_of(&base);
+            let image = self.image_of(&base).await?;
+            let container = self.idle_container(image, platform, "copy").await?;
+            self.apply(&container, &operations).await?;
+            Ok(Arc::new(Made::new(pending.vertex, container, platform)))
+        };
+        pending.made.get_or_try_init(make).await.cloned()
+    }
+
+    /// A container that is never started.
+    async fn idle_container(&self, image: ImageId, platform: Platform, role: &str) -> Result<ContainerId> {
+        let spec = ContainerSpec {
+            image,
+            platform,
+            argv: vec!["/kiln".to_owned()],
+            env: Vec::new(),
+            cwd: String::new(),
+            user: String::new(),
+            mounts: Vec::new(),
+            network: NetworkSpec::None,
+            privileged: false,
+            labels: self.labels(role),
+            name: None,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+        };
+        self.create(&spec).await
+    }
+
+    /// Unpacks file operations into a container.
+    pub(crate) async fn apply(self: &Arc<Self>, container: &ContainerId, operations: &[Arc<Pending>]) -> Result<()> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let started = std::time::Instant::now();
+        for pending in operations {
+            self.step_started(pending.vertex).await;
+        }
+        let apply = self.resolve(operations).await?;
+        let (writer, stream) = archive::writer();
+        let engine = self.engine.clone();
+        let place = Place::Container(container.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut writer = archive::apply(&engine, &runtime, &place, &apply, writer)?;
+            std::io::Write::flush(&mut writer).and_then(|()| writer.finish()).map_err(SolveError::io("write", "archive"))
+        });
+        let upload = self.engine.upload(container, "/", stream).await;
+        let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        match (written, upload) {
+            // A broken pipe on our side is only the shadow of the daemon's error.
+            (Err(SolveError::Io { source, .. }), Err(error)) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(error.into())
+            }
+            (Err(SolveError::Copy { .. }), Err(error @ kiln_docker::EngineError::NoSpace { .. })) => Err(error.into()),
+            (written, upload) => written.and(upload.map_err(Into::into)),
+        }?;
+        for pending in operations {
+            self.step_finished(pending.vertex, started.elapsed()).await;
+        }
+        Ok(())
+    }
+
+    /// The operations with their sources looked up.
+    pub(crate) async fn resolve(self: &Arc<Self>, operations: &[Arc<Pending>]) -> Result<Vec<Apply>> {
+        let mut resolved = Vec::new();
+        for pending in operations {
+            let vertex = self.plan.graph().vertex(pending.vertex);
+            let Op::File(op) = &vertex.op else { continue };
+            let mut sources = HashMap::new();
+            for index in used_inputs(op) {
+                let source = match &pending.inputs[index] {
+                    Snapshot::Local(name) => CopySource::Context(self.context(name)?),
+                    other => CopySource::Container(self.container_of(other).await?),
+                };
+                sources.insert(index, source);
+            }
+            resolved.push(Apply { op: op.clone(), sources, origin: vertex.origin().clone() });
+        }
+        Ok(resolved)
+    }
+}
+
+fn used_inputs(op: &FileOp) -> impl Iterator<Item = usize> + '_ {
+    op.actions.iter().filter_map(|action| match action {
+        kiln_graph::FileAction::Copy(copy) => Some(copy.input),
+        _ => None,
+    })
+}
+
+/// The text, cut to `most` characters.
+fn short(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
