@@ -1,2 +1,41 @@
-//! Automation for the people who work on kiln.
-fn main() {}
+//! Automation for the people who work on kiln, run as `cargo xtask ...`.
+//!
+//! One module per task. A task is a function that other tasks can call as well; the command line only chooses it.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers")]
+
+mod process;
+mod testbed;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Automation for the people who work on kiln.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A Docker engine, a registry and base images of its own, for tests and demonstrations
+    Testbed(testbed::cli::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Testbed(args) => testbed::cli::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(hint) = process::hint(&error) {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

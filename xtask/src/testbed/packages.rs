@@ -1,0 +1,104 @@
+//! Debian packages that the testbed's programs come from.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::say;
+use crate::process::{hinted, installed, run};
+
+/// Fails unless this is root on a system with apt, which is what installing and starting an engine needs.
+pub(crate) fn require_root_on_debian() -> Result<()> {
+    if !installed("apt-get") {
+        return Err(hinted(
+            "the testbed needs Debian or Ubuntu: there is no apt-get here",
+            "any Docker engine will do instead: set DOCKER_HOST to it and leave the testbed out",
+        ));
+    }
+    require_root()
+}
+
+/// Fails unless this is root.
+pub(crate) fn require_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(hinted(
+        "the testbed starts an engine, which needs root",
+        "run it as root: sudo -E env \"PATH=$PATH\" cargo xtask testbed ...",
+    ))
+}
+
+/// Installs what is missing, given as pairs of a program and the package it comes from.
+pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> =
+        wanted.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(format!("installing {}", missing.join(", ")));
+    update()?;
+    // The packages bring services of their own, on their own ports and data; the testbed needs only their programs.
+    let _guard = NoServices::new()?;
+    run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))
+        .with_context(|| format!("cannot install {}", missing.join(", ")))
+}
+
+/// Refreshes the package lists.
+fn update() -> Result<()> {
+    run(apt_get().args(["update", "-qq"])).context("cannot refresh the package lists")
+}
+
+/// Unpacks a package into a folder without installing it, and returns the folder.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
+    let staged = folder.with_added_extension("new");
+    let _ = fs::remove_dir_all(&staged);
+    fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
+    let download = || run(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&staged));
+    if download().is_err() {
+        update()?;
+        download()?;
+    }
+    let archive = fs::read_dir(&staged)?.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some());
+    let archive = archive.with_context(|| format!("apt-get downloaded nothing for {package}"))?;
+    run(Command::new("dpkg").arg("-x").arg(&archive).arg(&staged))?;
+    fs::remove_file(&archive)?;
+    let _ = fs::remove_dir_all(folder);
+    fs::rename(&staged, folder)?;
+    Ok(folder.to_owned())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Keeps packages from starting their services while it lives, by the means Debian has for it (`policy-rc.d`).
+struct NoServices {
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("cannot write {POLICY}"))?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+        Ok(Self { ours: true })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
