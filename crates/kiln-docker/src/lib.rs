@@ -3,6 +3,7 @@
 //! [`Engine`] is the seam: the solver knows only this trait, and tests put a fake behind it. The driver behind a real
 //! daemon is the only user of bollard.
 
+pub mod driver;
 mod engine;
 mod error;
 pub mod labels;
@@ -13,3 +14,12 @@ pub use engine::{
     VolumeSource,
 };
 pub use error::{Cause, EngineError, Result};
+
+/// Hexadecimal digits, as daemons and registries write SHA-256.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}

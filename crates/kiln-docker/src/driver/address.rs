@@ -1,0 +1,230 @@
+//! Which daemon to talk to, resolved like the docker CLI does.
+//!
+//! An explicit host wins over `DOCKER_HOST`, that over `DOCKER_CONTEXT`, that over the current context in the docker
+//! config, and the first socket that exists is the last resort. Source of the context store's layout: docker/cli,
+//! `cli/context/store`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::connector::Endpoint;
+use super::ssh::SshTarget;
+use super::tls;
+use crate::hex;
+use crate::{EngineError, Result};
+
+/// Where docker's own socket is.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+
+/// How to find the daemon. All of it is values: the caller reads the environment and the home directory.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// An address given explicitly (`--host`): `unix:///path`, `tcp://host:port`, `ssh://user@host`, `http(s)://...`.
+    pub host: Option<String>,
+    /// A context given explicitly (`--context`).
+    pub context: Option<String>,
+    /// `DOCKER_HOST`.
+    pub env_host: Option<String>,
+    /// `DOCKER_CONTEXT`.
+    pub env_context: Option<String>,
+    /// The docker CLI's folder: `DOCKER_CONFIG`, or `~/.docker`.
+    pub config_dir: Option<PathBuf>,
+    /// Whether `DOCKER_TLS_VERIFY` is set to anything but nothing.
+    pub tls_verify: bool,
+    /// `DOCKER_CERT_PATH`; the docker folder where there is none.
+    pub cert_path: Option<PathBuf>,
+    /// `DOCKER_API_VERSION`.
+    pub api_version: Option<String>,
+    /// Sockets to try after `/var/run/docker.sock`: that of a rootless daemon, of Docker Desktop, ...
+    pub sockets: Vec<PathBuf>,
+}
+
+/// A daemon's address, resolved.
+pub(super) struct Address {
+    pub(super) endpoint: Endpoint,
+    /// As it is shown to people.
+    pub(super) host: String,
+}
+
+/// Certificates to use with an address.
+struct Tls {
+    folder: Option<PathBuf>,
+    verify: bool,
+}
+
+/// Finds the address. Reads the docker config where that decides.
+pub(super) async fn resolve(options: &ConnectOptions) -> Result<Address> {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.trim().is_empty());
+    if options.host.is_some() && given(&options.context).is_some() {
+        return Err(problem("both a host and a context were given", "give one of them"));
+    }
+    let from_env =
+        || Tls { folder: options.cert_path.clone().or_else(|| options.config_dir.clone()), verify: options.tls_verify };
+    if let Some(host) = given(&options.host) {
+        return address(&host, options.tls_verify.then(from_env));
+    }
+    if let Some(context) = given(&options.context) {
+        return from_context(&context, options).await;
+    }
+    if let Some(host) = given(&options.env_host) {
+        return address(&host, options.tls_verify.then(from_env));
+    }
+    let current = match given(&options.env_context) {
+        Some(context) => Some(context),
+        None => current_context(options).await?,
+    };
+    match current.filter(|context| context != "default") {
+        Some(context) => from_context(&context, options).await,
+        None => Ok(default_socket(options)),
+    }
+}
+
+fn default_socket(options: &ConnectOptions) -> Address {
+    let default = Path::new(DEFAULT_SOCKET);
+    let path = std::iter::once(default)
+        .chain(options.sockets.iter().map(PathBuf::as_path))
+        .find(|path| path.exists())
+        .unwrap_or(default);
+    Address { endpoint: Endpoint::Unix(path.to_owned()), host: format!("unix://{}", path.display()) }
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
+}
+
+async fn current_context(options: &ConnectOptions) -> Result<Option<String>> {
+    let Some(path) = options.config_dir.as_ref().map(|folder| folder.join("config.json")) else { return Ok(None) };
+    let Some(text) = read(&path).await? else { return Ok(None) };
+    let config: Config = parse(&path, &text)?;
+    Ok(config.current_context.filter(|context| !context.is_empty()))
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(rename = "Endpoints", default)]
+    endpoints: std::collections::BTreeMap<String, MetaEndpoint>,
+}
+
+#[derive(Deserialize)]
+struct MetaEndpoint {
+    #[serde(rename = "Host", default)]
+    host: String,
+    #[serde(rename = "SkipTLSVerify", default)]
+    skip_tls_verify: bool,
+}
+
+async fn from_context(name: &str, options: &ConnectOptions) -> Result<Address> {
+    if name == "default" {
+        // The default context is whatever the environment says.
+        return match options.env_host.as_deref().filter(|host| !host.trim().is_empty()) {
+            Some(host) => address(
+                host,
+                options.tls_verify.then(|| Tls {
+                    folder: options.cert_path.clone().or_else(|| options.config_dir.clone()),
+                    verify: true,
+                }),
+            ),
+            None => Ok(default_socket(options)),
+        };
+    }
+    let Some(folder) = options.config_dir.as_ref().map(|folder| folder.join("contexts")) else {
+        return Err(problem(
+            &format!("the context `{name}` cannot be read without a docker config folder"),
+            "set DOCKER_CONFIG or HOME",
+        ));
+    };
+    let id = hex(&Sha256::digest(name));
+    let path = folder.join("meta").join(&id).join("meta.json");
+    let text = read(&path).await?.ok_or_else(|| {
+        problem(
+            &format!("there is no docker context `{name}` (looked for `{}`)", path.display()),
+            "`docker context ls` lists them; `docker context use default` goes back to the local daemon",
+        )
+    })?;
+    let meta: Meta = parse(&path, &text)?;
+    let endpoint = meta.endpoints.get("docker").filter(|endpoint| !endpoint.host.is_empty()).ok_or_else(|| {
+        problem(&format!("the context `{name}` names no docker host (`{}`)", path.display()), "make it anew")
+    })?;
+    let certificates = folder.join("tls").join(&id).join("docker");
+    let tls = (certificates.is_dir() || endpoint.skip_tls_verify)
+        .then_some(Tls { folder: Some(certificates), verify: !endpoint.skip_tls_verify });
+    address(&endpoint.host, tls)
+}
+
+/// Reads an address.
+fn address(text: &str, tls: Option<Tls>) -> Result<Address> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
+    let host = format!("{scheme}://{}", rest.trim_end_matches('/'));
+    let wrong = |why: &str| {
+        problem(
+            &format!("`{text}` is not the address of a daemon: {why}"),
+            "write unix:///path, tcp://host:port, ssh://user@host, http://host:port or https://host:port",
+        )
+    };
+    let endpoint = match scheme {
+        "unix" => {
+            let path = if rest.is_empty() { DEFAULT_SOCKET } else { rest };
+            if !path.starts_with('/') {
+                return Err(wrong("the path of a socket is absolute"));
+            }
+            return Ok(Address { endpoint: Endpoint::Unix(path.into()), host: format!("unix://{path}") });
+        }
+        "ssh" => Endpoint::Ssh(SshTarget::parse(rest).map_err(|why| wrong(&why))?),
+        "tcp" | "http" | "https" => {
+            let secure = scheme == "https" || (scheme == "tcp" && tls.is_some());
+            let authority = rest.split('/').next().unwrap_or_default();
+            let (name, port) =
+                split_port(authority, if secure { 2376 } else { 2375 }).ok_or_else(|| wrong("a host and a port"))?;
+            if secure {
+                let server = ServerName::try_from(name.clone()).map_err(|_| wrong("no host name"))?;
+                let (folder, verify) = tls.map_or((None, true), |tls| (tls.folder, tls.verify));
+                let config = tls::client_config(folder.as_deref(), verify)?;
+                Endpoint::Tls { host: name, port, name: server, config }
+            } else {
+                Endpoint::Tcp { host: name, port }
+            }
+        }
+        "npipe" => return Err(wrong("named pipes exist only on Windows")),
+        _ => return Err(wrong(&format!("`{scheme}` is no known kind"))),
+    };
+    Ok(Address { endpoint, host })
+}
+
+/// `host:port`, `[v6]:port`, `host`, or `:port` for this machine.
+fn split_port(authority: &str, default: u16) -> Option<(String, u16)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (host, port.strip_prefix(':'))
+        }
+        None => authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.map_or(Some(default), |port| port.parse().ok())?;
+    Some((if host.is_empty() { "127.0.0.1" } else { host }.to_owned(), port))
+}
+
+async fn read(path: &Path) -> Result<Option<String>> {
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(problem(&format!("`{}` cannot be read: {error}", path.display()), "check its permissions")),
+    }
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        problem(&format!("`{}` is not what it should be: {error}", path.display()), "mend or remove it")
+    })
+}
+
+fn problem(problem: &str, hint: &str) -> EngineError {
+    EngineError::Connection { problem: problem.to_owned(), hint: hint.to_owned() }
+}

@@ -1,0 +1,177 @@
+//! Containers: making, running, copying, committing.
+
+use std::collections::HashMap;
+
+use bollard::errors::Error as BollardError;
+use bollard::query_parameters as query;
+use bollard::{body_try_stream, container::LogOutput, models};
+use futures::{StreamExt, TryStreamExt};
+
+use super::errors::Doing;
+use super::{BollardEngine, convert};
+use crate::{
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, EngineError, ExitStatus, ImageId, LogChunk,
+    LogStream, PathStat, Result,
+};
+
+impl BollardEngine {
+    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        let options = query::CreateContainerOptions { name: spec.name.clone(), platform: spec.platform.to_string() };
+        let doing = self.doing("creating", format!("a container of {}", spec.image));
+        let created = self.docker.create_container(Some(options), convert::create_body(spec)).await;
+        created.map(|created| ContainerId(created.id)).map_err(|error| doing.failed(error))
+    }
+
+    pub(super) async fn attach_output(&self, id: &ContainerId) -> Result<LogStream> {
+        let options = query::AttachContainerOptions {
+            stream: true,
+            stdout: true,
+            stderr: true,
+            ..query::AttachContainerOptions::default()
+        };
+        let doing = self.doing("reading", format!("the output of container {}", short(id)));
+        let attached = self.docker.attach_container(&id.0, Some(options)).await.map_err(|error| doing.failed(error))?;
+        let input = attached.input;
+        let stream = attached.output.map(move |chunk| {
+            // The write half lives as long as the read half; without it the daemon might see a half-closed connection.
+            let _open = &input;
+            match chunk {
+                Ok(LogOutput::StdErr { message }) => Ok(LogChunk { stderr: true, bytes: message }),
+                Ok(other) => Ok(LogChunk { stderr: false, bytes: other.into_bytes() }),
+                Err(error) => Err(doing.failed(error)),
+            }
+        });
+        Ok(stream.boxed())
+    }
+
+    pub(super) async fn wait(&self, id: &ContainerId) -> Result<ExitStatus> {
+        let doing = self.doing("waiting for", container(id));
+        let options = query::WaitContainerOptions { condition: "not-running".to_owned() };
+        let answer = self.docker.wait_container(&id.0, Some(options)).next().await;
+        let code = match answer {
+            Some(Ok(answer)) => answer.status_code,
+            // bollard takes a non-zero exit code for an error.
+            Some(Err(BollardError::DockerContainerWaitError { code, .. })) => code,
+            Some(Err(error)) => return Err(doing.failed(error)),
+            None => return Err(doing.broke(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())),
+        };
+        let oom = code != 0 && self.was_out_of_memory(id).await;
+        Ok(ExitStatus { code, oom })
+    }
+
+    /// Whether the kernel ended something in the container for memory. A container that is gone was not asked in time.
+    async fn was_out_of_memory(&self, id: &ContainerId) -> bool {
+        let inspected = self.docker.inspect_container(&id.0, None).await;
+        inspected.ok().and_then(|inspected| inspected.state?.oom_killed).unwrap_or_default()
+    }
+
+    pub(super) async fn remove_forced(&self, id: &ContainerId) -> Result<()> {
+        let doing = self.doing("removing", container(id));
+        let options = query::RemoveContainerOptions { force: true, v: true, link: false };
+        match self.docker.remove_container(&id.0, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) => match doing.failed(error) {
+                error if error.is_not_found() => Ok(()),
+                // Someone else is removing it at this moment.
+                EngineError::Conflict { message, .. } if message.contains("already in progress") => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn list_containers(&self, label: &str) -> Result<Vec<Container>> {
+        let options = query::ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])])),
+            ..query::ListContainersOptions::default()
+        };
+        let doing = self.doing("listing", "containers");
+        let list = self.docker.list_containers(Some(options)).await.map_err(|error| doing.failed(error))?;
+        Ok(list
+            .into_iter()
+            .map(|summary| Container {
+                id: ContainerId(summary.id.unwrap_or_default()),
+                name: summary
+                    .names
+                    .unwrap_or_default()
+                    .first()
+                    .map_or("", |name| name.trim_start_matches('/'))
+                    .to_owned(),
+                labels: summary.labels.unwrap_or_default().into_iter().collect(),
+                running: matches!(
+                    summary.state,
+                    Some(models::ContainerSummaryStateEnum::RUNNING | models::ContainerSummaryStateEnum::PAUSED)
+                ),
+                created: summary.created.unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    pub(super) async fn put(&self, id: &ContainerId, path: &str, archive: ByteStream) -> Result<()> {
+        let options =
+            query::UploadToContainerOptions { path: path.to_owned(), ..query::UploadToContainerOptions::default() };
+        let doing = self.doing("copying into", format!("`{path}` of container {}", short(id)));
+        let sent = self.docker.upload_to_container(&id.0, Some(options), body_try_stream(archive)).await;
+        sent.map_err(|error| doing.failed(error))
+    }
+
+    pub(super) async fn get(&self, id: &ContainerId, path: &str) -> Result<ByteStream> {
+        let options = query::DownloadFromContainerOptions { path: path.to_owned() };
+        let doing = self.doing("copying out of", format!("`{path}` of container {}", short(id)));
+        first_then_rest(self.docker.download_from_container(&id.0, Some(options)), &doing).await
+    }
+
+    pub(super) async fn export_all(&self, id: &ContainerId) -> Result<ByteStream> {
+        let doing = self.doing("exporting", container(id));
+        first_then_rest(self.docker.export_container(&id.0), &doing).await
+    }
+
+    pub(super) async fn stat_path(&self, id: &ContainerId, path: &str) -> Result<Option<PathStat>> {
+        let doing = self.doing("looking at", format!("`{path}` of container {}", short(id)));
+        let options = query::ContainerArchiveInfoOptions { path: path.to_owned() };
+        match self.docker.get_container_archive_info(&id.0, Some(options)).await {
+            Ok(stat) => Ok(Some(convert::path_stat(stat.file_mode, stat.size, stat.link_target))),
+            Err(error) => match doing.failed(error) {
+                error if error.is_not_found() => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn commit_image(&self, id: &ContainerId, spec: &CommitSpec) -> Result<ImageId> {
+        let doing = self.doing("committing", container(id));
+        let inspected = self.docker.inspect_container(&id.0, None).await.map_err(|error| doing.failed(error))?;
+        let body = convert::commit_config(&spec.config, &spec.labels, &inspected.config.unwrap_or_default());
+        let options = query::CommitContainerOptions {
+            container: Some(id.0.clone()),
+            repo: spec.name.as_ref().map(|(repository, _)| repository.clone()),
+            tag: spec.name.as_ref().map(|(_, tag)| tag.clone()),
+            comment: Some(spec.comment.clone()),
+            author: spec.config.author.clone(),
+            pause: false,
+            changes: None,
+        };
+        let committed = self.docker.commit_container(options, body).await.map_err(|error| doing.failed(error))?;
+        Ok(ImageId(committed.id))
+    }
+}
+
+/// Twelve digits, as people see ids.
+pub(super) fn short(id: &ContainerId) -> &str {
+    id.0.get(..12).unwrap_or(&id.0)
+}
+
+pub(super) fn container(id: &ContainerId) -> String {
+    format!("container {}", short(id))
+}
+
+/// A stream whose first element has been seen: the daemon's refusal is an error of the call, not of the stream.
+async fn first_then_rest(
+    stream: impl futures::Stream<Item = std::result::Result<bytes::Bytes, BollardError>> + Send + 'static,
+    doing: &Doing,
+) -> Result<ByteStream> {
+    let mut stream = Box::pin(stream);
+    let first = stream.next().await.transpose().map_err(|error| doing.failed(error))?;
+    let rest = stream.map_err(std::io::Error::other);
+    Ok(futures::stream::iter(first.map(Ok)).chain(rest).boxed())
+}

@@ -1,0 +1,308 @@
+//! Images: finding, pulling, loading, listing, removing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard::query_parameters as options;
+use bollard::{body_try_stream, models};
+use futures::StreamExt;
+use kiln_graph::Platform;
+
+use super::convert::{platform_json, serves, spelled};
+use super::errors::{self, Doing};
+use super::reference::Reference;
+use super::wire::query;
+use super::{BollardEngine, convert};
+use crate::{ByteStream, EngineError, Image, ImageId, PullPolicy, PullProgress, Result, StoreKind};
+
+/// The oldest `1.x` API that can inspect one platform of an image.
+const INSPECTS_PLATFORM: usize = 49;
+
+type Progress<'a> = &'a (dyn Fn(PullProgress) + Send + Sync);
+
+/// One request for a base image.
+struct Wanted<'a> {
+    text: &'a str,
+    reference: Reference,
+    platform: Platform,
+    doing: Doing,
+    progress: Progress<'a>,
+}
+
+/// How often a pull is repeated when another process moved the tag in between.
+const ATTEMPTS: usize = 4;
+
+impl BollardEngine {
+    pub(super) async fn resolve(
+        &self,
+        text: &str,
+        platform: Platform,
+        policy: PullPolicy,
+        progress: Progress<'_>,
+    ) -> Result<Image> {
+        let Some(reference) = Reference::parse(text) else {
+            return Err(not_found(text, platform, "this is not an image reference"));
+        };
+        let doing = self.doing("pulling", format!("image `{text}`"));
+        let wanted = Wanted { text, reference, platform, doing, progress };
+        let lock = {
+            let mut locks = self.locks.lock().await;
+            Arc::clone(locks.entry(wanted.reference.name()).or_default())
+        };
+        let _one_at_a_time = lock.lock().await;
+        match self.info.store {
+            StoreKind::Classic => self.resolve_classic(&wanted, policy).await,
+            StoreKind::Containerd => self.resolve_containerd(&wanted, policy).await,
+        }
+    }
+
+    async fn resolve_classic(&self, wanted: &Wanted<'_>, policy: PullPolicy) -> Result<Image> {
+        let name = wanted.reference.name();
+        let alias = wanted.reference.alias(wanted.platform);
+        let alias_name = format!("{}:{}", alias.0, alias.1);
+        let (tagged, aliased) = futures::try_join!(self.inspect(&name, None), self.inspect(&alias_name, None))?;
+        let local = [&tagged, &aliased].into_iter().flatten().find(|image| is_for(image, wanted.platform)).cloned();
+        if policy != PullPolicy::Always
+            && let Some(image) = local
+        {
+            if aliased.as_ref().and_then(id) != id(&image) {
+                self.tag(&image, &alias).await?;
+            }
+            return Ok(convert::image(image, wanted.platform));
+        }
+        if policy == PullPolicy::Never {
+            return Err(nothing_local(wanted, tagged.as_ref()));
+        }
+        let mut found = None;
+        for attempt in 1..=ATTEMPTS {
+            if let Err(error) = self.pull(wanted).await {
+                // Nothing was moved: a failed pull leaves the tag alone.
+                return offline(wanted, local, error);
+            }
+            let pulled = self.inspect(&name, None).await?;
+            match pulled {
+                Some(image) if is_for(&image, wanted.platform) => {
+                    self.tag(&image, &alias).await?;
+                    found = Some(image);
+                    break;
+                }
+                // Another process pulled another platform just now; or the registry has only that one.
+                Some(image) if attempt == ATTEMPTS => {
+                    self.put_back(wanted, tagged.as_ref()).await?;
+                    return Err(wrong_platform(wanted, &image));
+                }
+                _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+        let Some(image) = found else {
+            return Err(not_found(wanted.text, wanted.platform, "the image vanished right after it was pulled"));
+        };
+        // A user's tag of the same platform follows the registry, as with `docker pull`; another stays what it was.
+        let foreign_tag = tagged.as_ref().is_some_and(|before| !is_for(before, wanted.platform));
+        let no_tag = tagged.is_none() && wanted.platform.arch != self.info.arch;
+        if foreign_tag || no_tag {
+            self.put_back(wanted, tagged.as_ref()).await?;
+        }
+        Ok(convert::image(image, wanted.platform))
+    }
+
+    /// Points the tag at what it stood for before a pull, or removes it if there was none.
+    async fn put_back(&self, wanted: &Wanted<'_>, before: Option<&models::ImageInspect>) -> Result<()> {
+        // A digest names one content; there is nothing to restore.
+        let Some(tag) = wanted.reference.tag.clone().filter(|_| wanted.reference.digest.is_none()) else {
+            return Ok(());
+        };
+        match before {
+            Some(image) => self.tag(image, &(wanted.reference.repository.clone(), tag)).await,
+            None => self.remove(&wanted.reference.name()).await,
+        }
+    }
+
+    async fn resolve_containerd(&self, wanted: &Wanted<'_>, policy: PullPolicy) -> Result<Image> {
+        if self.wire.minor() < INSPECTS_PLATFORM {
+            return Err(EngineError::Connection {
+                problem: format!(
+                    "Engine {} uses the containerd image store, which kiln supports from Engine 28.1 (API 1.{INSPECTS_PLATFORM}) on",
+                    self.info.version
+                ),
+                hint: "upgrade the Docker Engine, or switch `containerd-snapshotter` off in its features".to_owned(),
+            });
+        }
+        let name = wanted.reference.name();
+        let local = self.inspect(&name, Some(wanted.platform)).await?.filter(|image| is_for(image, wanted.platform));
+        match (policy, local) {
+            (PullPolicy::Missing | PullPolicy::Never, Some(image)) => Ok(convert::image(image, wanted.platform)),
+            (PullPolicy::Never, None) => Err(nothing_local(wanted, None)),
+            (_, local) => {
+                if let Err(error) = self.pull(wanted).await {
+                    return offline(wanted, local, error);
+                }
+                match self.inspect(&name, Some(wanted.platform)).await? {
+                    Some(image) if is_for(&image, wanted.platform) => Ok(convert::image(image, wanted.platform)),
+                    Some(image) => Err(wrong_platform(wanted, &image)),
+                    None => Err(not_found(wanted.text, wanted.platform, "the registry's image has no such platform")),
+                }
+            }
+        }
+    }
+
+    /// Pulls by platform. Credentials are read only now: most builds need none.
+    async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<(), bollard::errors::Error> {
+        let credentials = self.credentials(wanted.reference.registry()).await;
+        let credentials = credentials.unwrap_or_else(|error| {
+            // The image may be public; if it is not, the registry says so.
+            tracing::warn!(%error, "pulling without credentials");
+            None
+        });
+        let options = options::CreateImageOptions {
+            from_image: Some(wanted.reference.repository.clone()),
+            tag: Some(wanted.reference.version().to_owned()),
+            platform: wanted.platform.to_string(),
+            ..options::CreateImageOptions::default()
+        };
+        let mut stream = self.docker.create_image(Some(options), None, credentials);
+        let mut layers: HashMap<String, (u64, u64)> = HashMap::new();
+        while let Some(message) = stream.next().await {
+            let message = message?;
+            let Some(layer) = message.id else { continue };
+            let detail = message.progress_detail.unwrap_or_default();
+            let entry = layers.entry(layer).or_default();
+            match message.status.as_deref() {
+                Some("Downloading") => {
+                    *entry = (convert::unsigned(detail.current), convert::unsigned(detail.total));
+                }
+                Some("Download complete" | "Pull complete" | "Already exists") => entry.0 = entry.1,
+                _ => continue,
+            }
+            let (current, total) = layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
+            (wanted.progress)(PullProgress { reference: wanted.text.to_owned(), current, total });
+        }
+        Ok(())
+    }
+
+    /// An image as the daemon describes it; with the containerd store, that of one platform.
+    pub(super) async fn inspect(&self, name: &str, platform: Option<Platform>) -> Result<Option<models::ImageInspect>> {
+        let platform = platform.map(|p| format!("?platform={}", query(&platform_json(p)))).unwrap_or_default();
+        match self.wire.get_json(&format!("/images/{name}/json{platform}")).await {
+            Ok(image) => Ok(Some(image)),
+            Err(error) => match self.doing("inspecting", format!("image `{name}`")).failed(error) {
+                error if error.is_not_found() => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn inspect_any(&self, text: &str) -> Result<Option<Image>> {
+        // An id is no reference, but harmless in a path; anything else that is not one cannot exist.
+        if Reference::parse(text).is_none() {
+            return Ok(None);
+        }
+        let Some(image) = self.inspect(text, None).await? else { return Ok(None) };
+        let (arch, variant) = said(&image);
+        let label = image.config.as_ref().and_then(|config| config.labels.as_ref()?.get(crate::labels::PLATFORM));
+        let labelled = label.and_then(|text| text.parse().ok()).filter(|platform| serves(arch, variant, *platform));
+        let Some(platform) = labelled.or_else(|| convert::platform_of(arch, variant)) else {
+            let spelled = spelled(arch, variant);
+            return Err(EngineError::Api {
+                action: format!("inspecting image `{text}`"),
+                status: 200,
+                message: format!("its configuration says {spelled} as its platform, which kiln does not know"),
+            });
+        };
+        Ok(Some(convert::image(image, platform)))
+    }
+
+    async fn tag(&self, image: &models::ImageInspect, (repository, tag): &(String, String)) -> Result<()> {
+        let doing = self.doing("naming", format!("image `{repository}:{tag}`"));
+        let options = options::TagImageOptions { repo: Some(repository.clone()), tag: Some(tag.clone()) };
+        let tagged = self.docker.tag_image(id(image).unwrap_or_default(), Some(options)).await;
+        tagged.map_err(|error| doing.failed(error))
+    }
+
+    pub(super) async fn list_images(&self, label: &str) -> Result<Vec<Image>> {
+        // Without `all` an image that is the parent of another is left out, and checkpoints are parents of checkpoints.
+        let options = options::ListImagesOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])])),
+            ..options::ListImagesOptions::default()
+        };
+        let doing = self.doing("listing", "images");
+        let list = self.docker.list_images(Some(options)).await.map_err(|error| doing.failed(error))?;
+        let own = Platform::linux(self.info.arch);
+        Ok(list.into_iter().map(|summary| convert::listed_image(summary, own)).collect())
+    }
+
+    pub(super) async fn load(&self, archive: ByteStream, reference: &str) -> Result<ImageId> {
+        let doing = self.doing("loading", format!("image `{reference}`"));
+        let options = options::ImportImageOptions { quiet: true, ..options::ImportImageOptions::default() };
+        let mut stream = self.docker.import_image(options, body_try_stream(archive), None);
+        while let Some(message) = stream.next().await {
+            message.map_err(|error| doing.failed(error))?;
+        }
+        let image = self.inspect(reference, None).await?;
+        image.and_then(|image| image.id).map(ImageId).ok_or_else(|| doing.answered(404, "the archive does not name it"))
+    }
+
+    pub(super) async fn remove(&self, reference: &str) -> Result<()> {
+        let doing = self.doing("removing", format!("image `{reference}`"));
+        // Untagged parents are checkpoints of their own: they must not go with their child.
+        let options = options::RemoveImageOptions { noprune: true, ..options::RemoveImageOptions::default() };
+        match self.docker.remove_image(reference, Some(options), None).await {
+            Ok(_) => Ok(()),
+            Err(error) => match doing.failed(error) {
+                error if error.is_not_found() => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// A failed pull, or what is here already if only the network was missing.
+fn offline(wanted: &Wanted<'_>, local: Option<models::ImageInspect>, error: bollard::errors::Error) -> Result<Image> {
+    match local {
+        Some(image) if errors::is_network(&error) => {
+            tracing::warn!(image = wanted.text, %error, "registry out of reach, using the image at hand");
+            Ok(convert::image(image, wanted.platform))
+        }
+        _ => Err(errors::pull_failed(&wanted.doing, wanted.text, wanted.platform, error)),
+    }
+}
+
+fn nothing_local(wanted: &Wanted<'_>, other: Option<&models::ImageInspect>) -> EngineError {
+    let message = match other {
+        Some(image) => format!("the daemon has it for {} only, and pulling is off", said_platform(image)),
+        None => "it is not on the daemon, and pulling is off".to_owned(),
+    };
+    not_found(wanted.text, wanted.platform, &message)
+}
+
+fn wrong_platform(wanted: &Wanted<'_>, image: &models::ImageInspect) -> EngineError {
+    let said = said_platform(image);
+    not_found(
+        wanted.text,
+        wanted.platform,
+        &format!("the registry gave an image whose configuration says {said}; it is for that platform, or mislabelled"),
+    )
+}
+
+fn id(image: &models::ImageInspect) -> Option<&str> {
+    image.id.as_deref()
+}
+
+fn said(image: &models::ImageInspect) -> (&str, &str) {
+    (image.architecture.as_deref().unwrap_or_default(), image.variant.as_deref().unwrap_or_default())
+}
+
+fn said_platform(image: &models::ImageInspect) -> String {
+    let (arch, variant) = said(image);
+    spelled(arch, variant)
+}
+
+fn is_for(image: &models::ImageInspect, platform: Platform) -> bool {
+    let (arch, variant) = said(image);
+    serves(arch, variant, platform)
+}
+
+fn not_found(reference: &str, platform: Platform, message: &str) -> EngineError {
+    EngineError::ImageNotFound { reference: reference.to_owned(), platform, message: message.to_owned() }
+}
