@@ -112,7 +112,7 @@ pub enum ConfigError {
         source: PlatformError,
     },
     /// A key on the command line that does not exist. In files and variables this is only a warning.
-    #[error("unknown setting `{key}`{}", did_you_mean(suggestion.as_ref()))]
+    #[error("unknown setting `{key}`{}", did_you_mean(suggestion.as_deref()))]
     UnknownFlag {
         /// The dotted key.
         key: String,
@@ -161,6 +161,18 @@ pub enum ConfigError {
         /// Files of the project that look like a program.
         candidates: Vec<String>,
     },
+    /// A file that a setting names does not exist.
+    #[error("{place}: `{path}` of `{key}` does not exist{}", did_you_mean(suggestion.as_deref()))]
+    NoSuchFile {
+        /// Where it is named.
+        place: Place,
+        /// The dotted key.
+        key: String,
+        /// The path as it was given.
+        path: String,
+        /// The file of the project that it most resembles.
+        suggestion: Option<Box<str>>,
+    },
     /// The artifact pattern uses the version, but none is known.
     #[error("{place}: `build.artifact` uses {{version}}, but the project has no version")]
     NoVersion {
@@ -186,6 +198,7 @@ impl ConfigError {
             Self::Syntax { message, .. } if message.contains("duplicate key") => {
                 Some("remove one of the two lines".to_owned())
             }
+            Self::Syntax { message, .. } if !message.contains("must be quoted") => None,
             Self::Syntax { .. } => Some("text values stand in double quotes: name = \"hello\"".to_owned()),
             Self::Value { hint, .. } => hint.as_deref().map(str::to_owned),
             Self::NotATable { section, .. } => Some(format!("write [{section}] on a line of its own")),
@@ -205,6 +218,7 @@ impl ConfigError {
                 Some("set `entry` in [project] of kiln.toml, or pass --entry FILE".to_owned())
             }
             Self::NoProgram { candidates } => Some(format!("these look like programs: {}", candidates.join(", "))),
+            Self::NoSuchFile { .. } => Some("paths are relative to the project folder".to_owned()),
             Self::NoVersion { .. } => Some("set `version` in [project]".to_owned()),
             Self::SameArtifact { .. } => Some("use {arch} or {platform} in `artifact`".to_owned()),
         }
@@ -221,6 +235,7 @@ impl ConfigError {
             | Self::Ambiguous { place, .. }
             | Self::Twice { place, .. }
             | Self::EntryAndModule { place, .. }
+            | Self::NoSuchFile { place, .. }
             | Self::NoVersion { place }
             | Self::SameArtifact { place, .. } => place.location(),
             Self::UnknownFlag { .. } | Self::NoProgram { .. } => None,
@@ -243,7 +258,7 @@ impl Place {
 #[non_exhaustive]
 pub enum Warning {
     /// A key or section that does not exist.
-    #[error("{place}: unknown key `{key}`{}", did_you_mean(suggestion.as_ref()))]
+    #[error("{place}: unknown key `{key}`{}", did_you_mean(suggestion.as_deref()))]
     UnknownKey {
         /// Where it stands.
         place: Place,
@@ -253,7 +268,7 @@ pub enum Warning {
         suggestion: Option<String>,
     },
     /// A `KILN_*` variable that no setting has.
-    #[error("unknown variable {name}{}", did_you_mean(suggestion.as_ref()))]
+    #[error("unknown variable {name}{}", did_you_mean(suggestion.as_deref()))]
     UnknownVariable {
         /// The variable.
         name: String,
@@ -288,7 +303,7 @@ impl Warning {
     }
 }
 
-fn did_you_mean(suggestion: Option<&String>) -> String {
+fn did_you_mean(suggestion: Option<&str>) -> String {
     suggestion.map(|known| format!(" (did you mean `{known}`?)")).unwrap_or_default()
 }
 

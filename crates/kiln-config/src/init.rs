@@ -48,6 +48,7 @@ struct Line {
 
 fn write_key(file: &mut String, key: &Key, facts: &ProjectFacts) {
     let doc = match key.default {
+        Fallback::Value("[]" | "{}") => format!("{} Default: none.", key.doc),
         Fallback::Value(_) => key.doc.to_owned(),
         Fallback::Derived(words) => format!("{} Default: {words}.", key.doc),
     };

@@ -29,6 +29,8 @@ pub enum Kind {
     Module,
     /// A URL with a scheme.
     Url,
+    /// A proxy: a URL, or `HOST:PORT`.
+    Proxy,
     /// A reference to a container image.
     Image,
     /// `true` or `false`.
@@ -122,6 +124,7 @@ impl Kind {
             Self::Python => "a Python version such as \"3.12\"".to_owned(),
             Self::Module => "a module name such as \"hello.__main__\"".to_owned(),
             Self::Url => "a URL with a scheme, such as \"https://host/path\"".to_owned(),
+            Self::Proxy => "a URL or HOST:PORT, such as \"http://proxy:3128\"".to_owned(),
             Self::Image => "an image reference such as \"debian:bookworm\"".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Toggle => "\"auto\", \"yes\" (or true), \"no\" (or false)".to_owned(),
@@ -254,7 +257,7 @@ impl Kind {
             Self::Url => text
                 .split_once("://")
                 .is_some_and(|(scheme, rest)| is_name(scheme, "+.-") && !rest.is_empty() && !text.contains(' ')),
-            Self::Image => !text.starts_with('-') && !text.contains(char::is_whitespace),
+            Self::Proxy | Self::Image => !text.starts_with('-') && !text.contains(char::is_whitespace),
             Self::Recipe => {
                 let base = text.rsplit('/').next().unwrap_or(text).to_ascii_lowercase();
                 let path = text.contains(['/', '.', '\\']) || base.starts_with("dockerfile") || base == "containerfile";

@@ -130,7 +130,8 @@ impl Layer {
         Self { kind: LayerKind::Project, source: Source::File { path: path.into(), text: text.into() } }
     }
 
-    /// The user's own file, in the form of `kiln.toml`. Relative paths among the values are relative to its folder.
+    /// The user's own file, in the form of `kiln.toml`. A relative path of a certificate file or Dockerfile is relative to the
+    /// file's folder, every other to the project folder.
     pub fn user_file(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         Self { kind: LayerKind::User, source: Source::File { path: path.into(), text: text.into() } }
     }

@@ -7,6 +7,7 @@
 //! comes from ([`Config::entries`]) and gives typed [`Settings`], for the whole project or for one platform.
 
 mod artifact;
+mod check;
 mod config;
 mod error;
 mod facts;
@@ -14,12 +15,14 @@ mod init;
 mod key;
 mod kind;
 mod layer;
+mod mask;
 pub mod pyproject;
 mod raw;
 mod read;
 mod settings;
 mod suggest;
 mod units;
+mod view;
 
 pub use artifact::{ArtifactPattern, PatternError};
 pub use config::{Config, Entry, Loaded};

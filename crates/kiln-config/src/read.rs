@@ -9,6 +9,7 @@ use crate::error::{ConfigError, Location, Place, Warning};
 use crate::key::{KEYS, Key, Section};
 use crate::kind::{Kind, RECIPES, Rejected, Value};
 use crate::layer::{FlagValue, Layer, LayerKind, Provenance, Source};
+use crate::mask::mask;
 use crate::raw::{self, Data, Name, Raw, Table, quote};
 use crate::suggest::nearest;
 
@@ -227,7 +228,7 @@ impl Reader<'_> {
         let value = key.kind.check(raw).map_err(|Rejected { span, given, hint }| ConfigError::Value {
             place: if self.file.is_some() { self.place(&span) } else { place.clone() },
             key: dotted(key, None, platform),
-            given,
+            given: mask(&given),
             allowed: key.kind.allowed().into(),
             hint: hint.map(Into::into),
         })?;
@@ -236,7 +237,7 @@ impl Reader<'_> {
             Value::Pairs(pairs) => {
                 pairs.into_iter().map(|(name, value)| (Some(name), Value::Text(value))).collect::<Vec<_>>()
             }
-            value => vec![(None, self.rebase(&key.kind, value))],
+            value => vec![(None, self.rebase(key, value))],
         };
         for (argument, value) in values {
             let rank = self.rank;
@@ -260,19 +261,23 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Makes a path in the user's file relative to that file: it has no project to be relative to.
-    fn rebase(&self, kind: &Kind, value: Value) -> Value {
+    /// Makes the path of a file that belongs to the user relative to the user's file. Paths that describe a project stay
+    /// relative to whichever project is built.
+    fn rebase(&self, key: &Key, value: Value) -> Value {
         let folder = match (self.kind, self.file) {
             (LayerKind::User, Some((file, _))) => file.parent(),
             _ => None,
         };
-        match (folder, kind, value) {
-            (Some(folder), Kind::Path | Kind::Requirements | Kind::Recipe, Value::Text(path))
-                if !(*kind == Kind::Recipe && RECIPES.contains(&path.as_str())) =>
-            {
+        let is_users = |path: &str| match key.kind {
+            Kind::Recipe => !RECIPES.contains(&path),
+            Kind::Path => key.section == Section::Network,
+            _ => false,
+        };
+        match (folder, value) {
+            (Some(folder), Value::Text(path)) if is_users(&path) => {
                 Value::Text(folder.join(path).to_string_lossy().into_owned())
             }
-            (_, _, value) => value,
+            (_, value) => value,
         }
     }
 

@@ -1,0 +1,229 @@
+//! The settings as one platform sees them: which value is in force, and the typed settings made of those values.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_graph::Platform;
+
+use crate::config::Config;
+use crate::error::Place;
+use crate::key::Section;
+use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
+use crate::layer::{LayerKind, Provenance};
+use crate::read::Assignment;
+use crate::settings::{
+    Build, BuildNetwork, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Recipe, Requirements, Smoke,
+    Toggle, Verify,
+};
+use crate::units::ByteSize;
+
+/// The settings as one platform sees them, or the whole project.
+pub(crate) struct View<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) platform: Option<Platform>,
+}
+
+impl View<'_> {
+    pub(crate) fn assignment(&self, section: Section, name: &str) -> Option<&Assignment> {
+        let found = self.config.in_force(section, name, self.platform)?;
+        // The file and the module that start a program replace each other.
+        let rival = match (section, name) {
+            (Section::Project, "entry") => self.config.in_force(section, "module", self.platform),
+            (Section::Project, "module") => self.config.in_force(section, "entry", self.platform),
+            // A general base image does not fit a recipe that only this platform uses.
+            (Section::Build, "base") => {
+                self.config.in_force(section, "recipe", self.platform).filter(|recipe| recipe.platform.is_some())
+            }
+            _ => None,
+        };
+        let weight = |assignment: &Assignment| (assignment.rank, assignment.platform.is_some());
+        let replaced = rival.is_some_and(|rival| match name {
+            "base" => found.platform.is_none() && rival.rank >= found.rank,
+            _ => weight(rival) > weight(found),
+        });
+        (!replaced).then_some(found)
+    }
+
+    /// The value in force, or the one that is derived from other settings.
+    pub(crate) fn value(&self, section: Section, name: &str) -> Option<(Value, Provenance)> {
+        if let Some(assignment) = self.assignment(section, name) {
+            return Some((assignment.value.clone(), assignment.provenance.clone()));
+        }
+        let derived = |text: String, from: &str| {
+            let place = Some(Place::Found(format!("from {from}")));
+            Some((Value::Text(text), Provenance { layer: LayerKind::Detected, place }))
+        };
+        match (section, name) {
+            (Section::Build, "base") => derived(self.recipe().default_base()?.to_owned(), "build.recipe"),
+            (Section::Verify, "image") => derived(self.text(Section::Build, "base")?, "build.base"),
+            (Section::Cache, "scope") => {
+                let name = self.text(Section::Project, "name")?;
+                let digest = &self.config.folder_digest;
+                derived(if digest.is_empty() { name } else { format!("{name}-{digest}") }, "project.name")
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn text(&self, section: Section, name: &str) -> Option<String> {
+        match self.value(section, name)?.0 {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn list(&self, section: Section, name: &str) -> Vec<String> {
+        match self.value(section, name) {
+            Some((Value::List(items), _)) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn toggle(&self, section: Section, name: &str) -> Toggle {
+        match self.text(section, name).as_deref() {
+            Some("yes") => Toggle::Yes,
+            Some("no") => Toggle::No,
+            _ => Toggle::Auto,
+        }
+    }
+
+    pub(crate) fn flag(&self, section: Section, name: &str) -> bool {
+        matches!(self.value(section, name), Some((Value::Bool(true), _)))
+    }
+
+    pub(crate) fn size(&self, section: Section, name: &str) -> ByteSize {
+        self.text(section, name).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    pub(crate) fn recipe(&self) -> Recipe {
+        match self.text(Section::Build, "recipe") {
+            Some(name) if name == RECIPES[1] => Recipe::Debian,
+            Some(path) if path != RECIPES[0] => Recipe::Dockerfile(path.into()),
+            _ => Recipe::Alpine,
+        }
+    }
+
+    /// The build arguments in force.
+    pub(crate) fn arguments(&self) -> BTreeMap<String, &Assignment> {
+        let mut in_force: BTreeMap<String, &Assignment> = BTreeMap::new();
+        let relevant = |assignment: &&Assignment| assignment.platform.is_none() || assignment.platform == self.platform;
+        for assignment in self.config.assignments.iter().filter(relevant) {
+            let Some(name) = &assignment.argument else { continue };
+            let weight = |assignment: &Assignment| (assignment.rank, assignment.platform.is_some());
+            let entry = in_force.entry(name.clone()).or_insert(assignment);
+            if weight(assignment) >= weight(entry) {
+                *entry = assignment;
+            }
+        }
+        in_force
+    }
+
+    pub(crate) fn project(&self) -> Project {
+        let text = |name| self.text(Section::Project, name);
+        Project {
+            name: text("name").unwrap_or_default(),
+            version: text("version"),
+            program: text("entry").map(Program::Entry).or_else(|| text("module").map(Program::Module)),
+            requirements: match self.value(Section::Project, "requirements") {
+                Some((Value::Text(path), _)) => Requirements::File(path),
+                Some((Value::List(items), _)) if !items.is_empty() => Requirements::List(items),
+                _ => Requirements::None,
+            },
+            python: text("python"),
+            data: self
+                .list(Section::Project, "data")
+                .iter()
+                .filter_map(|item| item.split_once('='))
+                .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
+                .collect(),
+            icon: text("icon"),
+        }
+    }
+
+    pub(crate) fn nuitka(&self) -> Nuitka {
+        let section = Section::Nuitka;
+        Nuitka {
+            version: self.text(section, "version"),
+            mode: match self.text(section, "mode").as_deref() {
+                Some("standalone") => Mode::Standalone,
+                _ => Mode::Onefile,
+            },
+            plugins: self.list(section, "plugins"),
+            lto: self.toggle(section, "lto"),
+            jobs: match self.value(section, "jobs") {
+                Some((Value::Integer(number), _)) => {
+                    u16::try_from(number).ok().and_then(NonZeroU16::new).map_or(Jobs::Auto, Jobs::Count)
+                }
+                _ => Jobs::Auto,
+            },
+            static_libpython: self.toggle(section, "static-libpython"),
+            compression: self.toggle(section, "compression"),
+            extra_args: self.list(section, "extra-args"),
+        }
+    }
+
+    pub(crate) fn build(&self) -> Build {
+        let section = Section::Build;
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in self.list(section, "platforms").iter().filter_map(|text| text.parse().ok()) {
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        let artifact = self.text(section, "artifact").unwrap_or_default();
+        Build {
+            recipe: self.recipe(),
+            base: self.text(section, "base"),
+            packages: self.list(section, "packages"),
+            platforms,
+            output: self.text(section, "output").map(PathBuf::from).unwrap_or_default(),
+            artifact: artifact.parse().expect("the pattern was checked when it was read"),
+            before_build: self.list(section, "before-build"),
+            target: self.text(section, "target"),
+            args: self
+                .arguments()
+                .into_iter()
+                .filter_map(|(name, assignment)| match &assignment.value {
+                    Value::Text(value) => Some((name, value.clone())),
+                    _ => None,
+                })
+                .collect(),
+        }
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        let text = |name| self.text(Section::Network, name);
+        Network {
+            ca_certificates: text("ca-certificates").map(PathBuf::from),
+            pip_index_url: text("pip-index-url"),
+            pip_args: self.list(Section::Network, "pip-args"),
+            apk_mirror: text("apk-mirror"),
+            apt_mirror: text("apt-mirror"),
+            http_proxy: text("http-proxy"),
+            https_proxy: text("https-proxy"),
+            no_proxy: text("no-proxy"),
+            build_network: match text("build-network").as_deref() {
+                Some("host") => BuildNetwork::Host,
+                Some("none") => BuildNetwork::None,
+                _ => BuildNetwork::Default,
+            },
+        }
+    }
+
+    pub(crate) fn verify(&self) -> Verify {
+        let run = match self.value(Section::Verify, "run") {
+            Some((Value::Bool(false), _)) => Smoke::Off,
+            Some((Value::List(words), _)) => Smoke::Arguments(words),
+            Some((Value::Text(text), _)) if text.contains(ARTIFACT) => Smoke::Shell(text),
+            Some((Value::Text(text), _)) if text != "auto" => split_words(&text).map_or(Smoke::Auto, Smoke::Arguments),
+            _ => Smoke::Auto,
+        };
+        let seconds = match self.value(Section::Verify, "timeout") {
+            Some((Value::Integer(seconds), _)) => seconds,
+            _ => 0,
+        };
+        Verify { run, timeout: Duration::from_secs(seconds), image: self.text(Section::Verify, "image") }
+    }
+}

@@ -1,0 +1,566 @@
+//! Configuration as a caller sees it: layers in, settings, warnings and errors out.
+
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_config::{
+    BuildNetwork, ByteSize, Config, ConfigError, DataMapping, Entry, Fallback, Jobs, Key, Layer, LayerKind, Loaded,
+    Mode, Program, ProjectFacts, Recipe, Requirements, Section, Settings, Smoke, Toggle, keys, pyproject,
+};
+use kiln_graph::Platform;
+
+fn facts() -> ProjectFacts {
+    ProjectFacts { folder_name: "hello".to_owned(), folder_digest: "0a1b".to_owned(), ..ProjectFacts::default() }
+}
+
+fn load(layers: Vec<Layer>) -> Result<Loaded, ConfigError> {
+    Config::load(layers, &facts())
+}
+
+fn settings(layers: Vec<Layer>) -> Settings {
+    load(layers).unwrap_or_else(|error| panic!("{error}")).config.resolved()
+}
+
+fn file(text: &str) -> Layer {
+    Layer::file("kiln.toml", text)
+}
+
+fn env(name: &str, value: &str) -> Layer {
+    Layer::env([(name, value)])
+}
+
+fn flag(key: &str, value: &str) -> Layer {
+    Layer::flags([(key, value)])
+}
+
+fn platform(name: &str) -> Platform {
+    name.parse().unwrap()
+}
+
+fn entry(config: &Config, key: &str) -> Entry {
+    config.entries().find(|entry| entry.key == key).unwrap_or_else(|| panic!("no entry {key}"))
+}
+
+#[test]
+fn nothing_set_gives_the_defaults() {
+    let settings = settings(vec![]);
+    assert_eq!(settings.project.name, "hello");
+    assert_eq!(settings.project.program, None);
+    assert_eq!(settings.project.requirements, Requirements::None);
+    assert_eq!(
+        (settings.nuitka.mode, settings.nuitka.lto, settings.nuitka.jobs),
+        (Mode::Onefile, Toggle::Auto, Jobs::Auto)
+    );
+    assert_eq!(settings.build.recipe, Recipe::Alpine);
+    assert_eq!(settings.build.base.as_deref(), Some("alpine:3.20"));
+    assert_eq!(settings.build.platforms, ["linux/amd64", "linux/386", "linux/arm64"].map(platform));
+    assert_eq!(settings.build.output, PathBuf::from("dist"));
+    assert_eq!(settings.verify.run, Smoke::Auto);
+    assert_eq!(settings.verify.timeout, Duration::from_mins(2));
+    assert_eq!(settings.verify.image.as_deref(), Some("alpine:3.20"));
+    assert_eq!(settings.cache.scope, "hello-0a1b");
+    assert_eq!(settings.cache.max_size, ByteSize(2_000_000_000));
+    assert!(settings.emulation.install);
+}
+
+#[test]
+fn every_key_has_an_effect_from_every_layer() {
+    let plain = settings(vec![]);
+    for key in keys() {
+        let toml = format!("[{}]\n{} = {}\n", key.section.name(), key.name, key.example);
+        let from_file = load(vec![file(&toml)]).unwrap();
+        assert_eq!(from_file.warnings, [], "{key}");
+        let from_file = from_file.config.resolved();
+        assert_ne!(from_file, plain, "{key}");
+        assert_eq!(settings(vec![Layer::user_file("config.toml", &toml)]), from_file, "{key}");
+        let text = key.example.trim_matches('"');
+        let text = if key.name == "args" { "FLAVOUR=full" } else { text };
+        assert_eq!(settings(vec![env(&key.variable(), text)]), from_file, "{key}");
+        assert_eq!(settings(vec![flag(&key.dotted(), text)]), from_file, "{key}");
+        if key.per_platform() {
+            let (arm64, amd64) = (platform("linux/arm64"), platform("linux/amd64"));
+            let header = format!("[platform.\"linux/arm64\".{}]\n{} = {}\n", key.section.name(), key.name, key.example);
+            let config = load(vec![file(&header)]).unwrap().config;
+            let general = load(vec![file(&toml)]).unwrap().config;
+            let plain = load(vec![]).unwrap().config;
+            assert_eq!(config.for_platform(arm64).build, general.for_platform(arm64).build, "{key}");
+            assert_eq!(config.for_platform(arm64).project, general.for_platform(arm64).project, "{key}");
+            assert_eq!(config.for_platform(arm64).network, general.for_platform(arm64).network, "{key}");
+            assert_eq!(config.for_platform(arm64).verify, general.for_platform(arm64).verify, "{key}");
+            assert_eq!(config.for_platform(arm64).nuitka, general.for_platform(arm64).nuitka, "{key}");
+            assert_eq!(config.for_platform(amd64), plain.for_platform(amd64), "{key}");
+            assert_eq!(config.resolved(), plain.resolved(), "{key}");
+            let variable = load(vec![env(&key.platform_variable(arm64), text)]).unwrap().config;
+            assert_eq!(variable.for_platform(arm64).nuitka, config.for_platform(arm64).nuitka, "{key}");
+            assert_eq!(variable.for_platform(arm64).artifact, config.for_platform(arm64).artifact, "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_higher_layer_wins() {
+    let layers = [
+        (LayerKind::User, Layer::user_file("/home/u/config.toml", "nuitka.jobs = 1\n")),
+        (LayerKind::Project, file("[nuitka]\njobs = 2\n")),
+        (LayerKind::Environment, env("KILN_NUITKA_JOBS", "3")),
+        (LayerKind::Flags, flag("nuitka.jobs", "4")),
+    ];
+    for count in 1..=4_u16 {
+        // The order in which they are handed over does not matter: their kinds rank them.
+        let mut given: Vec<Layer> = layers[..usize::from(count)].iter().map(|(_, layer)| layer.clone()).collect();
+        given.reverse();
+        let config = load(given).unwrap().config;
+        assert_eq!(config.resolved().nuitka.jobs, Jobs::Count(NonZeroU16::new(count).unwrap()));
+        assert_eq!(entry(&config, "nuitka.jobs").provenance.layer, layers[usize::from(count) - 1].0);
+    }
+    let text = "[nuitka]\nlto = \"no\"\n[platform.\"linux/arm64\"]\nlto = \"yes\"\n";
+    let arm64 = platform("linux/arm64");
+    assert!(load(vec![file(text)]).unwrap().config.for_platform(arm64).lto.enabled, "the override wins in its layer");
+    let config = load(vec![file(text), flag("nuitka.lto", "no")]).unwrap().config;
+    assert!(!config.for_platform(arm64).lto.enabled, "a flag wins over an override in a file");
+}
+
+#[test]
+fn values_come_with_their_place() {
+    let config = load(vec![
+        file("[project]\nname = \"tool\"\n\n[build]\nargs = { B = \"2\", A = 1 }\n\n[platform.arm64]\nlto = true\n"),
+        env("KILN_BUILD_ARGS", "A=3"),
+        flag("platform.\"linux/386\".nuitka.jobs", "2"),
+    ])
+    .unwrap()
+    .config;
+    for (key, value, from) in [
+        ("project.name", Some("\"tool\""), "kiln.toml:2"),
+        ("project.version", None, "default"),
+        ("nuitka.lto", Some("\"auto\""), "default"),
+        ("build.args.A", Some("\"3\""), "KILN_BUILD_ARGS"),
+        ("build.args.B", Some("\"2\""), "kiln.toml:5"),
+        ("build.base", Some("\"alpine:3.20\""), "from build.recipe"),
+        ("cache.scope", Some("\"tool-0a1b\""), "from project.name"),
+        ("platform.\"linux/arm64\".nuitka.lto", Some("\"yes\""), "kiln.toml:8"),
+        ("platform.\"linux/386\".nuitka.jobs", Some("2"), "command line (platform.\"linux/386\".nuitka.jobs)"),
+    ] {
+        let entry = entry(&config, key);
+        assert_eq!((entry.value.as_deref(), entry.provenance.to_string().as_str()), (value, from), "{key}");
+    }
+    let entry = entry(&config, "project.name");
+    assert_eq!((entry.provenance.file(), entry.provenance.line()), (Some(Path::new("kiln.toml")), Some(2)));
+    assert_eq!(config.provenance(Section::Nuitka, "lto", Some(platform("arm64"))).line(), Some(8));
+    let keys = keys().filter(|key| key.name != "args").count();
+    assert_eq!(config.entries().count(), keys + 4);
+}
+
+#[test]
+fn what_is_shown_hides_credentials() {
+    let config = load(vec![file(
+        "[network]\npip-index-url = \"https://me:secret@host/simple\"\nhttp-proxy = \"me:secret@proxy:3128\"\n\
+         pip-args = [\"--extra-index-url=https://secret@host\"]\n",
+    )])
+    .unwrap()
+    .config;
+    assert!(config.entries().all(|entry| !entry.value.unwrap_or_default().contains("secret")));
+    assert!(config.resolved().network.http_proxy.unwrap().contains("secret"));
+    let error = load(vec![env("KILN_NETWORK_PIP_INDEX_URL", "https://me:secret@host/with blank")]).unwrap_err();
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[test]
+fn wrong_values_are_errors_with_place_value_and_what_is_allowed() {
+    for (layer, message, hint) in [
+        (
+            file("[nuitka]\nlto = \"maybe\"\n"),
+            "kiln.toml:2:7: `nuitka.lto` cannot be \"maybe\"; allowed: \"auto\", \"yes\" (or true), \"no\" (or false)",
+            None,
+        ),
+        (
+            file("[nuitka]\n  mode = \"onefil\"\n"),
+            "kiln.toml:2:10: `nuitka.mode` cannot be \"onefil\"; allowed: \"onefile\" or \"standalone\"",
+            Some("did you mean \"onefile\"?"),
+        ),
+        (
+            file("[project]\nname = \"ü\"\npython = 3.10\n"),
+            "kiln.toml:2:8: `project.name` cannot be \"ü\"; allowed: letters, digits, `.`, `_` and `-`, beginning with a letter or digit",
+            None,
+        ),
+        (
+            file("[project]\npython = 3.10 # ü\n"),
+            "kiln.toml:2:10: `project.python` cannot be 3.10; allowed: a Python version such as \"3.12\"",
+            Some("put it in quotes: \"3.10\""),
+        ),
+        (
+            file("build.platforms = [\n  \"linux/amd64\",\n  \"linux/arm46\",\n]\n"),
+            "kiln.toml:3:3: `build.platforms` cannot be \"linux/arm46\"; allowed: a list of platforms, of which kiln knows \
+             linux/amd64, linux/386, linux/arm64, linux/arm/v7, linux/arm/v6, linux/riscv64, linux/ppc64le, linux/s390x",
+            Some("did you mean \"linux/arm64\"?"),
+        ),
+        (
+            file("[platform.\"linux/arm64\"]\nnuitka.jobs = 0\n"),
+            "kiln.toml:2:15: `platform.\"linux/arm64\".nuitka.jobs` cannot be 0; allowed: \"auto\" or a number from 1 to 1024",
+            None,
+        ),
+        (
+            file("[platform.\"linux/arm46\"]\nlto = \"no\"\n"),
+            "kiln.toml:1:11: unknown platform `linux/arm46` (did you mean `linux/arm64`?)",
+            Some(
+                "kiln builds for linux/amd64, linux/386, linux/arm64, linux/arm/v7, linux/arm/v6, linux/riscv64, linux/ppc64le, linux/s390x",
+            ),
+        ),
+        (
+            file("[platform.\"linux/arm64\"]\nversion = \"1\"\n"),
+            "kiln.toml:2:1: `version` could mean `project.version` and `nuitka.version`",
+            Some("write the section too, for example `project.version = ...`"),
+        ),
+        (
+            file("[platform.\"linux/arm64\"]\noutput = \"x\"\n"),
+            "kiln.toml:2:1: `build.output` holds for the whole build and cannot differ by platform",
+            Some("move `output` to the section [build]"),
+        ),
+        (
+            file("[platform.\"linux/arm64\".cache]\nscope = \"x\"\n"),
+            "kiln.toml:2:1: `cache.scope` holds for the whole build and cannot differ by platform",
+            Some("move `scope` to the section [cache]"),
+        ),
+        (
+            file("[platform.\"linux/arm64\"]\nlto = true\nnuitka.lto = true\n"),
+            "kiln.toml:3:14: `platform.\"linux/arm64\".nuitka.lto` is already set at kiln.toml:2:7",
+            Some("remove one of the two"),
+        ),
+        (
+            file("nuitka = \"2.7\"\n"),
+            "kiln.toml:1:10: `nuitka` is a section and cannot be \"2.7\"",
+            Some("write [nuitka] on a line of its own"),
+        ),
+        (
+            file("[project]\nentry = \"main.py\"\nmodule = \"hello\"\n"),
+            "kiln.toml:3:10: both `project.entry` and `project.module` are set (kiln.toml:2:9)",
+            Some("entry names a file, module a dotted module name; keep the one that starts the program"),
+        ),
+        (
+            file("[build]\nartifact = \"../{name}\"\n"),
+            "kiln.toml:2:12: `build.artifact` cannot be \"../{name}\"; allowed: a relative path without `..`, with the \
+             placeholders {name}, {version}, {arch} and {platform}",
+            Some("the artifact must stay inside the output folder: set `build.output` to write elsewhere"),
+        ),
+        (
+            file("[build]\nartifact = \"{name}\"\n"),
+            "kiln.toml:2:12: `linux/amd64`, `linux/386` and `linux/arm64` would all be written to `hello`",
+            Some("use {arch} or {platform} in `artifact`"),
+        ),
+        (
+            file("[build]\nartifact = \"{version}-{arch}\"\n"),
+            "kiln.toml:2:12: `build.artifact` uses {version}, but the project has no version",
+            Some("set `version` in [project]"),
+        ),
+        (
+            env("KILN_NUITKA_JOBS", "many"),
+            "KILN_NUITKA_JOBS: `nuitka.jobs` cannot be \"many\"; allowed: \"auto\" or a number from 1 to 1024",
+            None,
+        ),
+        (
+            flag("cache.max-size", "5XB"),
+            "command line (cache.max-size): `cache.max-size` cannot be \"5XB\"; allowed: a size such as \"500MiB\" or \"5GB\"",
+            None,
+        ),
+        (
+            flag("nuitka.job", "4"),
+            "unknown setting `nuitka.job` (did you mean `nuitka.jobs`?)",
+            Some("`kiln config show` lists every setting"),
+        ),
+        (
+            flag("lto", "no"),
+            "unknown setting `lto` (did you mean `nuitka.lto`?)",
+            Some("`kiln config show` lists every setting"),
+        ),
+    ] {
+        let error = load(vec![layer]).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.hint().as_deref(), hint, "{message}");
+        assert_eq!(error.location().is_some(), message.starts_with("kiln.toml"), "{message}");
+    }
+}
+
+#[test]
+fn broken_toml_says_where() {
+    for (text, beginning) in [
+        ("[project]\nname = hello\n", "kiln.toml:2:8: invalid TOML: "),
+        ("[project\n", "kiln.toml:1:9: invalid TOML: "),
+        ("a = 1\na = 2\n", "kiln.toml:2:1: invalid TOML: duplicate key"),
+        ("x = \"ä\n", "kiln.toml:1:"),
+        ("\u{feff}[project]\nname = \n", "kiln.toml:2:"),
+    ] {
+        let error = load(vec![file(text)]).unwrap_err();
+        assert!(error.to_string().starts_with(beginning), "{error}");
+        let hint = error.hint().unwrap_or_default();
+        let expected = match text {
+            "[project]\nname = hello\n" => "text values stand in double quotes: name = \"hello\"",
+            "a = 1\na = 2\n" => "remove one of the two lines",
+            _ => continue,
+        };
+        assert_eq!(hint, expected);
+    }
+}
+
+#[test]
+fn unknown_keys_are_warnings_with_a_suggestion() {
+    let text = "lto = true\n[nuitka]\nlot = true\njosb = 4\nicon = \"x\"\nfrobnicate = 1\n[biuld]\nx = 1\n[platform.amd64]\n\
+                twin = true\nplugin = []\n";
+    let loaded = load(vec![
+        file(text),
+        Layer::env([
+            ("KILN_NUITKA_JOB", "4"),
+            ("KILN_LOG", "debug"),
+            ("KILN_TESTBED_ROOT", "/x"),
+            ("KILN_WHATEVER", "1"),
+            ("KILN_NUITKA_MODE", "  "),
+            ("PATH", "/bin"),
+        ])
+        .ignoring(&["KILN_LOG", "KILN_TESTBED*"]),
+    ])
+    .unwrap();
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "kiln.toml:1:1: unknown key `lto` (did you mean `nuitka.lto`?)",
+            "kiln.toml:3:1: unknown key `nuitka.lot` (did you mean `nuitka.lto`?)",
+            "kiln.toml:4:1: unknown key `nuitka.josb` (did you mean `nuitka.jobs`?)",
+            "kiln.toml:5:1: unknown key `nuitka.icon` (did you mean `project.icon`?)",
+            "kiln.toml:6:1: unknown key `nuitka.frobnicate`",
+            "kiln.toml:7:2: unknown key `biuld` (did you mean `build`?)",
+            "kiln.toml:10:1: `platform.\"amd64\".twin` is reserved and has no effect yet",
+            "kiln.toml:11:1: unknown key `platform.\"linux/amd64\".plugin` (did you mean `nuitka.plugins`?)",
+            "unknown variable KILN_NUITKA_JOB (did you mean `KILN_NUITKA_JOBS`?)",
+            "unknown variable KILN_WHATEVER",
+        ]
+    );
+    assert_eq!(loaded.config.resolved(), settings(vec![]));
+}
+
+#[test]
+fn pyproject_holds_the_configuration_unless_there_is_a_kiln_toml() {
+    let text = "[project]\nname = \"ignored-here\"\n[tool.black]\nline-length = 1\n[tool.kiln.nuitka]\njobs = 0\n";
+    let error = load(vec![Layer::file("sub/pyproject.toml", text)]).unwrap_err();
+    assert!(error.to_string().starts_with("sub/pyproject.toml:6:8: `nuitka.jobs`"), "{error}");
+    let good = text.replace("jobs = 0", "jobs = 7");
+    let pyproject = || Layer::file("pyproject.toml", good.as_str());
+    assert_eq!(settings(vec![pyproject()]).nuitka.jobs, Jobs::Count(NonZeroU16::new(7).unwrap()));
+    let loaded = load(vec![pyproject(), file("")]).unwrap();
+    assert_eq!(loaded.config.resolved().nuitka.jobs, Jobs::Auto);
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["pyproject.toml: [tool.kiln] is ignored, because kiln.toml exists"]);
+    let silent = load(vec![Layer::file("pyproject.toml", "[tool.x]\n"), file("")]).unwrap();
+    assert_eq!(silent.warnings, []);
+}
+
+#[test]
+fn the_project_gives_name_version_requirements_and_program() {
+    let mut facts = facts();
+    facts.pyproject =
+        pyproject::read("[project]\nname = \"httpie\"\nversion = \"3.2\"\ndependencies = [\"rich>=13,<15\"]\n").ok();
+    facts.files.insert("main.py".to_owned());
+    let config = Config::load([], &facts).unwrap().config;
+    let project = config.resolved().project;
+    assert_eq!((project.name.as_str(), project.version.as_deref()), ("httpie", Some("3.2")));
+    assert_eq!(project.requirements, Requirements::List(vec!["rich>=13,<15".to_owned()]));
+    assert_eq!(project.program, Some(Program::Entry("main.py".to_owned())));
+    assert_eq!(entry(&config, "project.version").provenance.to_string(), "pyproject.toml:3");
+    facts.files.insert("requirements.txt".to_owned());
+    let config = Config::load([], &facts).unwrap().config;
+    assert_eq!(config.resolved().project.requirements, Requirements::File("requirements.txt".to_owned()));
+    facts.files.insert("app.py".to_owned());
+    let settings = Config::load([file("project.requirements = []")], &facts).unwrap().config.resolved();
+    assert_eq!(settings.project.requirements, Requirements::None);
+    let error = settings.program(&facts.entry_candidates()).unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("these look like programs: main.py, app.py"));
+}
+
+#[test]
+fn entry_and_module_replace_each_other_between_layers() {
+    let entry = "project.entry = \"main.py\"\n";
+    let module = "project.module = \"hello\"\n[platform.\"linux/386\"]\nentry = \"old.py\"\n";
+    let config = load(vec![Layer::user_file("/u/config.toml", entry), file(module)]).unwrap().config;
+    assert_eq!(config.resolved().project.program, Some(Program::Module("hello".to_owned())));
+    let program = config.for_platform(platform("linux/386")).project.program;
+    assert_eq!(program, Some(Program::Entry("old.py".to_owned())));
+    assert_eq!(self::entry(&config, "project.entry").value, None);
+    let both = load(vec![file(module), flag("project.entry", "new.py")]).unwrap().config;
+    assert_eq!(both.for_platform(platform("linux/386")).project.program, Some(Program::Entry("new.py".to_owned())));
+}
+
+#[test]
+fn platforms_get_their_overrides_and_the_policy() {
+    let text = "[build]\nbase = \"alpine:3.21\"\npackages = [\"git\"]\nargs = { A = \"1\", B = \"1\" }\n\
+                [platform.\"linux/arm64\".nuitka]\njobs = 2\n\
+                [platform.\"linux/386\"]\nlto = \"no\"\nrecipe = \"debian\"\npython = \"3.11\"\nargs = { B = \"2\" }\nrun = false\n";
+    let config = load(vec![file(text)]).unwrap().config;
+    for (name, enabled, explicit, artifact, base) in [
+        ("linux/amd64", true, false, "hello-linux-x86_64", "alpine:3.21"),
+        ("linux/386", false, true, "hello-linux-i686", "debian:bookworm"),
+        ("linux/arm64", false, false, "hello-linux-arm64", "alpine:3.21"),
+        ("linux/arm/v7", false, false, "hello-linux-armv7", "alpine:3.21"),
+        ("linux/riscv64", false, false, "hello-linux-riscv64", "alpine:3.21"),
+    ] {
+        let settings = config.for_platform(platform(name));
+        assert_eq!((settings.lto.enabled, settings.lto.explicit.is_some()), (enabled, explicit), "{name}");
+        assert_eq!((settings.artifact.as_str(), settings.build.base.as_deref()), (artifact, Some(base)), "{name}");
+        assert_eq!(settings.build.packages, ["git"], "{name}");
+        assert_eq!(settings.verify.image.as_deref(), Some(base), "{name}");
+    }
+    let i386 = config.for_platform(platform("linux/386"));
+    assert_eq!(i386.lto.summary(), "no (kiln.toml:8)");
+    assert_eq!(config.for_platform(platform("amd64")).lto.summary(), "yes (auto)");
+    assert_eq!((i386.project.python.as_deref(), i386.verify.run), (Some("3.11"), Smoke::Off));
+    let args: Vec<(String, String)> = i386.build.args.into_iter().collect();
+    assert_eq!(args, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]);
+    assert_eq!(config.resolved().build.args["B"], "1");
+}
+
+#[test]
+fn texts_of_variables_and_flags_become_lists_and_tables() {
+    let settings = settings(vec![
+        Layer::env([
+            ("KILN_BUILD_PLATFORMS", "amd64, linux/arm64,"),
+            ("KILN_PROJECT_REQUIREMENTS", "[\"rich>=13,<15\", \"click\"]"),
+            ("KILN_NETWORK_CA_CERTIFICATES", "/certs/ca.pem"),
+            ("KILN_NETWORK_BUILD_NETWORK", "host"),
+            ("KILN_EMULATION_INSTALL", "0"),
+            ("KILN_VERIFY_RUN", "-c 'two words'"),
+            ("KILN_NUITKA_COMPRESSION", "false"),
+            ("KILN_CACHE_KEEP_SIZE", "1GiB"),
+        ]),
+        Layer::flags([
+            ("build.args.CC", "clang,gcc".to_owned().into()),
+            ("project.data", vec!["assets=assets".to_owned()].into()),
+            ("project.data", vec!["a,b=c".to_owned()].into()),
+            ("nuitka.extra-args", kiln_config::FlagValue::List(vec!["--include-package=a,b".to_owned()])),
+            ("nuitka.jobs", "2".into()),
+            ("nuitka.jobs", "3".into()),
+        ]),
+    ]);
+    assert_eq!(settings.build.platforms, ["linux/amd64", "linux/arm64"].map(platform));
+    let requirements = ["rich>=13,<15", "click"].map(str::to_owned).to_vec();
+    assert_eq!(settings.project.requirements, Requirements::List(requirements));
+    assert_eq!(settings.network.ca_certificates, Some(PathBuf::from("/certs/ca.pem")));
+    assert_eq!(settings.network.build_network, BuildNetwork::Host);
+    assert!(!settings.emulation.install);
+    assert_eq!(settings.verify.run, Smoke::Arguments(vec!["-c".to_owned(), "two words".to_owned()]));
+    assert_eq!(settings.nuitka.compression, Toggle::No);
+    assert_eq!(settings.cache.keep_size, ByteSize(1 << 30));
+    assert_eq!(settings.build.args["CC"], "clang,gcc");
+    let mapping = |source: &str, target: &str| DataMapping { source: source.to_owned(), target: target.to_owned() };
+    assert_eq!(settings.project.data, [mapping("assets", "assets"), mapping("a,b", "c")]);
+    assert_eq!(settings.nuitka.extra_args, ["--include-package=a,b"]);
+    assert_eq!(settings.nuitka.jobs, Jobs::Count(NonZeroU16::new(3).unwrap()));
+}
+
+#[test]
+fn paths_in_the_users_file_are_relative_to_it() {
+    let text = "network.ca-certificates = \"certs/ca.pem\"\nbuild = { recipe = \"debian\", output = \"out\" }\n";
+    let settings = settings(vec![Layer::user_file("/home/u/kiln/config.toml", text)]);
+    assert_eq!(settings.network.ca_certificates, Some(PathBuf::from("/home/u/kiln/certs/ca.pem")));
+    assert_eq!((settings.build.recipe, settings.build.output), (Recipe::Debian, PathBuf::from("out")));
+    let shell = self::settings(vec![file("verify.run = \"echo 1 | {artifact} --stdin\"")]);
+    assert_eq!(shell.verify.run, Smoke::Shell("echo 1 | {artifact} --stdin".to_owned()));
+}
+
+#[test]
+fn missing_files_are_named() {
+    let mut facts = facts();
+    facts.files.extend(["main.py".to_owned(), "requirements.txt".to_owned()]);
+    let exists = |path: &Path| path == Path::new("main.py") || path == Path::new("assets");
+    let check = |text: &str| {
+        let config = Config::load([file(text)], &facts).unwrap().config;
+        config.check_files(&facts, exists).map_err(|error| error.to_string())
+    };
+    let none = "project.requirements = []\n";
+    assert_eq!(check(&format!("{none}project.data = [\"assets=a\", \"*.txt=t\"]")), Ok(()));
+    for (text, message) in [
+        (
+            "project.requirements = \"requirement.txt\"",
+            "kiln.toml:1:24: `requirement.txt` of `project.requirements` does not exist (did you mean `requirements.txt`?)",
+        ),
+        (
+            "project.requirements = []\nbuild.recipe = \"Dockerfile.build\"",
+            "kiln.toml:2:16: `Dockerfile.build` of `build.recipe` does not exist",
+        ),
+        (
+            "project.requirements = []\n[platform.386]\nentry = \"mian.py\"",
+            "kiln.toml:3:9: `mian.py` of `platform.\"linux/386\".project.entry` does not exist (did you mean `main.py`?)",
+        ),
+    ] {
+        assert_eq!(check(text).unwrap_err(), message);
+    }
+}
+
+#[test]
+fn every_default_that_is_a_value_is_listed_as_such() {
+    let config = load(vec![]).unwrap().config;
+    for key in keys() {
+        let Fallback::Value(default) = key.default else { continue };
+        if key.name != "args" {
+            assert_eq!(entry(&config, &key.dotted()).value.as_deref(), Some(default), "{key}");
+        }
+    }
+    assert!(Key::find(Section::Build, "frobnicate").is_none());
+}
+
+#[test]
+fn no_input_panics() {
+    let pieces = [
+        "[",
+        "]",
+        "=",
+        "\"",
+        "'",
+        "{",
+        "}",
+        "\n",
+        "project",
+        "platform",
+        ".",
+        "\"linux/arm64\"",
+        "lto",
+        "ü",
+        "\u{0}",
+        "1e999",
+        "0x",
+        "[[",
+        "]]",
+        "1979-05-27",
+        "args",
+        "build",
+        "artifact",
+        "{name",
+        "run",
+        "'\"",
+        "\\",
+        "#",
+        ",",
+        " ",
+    ];
+    // A linear congruential generator: the same texts on every run.
+    let mut state = 1_u64;
+    let mut next = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % bound
+    };
+    for _ in 0..400 {
+        let text: String = (0..next(14)).map(|_| pieces[next(pieces.len())]).collect();
+        let key = keys().nth(next(40)).unwrap();
+        let layers = [
+            vec![file(&text)],
+            vec![file(&format!("[{}]\n{} = {text}", key.section.name(), key.name))],
+            vec![Layer::file("pyproject.toml", text.as_str())],
+            vec![env(&key.variable(), &text)],
+            vec![flag(&key.dotted(), &text), flag(&text, "1")],
+        ];
+        for layers in layers {
+            if let Ok(loaded) = load(layers) {
+                let _ = loaded.config.resolved();
+                let _ = loaded.config.entries().count();
+            }
+        }
+        let _ = pyproject::read(&text);
+    }
+}
