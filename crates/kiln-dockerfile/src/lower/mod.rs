@@ -1,0 +1,237 @@
+//! From a [`Dockerfile`] to the build graph, once per platform.
+//!
+//! [`plan`] finds the stages that the target needs, and the images that these need; [`stage`] walks the instructions of
+//! one stage, with [`run`], [`copy`] and [`config`] for the single kinds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kiln_graph::{BuildGraph, ImageConfig, Platform, Target};
+
+use crate::ast::{Command, Dockerfile, Instruction};
+use crate::check::{Rule, Warning, did_you_mean};
+use crate::expand::Mode;
+use crate::{Error, ErrorKind};
+
+mod config;
+mod copy;
+mod plan;
+mod run;
+mod stage;
+
+use plan::Plan;
+
+/// What a build sets from outside.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--build-arg`.
+    pub build_args: BTreeMap<String, String>,
+    /// `--build-context`, by name: they stand in for stages and images of that name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--label`: added to the target's labels.
+    pub labels: BTreeMap<String, String>,
+    /// `--no-cache` and `--no-cache-filter`.
+    pub no_cache: NoCache,
+    /// The platform of the machine that builds: `BUILDPLATFORM`.
+    pub build_platform: Platform,
+}
+
+impl Options {
+    /// Nothing set.
+    pub fn new(build_platform: Platform) -> Self {
+        Self {
+            build_args: BTreeMap::new(),
+            contexts: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: NoCache::None,
+            build_platform,
+        }
+    }
+
+    /// The proxy variables among the build arguments, in upper and lower case. Steps see them without declaring them;
+    /// they belong into no cache key and no image, so the graph does not carry them.
+    pub fn proxy_env(&self) -> Vec<(String, String)> {
+        let proxies = self.build_args.iter().filter(|(name, _)| is_proxy(name));
+        proxies
+            .flat_map(|(name, value)| [(name.to_uppercase(), value.clone()), (name.to_lowercase(), value.clone())])
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect()
+    }
+}
+
+/// What a named context is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder on the client. The graph names it like the context.
+    Local,
+    /// An image.
+    Image(String),
+}
+
+/// Which steps run even if their result is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NoCache {
+    /// None of them.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// Those of these stages.
+    Stages(Vec<String>),
+}
+
+/// An image that a build needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BaseImage {
+    /// The reference as written, variables expanded.
+    pub reference: String,
+    /// The platform to resolve it for.
+    pub platform: Platform,
+}
+
+/// What an engine knows of a [`BaseImage`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// Config digest or manifest digest.
+    pub id: String,
+    /// Its configuration.
+    pub config: ImageConfig,
+}
+
+/// Images by what was asked for.
+pub type ResolvedImages = HashMap<BaseImage, ResolvedImage>;
+
+/// The result of lowering one target for one platform.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// Its root in the graph and the configuration of its image. Not yet in [`BuildGraph::targets`].
+    pub target: Target,
+    /// What was noticed on the way; [`Dockerfile::check`] has more.
+    pub warnings: Vec<Warning>,
+}
+
+impl Dockerfile {
+    /// The images to resolve before [`Dockerfile::lower`], in the order of the stages that need them.
+    ///
+    /// # Errors
+    /// If the target is unknown, or a reference cannot be expanded.
+    pub fn base_images(
+        &self,
+        options: &Options,
+        target: Option<&str>,
+        platform: Platform,
+    ) -> Result<Vec<BaseImage>, Error> {
+        self.missing_images(options, target, platform, &ResolvedImages::new())
+    }
+
+    /// The images that are needed beyond those in `images`. `ONBUILD` triggers of a base image can need further images,
+    /// so a caller that wants to support that asks again until nothing is missing.
+    ///
+    /// # Errors
+    /// As [`Dockerfile::base_images`]; also if a trigger is malformed.
+    pub fn missing_images(
+        &self,
+        options: &Options,
+        target: Option<&str>,
+        platform: Platform,
+        images: &ResolvedImages,
+    ) -> Result<Vec<BaseImage>, Error> {
+        let plan = Plan::new(self, options, target, platform, images).map_err(|error| error.in_file(&self.name))?;
+        Ok(plan.missing)
+    }
+
+    /// Adds the vertices of the target, and of the stages that it needs, to the graph.
+    ///
+    /// Build arguments and variables are known from here on; so are the mistakes that depend on them.
+    ///
+    /// # Errors
+    /// If an image is not in `images`, the target is unknown, an expansion fails, or an instruction asks for what does
+    /// not exist.
+    pub fn lower(
+        &self,
+        options: &Options,
+        target: Option<&str>,
+        platform: Platform,
+        images: &ResolvedImages,
+        graph: &mut BuildGraph,
+    ) -> Result<Lowered, Error> {
+        let mut lower = || {
+            let plan = Plan::new(self, options, target, platform, images)?;
+            if let Some(image) = plan.missing.first() {
+                let kind = ErrorKind::ImageNotResolved { image: image.clone() };
+                return Err(Error::nowhere(kind));
+            }
+            stage::lower(&plan, graph)
+        };
+        let mut lowered = lower().map_err(|error: Error| error.in_file(&self.name))?;
+        lowered.warnings.extend(self.undeclared_args(options));
+        let config = self.check_config();
+        lowered.warnings.retain(|warning| config.wants(warning.rule));
+        Ok(lowered)
+    }
+
+    /// Build arguments that no `ARG` in the file declares.
+    fn undeclared_args(&self, options: &Options) -> Vec<Warning> {
+        fn declared<'i>(instruction: &'i Instruction, names: &mut Vec<&'i str>) {
+            match &instruction.command {
+                Command::Arg(arguments) => names.extend(arguments.iter().map(|a| a.name.value.as_str())),
+                Command::OnBuild(trigger) => declared(&trigger.instruction, names),
+                _ => {}
+            }
+        }
+        let mut names = Vec::new();
+        let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
+        self.global_args.iter().chain(instructions).for_each(|instruction| declared(instruction, &mut names));
+        let known: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let predefined = default_args(options.build_platform, options.build_platform, "");
+        let used = |name: &str| {
+            names.contains(&name)
+                || predefined.iter().any(|(predefined, _)| predefined == name)
+                || is_proxy(name)
+                || name.starts_with("BUILDKIT_")
+                || name == "SOURCE_DATE_EPOCH"
+        };
+        let unused = options.build_args.keys().filter(|name| !used(name));
+        unused
+            .map(|name| {
+                let message = format!("build argument `{name}` is not declared by any `ARG`");
+                Warning { rule: Rule::UndeclaredBuildArg, span: None, message: did_you_mean(message, name, &known) }
+            })
+            .collect()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::word(self.directives.escape())
+    }
+}
+
+/// The arguments that exist in the global scope without being declared.
+pub(crate) fn default_args(build: Platform, target: Platform, stage: &str) -> Vec<(String, String)> {
+    let stage = if stage.is_empty() { "default" } else { stage };
+    let mut args = Vec::new();
+    for (prefix, platform) in [("BUILD", build), ("TARGET", target)] {
+        let (arch, variant) = platform.arch.oci();
+        args.push((format!("{prefix}PLATFORM"), platform.to_string()));
+        args.push((format!("{prefix}OS"), platform.os().to_owned()));
+        args.push((format!("{prefix}ARCH"), arch.to_owned()));
+        args.push((format!("{prefix}VARIANT"), variant.unwrap_or_default().to_owned()));
+    }
+    args.push(("TARGETSTAGE".into(), stage.to_owned()));
+    args
+}
+
+/// Sets a variable: in its place if it exists, else at the end.
+fn set(variables: &mut Vec<(String, String)>, name: &str, value: String) {
+    match variables.iter_mut().find(|(known, _)| known == name) {
+        Some(slot) => slot.1 = value,
+        None => variables.push((name.to_owned(), value)),
+    }
+}
+
+fn is_proxy(name: &str) -> bool {
+    const NAMES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+    NAMES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests;

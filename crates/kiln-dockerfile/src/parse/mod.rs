@@ -1,0 +1,144 @@
+//! From text to [`Dockerfile`].
+//!
+//! [`lines`] joins physical lines, [`instruction`] reads one instruction of a joined line with the help of [`words`],
+//! [`mount`] reads `RUN --mount`, and this file sorts instructions into stages.
+
+use crate::ast::{Command, Dockerfile, Instruction, OnBuild, Stage};
+use crate::check::{Rule, Warning};
+use crate::{Error, ErrorKind};
+
+mod instruction;
+mod lines;
+pub(crate) mod mount;
+pub(crate) mod units;
+mod words;
+
+pub(crate) use instruction::Parsed;
+use lines::{Line, Reader};
+
+/// Parses a Dockerfile. `name` is the file as the user named it; it appears in errors and in the graph.
+///
+/// # Errors
+/// The first mistake, with its place.
+pub fn parse(name: &str, text: &str) -> Result<Dockerfile, Error> {
+    parse_file(name, text).map_err(|error| error.in_file(name))
+}
+
+fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
+    let mut reader = Reader::new(text);
+    let mut file = Dockerfile {
+        name: name.to_owned(),
+        directives: crate::ast::Directives::default(),
+        global_args: vec![],
+        stages: vec![],
+        warnings: vec![],
+    };
+    while let Some(line) = reader.next_line()? {
+        let blank_inside = line.blank_inside;
+        let parsed = read(&mut reader, &line)?;
+        let span = parsed.span();
+        if blank_inside {
+            file.warnings.push(Warning::new(Rule::NoEmptyContinuation, span, "empty continuation line".into()));
+        }
+        match (parsed, file.stages.last_mut()) {
+            (Parsed::From(stage), _) => file.stages.push(*stage),
+            (Parsed::Instruction(instruction), Some(stage)) => stage.instructions.push(*instruction),
+            (Parsed::Instruction(instruction), None) if matches!(instruction.command, Command::Arg(_)) => {
+                file.global_args.push(*instruction);
+            }
+            (Parsed::Instruction(instruction), None) => {
+                let instruction = instruction.keyword.to_uppercase();
+                return Err(Error::new(ErrorKind::BeforeFrom { instruction }, span));
+            }
+        }
+    }
+    file.directives = reader.directives;
+    if file.stages.is_empty() {
+        let kind = if file.global_args.is_empty() { ErrorKind::Empty } else { ErrorKind::NoStage };
+        return Err(Error::nowhere(kind));
+    }
+    Ok(file)
+}
+
+/// Parses the text of a trigger as it is stored in an image.
+pub(crate) fn parse_trigger(text: &str) -> Result<Instruction, Error> {
+    let mut reader = Reader::new(text);
+    let line = reader.next_line()?.ok_or_else(|| Error::nowhere(ErrorKind::Empty))?;
+    let parsed = read(&mut reader, &line)?;
+    let span = parsed.span();
+    match parsed {
+        Parsed::Instruction(instruction) if reader.next_line()?.is_none() => Ok(*instruction),
+        Parsed::Instruction(_) => Err(Error::new(
+            ErrorKind::Arguments { instruction: "ONBUILD".into(), expected: "a single instruction" },
+            span,
+        )),
+        Parsed::From(_) => Err(Error::new(ErrorKind::OnBuildNotAllowed { instruction: "FROM".into() }, span)),
+    }
+}
+
+/// Whether a text is the word of a here-document and nothing else.
+pub(crate) fn is_heredoc_word(text: &str) -> bool {
+    words::heredoc_word(text).is_some()
+}
+
+/// Reads the instruction on a line, and the here-documents that follow it.
+fn read(reader: &mut Reader<'_>, line: &Line) -> Result<Parsed, Error> {
+    let part = line.part();
+    let escape = reader.directives.escape();
+    let mut heredocs = Vec::new();
+    if instruction::may_have_heredocs(part) {
+        for heredoc in words::heredoc_words(&line.text) {
+            heredocs.push(reader.heredoc_body(heredoc, part.span())?);
+        }
+    }
+    let mut parsed = instruction::read(part, escape, heredocs)?;
+    let (original, end_line, end_column) = reader.original(line.first);
+    parsed.set_extent(&original, end_line, end_column);
+    Ok(parsed)
+}
+
+impl Parsed {
+    fn span(&self) -> crate::Span {
+        match self {
+            Self::From(stage) => stage.span,
+            Self::Instruction(instruction) => instruction.span,
+        }
+    }
+
+    fn set_extent(&mut self, original: &str, end_line: u32, end_column: u32) {
+        let extend = |span: &mut crate::Span| {
+            if end_line > span.end_line {
+                (span.end_line, span.end_column) = (end_line, end_column);
+            }
+        };
+        match self {
+            Self::From(stage) => extend(&mut stage.span),
+            Self::Instruction(instruction) => {
+                extend(&mut instruction.span);
+                original.clone_into(&mut instruction.original);
+                if let Command::OnBuild(trigger) = &mut instruction.command {
+                    let OnBuild { instruction: inner, .. } = &mut **trigger;
+                    extend(&mut inner.span);
+                    original.clone_into(&mut inner.original);
+                }
+            }
+        }
+    }
+}
+
+impl Dockerfile {
+    /// Names of the stages, `stage-N` for those without.
+    pub fn stage_names(&self) -> Vec<String> {
+        self.stages.iter().enumerate().map(|(index, stage)| stage.label(index)).collect()
+    }
+}
+
+impl Stage {
+    /// Its name in lowercase, or `stage-N`.
+    pub(crate) fn label(&self, index: usize) -> String {
+        self.name.as_ref().map_or_else(|| format!("stage-{index}"), |name| name.value.to_lowercase())
+    }
+}
+
+#[cfg(test)]
+mod tests;
