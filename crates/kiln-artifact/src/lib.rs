@@ -1,10 +1,15 @@
-//! Artifacts: what a build produced, inspected, verified, checksummed and placed.
+//! Artifacts: what a build produced, extracted, inspected, verified, checksummed and placed.
 //!
-//! Synchronous, and without knowledge of Docker. [`elf`] reads what one ELF file says of itself; [`payload`] what a
-//! onefile program has inside.
+//! Synchronous, and without knowledge of Docker. The way of an artifact: [`place::Staging`] takes the tar stream that
+//! the engine sends; [`check`] inspects what came out, with [`elf`] for what one file says of itself and [`payload`] for
+//! what a onefile program has inside, and says whether it fits its platform; the staging is committed to the output
+//! folder; [`checksum`] lists it in `SHA256SUMS`.
 
+pub mod check;
+pub mod checksum;
 mod contained;
 pub mod elf;
 pub mod payload;
+pub mod place;
 
 pub use contained::{ContainedFile, Content};

@@ -117,7 +117,7 @@ fn glibc_of(version: &str) -> Option<GlibcVersion> {
 }
 
 /// The last component of a path.
-pub(crate) fn file_name(path: &str) -> &str {
+fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 

@@ -21,7 +21,8 @@ use std::path::Path;
 use kiln_graph::{Arch, ElfIdentity, Endian};
 use serde::Serialize;
 
-pub use self::libc::{GlibcVersion, Libc};
+pub(crate) use self::libc::is_libc_library;
+pub use self::libc::{GlibcVersion, GlibcVersionError, Libc};
 pub use self::read::read;
 pub(crate) use self::read::{Layout, layout};
 pub use self::source::{ByteSource, FileSource, SourceError};

@@ -46,9 +46,9 @@ pub(crate) struct Layout {
 pub fn read(source: &(impl ByteSource + ?Sized)) -> Result<ElfFacts, ElfError> {
     let layout = layout(source)?;
     if layout.identity.bits == 64 {
-        facts::<elf::FileHeader64<Endianness>>(source, layout)
+        facts::<elf::FileHeader64<Endianness>>(source, &layout)
     } else {
-        facts::<elf::FileHeader32<Endianness>>(source, layout)
+        facts::<elf::FileHeader32<Endianness>>(source, &layout)
     }
 }
 
@@ -141,10 +141,10 @@ impl Dynamic {
                 elf::DT_VERNEED => dynamic.version_needs = Some(value),
                 elf::DT_VERNEEDNUM => dynamic.version_need_count = value,
                 elf::DT_BIND_NOW => dynamic.bind_now = true,
-                elf::DT_FLAGS => dynamic.bind_now |= value & u64::from(elf::DF_BIND_NOW.0) != 0,
+                elf::DT_FLAGS => dynamic.bind_now |= value & elf::DF_BIND_NOW.0 != 0,
                 elf::DT_FLAGS_1 => {
-                    dynamic.bind_now |= value & u64::from(elf::DF_1_NOW.0) != 0;
-                    dynamic.pie = value & u64::from(elf::DF_1_PIE.0) != 0;
+                    dynamic.bind_now |= value & elf::DF_1_NOW.0 != 0;
+                    dynamic.pie = value & elf::DF_1_PIE.0 != 0;
                 }
                 _ => {}
             }
@@ -155,7 +155,7 @@ impl Dynamic {
 
 fn facts<H: FileHeader<Endian = Endianness>>(
     source: &(impl ByteSource + ?Sized),
-    layout: Layout,
+    layout: &Layout,
 ) -> Result<ElfFacts, ElfError> {
     let endian = match layout.identity.endian {
         Endian::Little => Endianness::Little,
@@ -180,7 +180,7 @@ fn facts<H: FileHeader<Endian = Endianness>>(
     };
     let is_dynamic = dynamic.is_some();
     let dynamic = dynamic.unwrap_or_default();
-    let names = Names::new(source, &layout, &dynamic)?;
+    let names = Names::new(source, layout, &dynamic)?;
     let folders = |offset: Option<u64>| -> Result<Vec<String>, ElfError> {
         let list = offset.map(|offset| names.get(offset)).transpose()?.unwrap_or_default();
         Ok(list.split(':').filter(|folder| !folder.is_empty()).map(str::to_owned).collect())
@@ -219,7 +219,7 @@ fn facts<H: FileHeader<Endian = Endianness>>(
         needed: dynamic.needed.iter().map(|offset| names.get(*offset)).collect::<Result<_, _>>()?,
         rpath: folders(dynamic.rpath)?,
         runpath: folders(dynamic.runpath)?,
-        versions: version_needs(source, &layout, &dynamic, endian, &names)?,
+        versions: version_needs(source, layout, &dynamic, endian, &names)?,
         libc: Libc::Unknown,
         stack,
         relro,

@@ -67,15 +67,13 @@ impl TinyElf {
         };
         let needed: Vec<u64> = self.needed.iter().map(|text| name(text)).collect();
         let runpath = self.runpath.map(&mut name);
-        let mut libraries: Vec<(u64, &str, Vec<(u64, bool)>)> = Vec::new();
+        let mut libraries: Vec<Library> = Vec::new();
         for (library, version, weak) in &self.versions {
             let version = (name(version), *weak);
-            match libraries.iter_mut().find(|(_, known, _)| known == library) {
-                Some((.., versions)) => versions.push(version),
-                None => {
-                    let at = name(library);
-                    libraries.push((at, library, vec![version]));
-                }
+            if let Some(known) = libraries.iter_mut().find(|known| known.name == *library) {
+                known.versions.push(version);
+            } else {
+                libraries.push(Library { at: name(library), name: library, versions: vec![version] });
             }
         }
         let dynamic = !self.needed.is_empty() || self.flags_1 != 0;
@@ -96,7 +94,7 @@ impl TinyElf {
         let strings_at = base + body.bytes.len();
         body.bytes.extend_from_slice(&strings);
         let versions_at = base + body.bytes.len();
-        for (index, (file, _, versions)) in libraries.iter().enumerate() {
+        for (index, Library { at: file, versions, .. }) in libraries.iter().enumerate() {
             let size = u32::try_from(16 + 16 * versions.len()).unwrap();
             body.u16(1).u16(u16::try_from(versions.len()).unwrap()).u32(u32::try_from(*file).unwrap()).u32(16);
             body.u32(if index + 1 == libraries.len() { 0 } else { size });
@@ -144,6 +142,13 @@ impl TinyElf {
         out.bytes.extend_from_slice(&body.bytes);
         out.bytes
     }
+}
+
+/// A library with its name in the string table and its versions: their names there, and whether they are weak.
+struct Library {
+    at: u64,
+    name: &'static str,
+    versions: Vec<(u64, bool)>,
 }
 
 struct Out {

@@ -155,14 +155,14 @@ fn read_form(file: &File, candidate: &Candidate, form: Form) -> Result<Payload, 
     for pass in 0..MAX_PASSES {
         let mut index = 0;
         let mut has_entry = false;
-        let mut missed: HashMap<usize, Vec<Range<u64>>> = HashMap::new();
+        let mut next_wanted: HashMap<usize, Vec<Range<u64>>> = HashMap::new();
         let walked = entries::walk(file, candidate, form, |entry, body| {
             has_entry = true;
             let wants = wanted.get(&index).map(Vec::as_slice);
             if pass == 0 || wants.is_some() {
                 let (contained, misses) = look(entry, body, wants.unwrap_or_default())?;
                 if !misses.is_empty() {
-                    missed.insert(index, wants.unwrap_or_default().iter().cloned().chain(misses).collect());
+                    next_wanted.insert(index, wants.unwrap_or_default().iter().cloned().chain(misses).collect());
                 }
                 match files.get_mut(index) {
                     Some(known) => *known = contained,
@@ -179,7 +179,7 @@ fn read_form(file: &File, candidate: &Candidate, form: Form) -> Result<Payload, 
             }
             walked => walked?,
         };
-        wanted = missed;
+        wanted = next_wanted;
         if wanted.is_empty() {
             break;
         }

@@ -100,7 +100,7 @@ fn a_hostile_payload_does_not_panic() {
         let payload = form.build(&[("hello", &main), ("link", b"->hello"), ("data", &[7; 50])]);
         let good = program(Arch::Amd64, &payload, true);
         let start = good.len() - payload.len() - 28;
-        for at in (start..good.len()).step_by(7) {
+        for at in (start..good.len()).step_by(41) {
             for value in [0, 0x7f, 0xff] {
                 let mut bytes = good.clone();
                 bytes[at] = value;

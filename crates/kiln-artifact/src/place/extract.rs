@@ -1,0 +1,199 @@
+//! Extracting an archive that a container produced, and whose content nobody has checked yet.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use fs_err::OpenOptions;
+use tar::{Archive, EntryType};
+
+use super::{PlaceError, UnsafeReason};
+use crate::checksum::{Sha256, Sha256Hasher};
+
+/// Bytes copied at once.
+const BLOCK: usize = 256 << 10;
+
+/// A regular file that was extracted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtractedFile {
+    /// Its path below the folder.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its digest, made while it was written.
+    pub sha256: Sha256,
+}
+
+/// Extracts a tar stream into `folder`, without the first `strip` components of every path, and returns the regular files
+/// in order of their paths. Entries that have no more components than that are skipped, as GNU tar does.
+///
+/// Nothing is written outside of `folder`, also not through links: an entry with an absolute path, a `..`, a link that
+/// leads out, or of a special type is an error. Permission bits are kept but for setuid, setgid and sticky; owners, times
+/// and extended attributes are not. A later entry replaces an earlier file of its name.
+pub fn extract_tar(reader: impl Read, folder: &Path, strip: usize) -> Result<Vec<ExtractedFile>, PlaceError> {
+    let mut extraction =
+        Extraction { folder, strip, folders: BTreeSet::from([PathBuf::new()]), files: BTreeMap::new(), modes: vec![] };
+    let mut archive = Archive::new(reader);
+    let mut count = 0;
+    for entry in archive.entries().map_err(|source| PlaceError::Archive { files: 0, source })? {
+        let entry = entry.map_err(|source| PlaceError::Archive { files: count, source })?;
+        extraction.entry(entry, count)?;
+        count = extraction.files.len();
+    }
+    // Deepest first and last of all, so that a folder without permissions does not hinder what goes into it.
+    for (path, mode) in extraction.modes.iter().rev() {
+        let path = folder.join(path);
+        set_mode(&path, *mode).map_err(|source| PlaceError::Write { path, source })?;
+    }
+    Ok(extraction.files.into_values().collect())
+}
+
+struct Extraction<'a> {
+    folder: &'a Path,
+    strip: usize,
+    /// The folders made here: real ones, which no link stands for.
+    folders: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, ExtractedFile>,
+    modes: Vec<(PathBuf, u32)>,
+}
+
+impl Extraction<'_> {
+    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>, count: usize) -> Result<(), PlaceError> {
+        let unreadable = |source| PlaceError::Archive { files: count, source };
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let kind = entry.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let refuse = |reason| PlaceError::UnsafeEntry { entry: name.clone(), reason };
+        let Some(path) = self.inside(&entry.path().map_err(unreadable)?).map_err(refuse)? else { return Ok(()) };
+        let mode = entry.header().mode().map_err(unreadable)? & 0o777;
+        let link = entry.link_name().map_err(unreadable)?.map(Cow::into_owned).unwrap_or_default();
+        let failed = |source| PlaceError::Write { path: self.folder.join(&path), source };
+        if kind == EntryType::Directory {
+            if !self.folders.contains(&path) {
+                self.make_folders(&path)?.map_err(refuse)?;
+            }
+            // The owner must be able to fill the folder now, and to remove it later.
+            self.modes.push((path, mode | 0o700));
+            return Ok(());
+        }
+        if self.folders.contains(&path) {
+            return Err(refuse(UnsafeReason::Clash));
+        }
+        self.make_folders(path.parent().unwrap_or(Path::new("")))?.map_err(refuse)?;
+        let target = self.folder.join(&path);
+        self.files.remove(&path);
+        match fs_err::remove_file(&target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let file = write_file(&mut entry, &target, mode | 0o400, count)?;
+                self.files.insert(path.clone(), ExtractedFile { path, ..file });
+            }
+            EntryType::Symlink => {
+                if !stays_inside(&path, &link) {
+                    return Err(refuse(UnsafeReason::LinkOutside { target: link.display().to_string() }));
+                }
+                fs_err::os::unix::fs::symlink(&link, &target).map_err(failed)?;
+            }
+            EntryType::Link => {
+                let missing = || refuse(UnsafeReason::LinkMissing { target: link.display().to_string() });
+                let original = self.inside(&link).map_err(refuse)?.ok_or_else(missing)?;
+                let file = self.files.get(&original).cloned().ok_or_else(missing)?;
+                fs_err::hard_link(self.folder.join(&original), &target).map_err(failed)?;
+                self.files.insert(path.clone(), ExtractedFile { path, ..file });
+            }
+            _ => return Err(refuse(UnsafeReason::Special)),
+        }
+        Ok(())
+    }
+
+    /// The path without its first components; `None` if nothing is left of it.
+    fn inside(&self, path: &Path) -> Result<Option<PathBuf>, UnsafeReason> {
+        let mut parts = Vec::new();
+        for part in path.components() {
+            match part {
+                Component::Normal(part) => parts.push(part),
+                Component::CurDir => {}
+                Component::ParentDir => return Err(UnsafeReason::Parent),
+                Component::RootDir | Component::Prefix(_) => return Err(UnsafeReason::Absolute),
+            }
+        }
+        let path: PathBuf = parts.iter().skip(self.strip).collect();
+        Ok(if path.as_os_str().is_empty() { None } else { Some(path) })
+    }
+
+    /// Makes a folder and those above it, none of which may be anything but a folder made here.
+    fn make_folders(&mut self, path: &Path) -> Result<Result<(), UnsafeReason>, PlaceError> {
+        let mut folder = PathBuf::new();
+        for part in path.components() {
+            folder.push(part);
+            if self.folders.contains(&folder) {
+                continue;
+            }
+            let target = self.folder.join(&folder);
+            match fs_err::create_dir(&target) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let is_folder = fs_err::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir());
+                    if !is_folder {
+                        return Ok(Err(UnsafeReason::BelowLink));
+                    }
+                }
+                Err(source) => return Err(PlaceError::Write { path: target, source }),
+            }
+            self.folders.insert(folder.clone());
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whether a link at `path` leads to somewhere below the folder. Only leading `..` are counted, from a folder that is
+/// real; one that comes later might step out of what another link stands for.
+fn stays_inside(path: &Path, link: &Path) -> bool {
+    let mut depth = path.components().count() - 1;
+    let mut is_descending = false;
+    for part in link.components() {
+        match part {
+            Component::ParentDir if is_descending || depth == 0 => return false,
+            Component::ParentDir => depth -= 1,
+            Component::Normal(_) => is_descending = true,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    !link.as_os_str().is_empty()
+}
+
+fn write_file(reader: &mut impl Read, path: &Path, mode: u32, count: usize) -> Result<ExtractedFile, PlaceError> {
+    let failed = |source| PlaceError::Write { path: path.to_owned(), source };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    let mut hasher = Sha256Hasher::default();
+    let mut size = 0;
+    let mut block = vec![0; BLOCK];
+    loop {
+        match reader.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&block[..count]);
+                file.write_all(&block[..count]).map_err(failed)?;
+                size += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(PlaceError::Archive { files: count, source }),
+        }
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(ExtractedFile { path: PathBuf::new(), size, mode, sha256: hasher.finish() })
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
