@@ -109,6 +109,18 @@ pub fn sha256_reader(reader: &mut impl Read) -> io::Result<Sha256> {
     }
 }
 
+/// Hashes `files`, which lie below `folder`, and merges their sums into its list as [`Sums::update`] does. A file whose
+/// sum is known already (`place::ExtractedFile` has it) is better given to [`Sums::insert`].
+pub fn update(folder: &Path, files: &[impl AsRef<Path>]) -> Result<Update, ChecksumError> {
+    let failed = |source| ChecksumError::Io { folder: folder.to_owned(), source };
+    let mut sums = Sums::new();
+    for file in files.iter().map(AsRef::as_ref) {
+        let name = file.strip_prefix(folder).unwrap_or(file);
+        sums.insert(name.to_string_lossy(), sha256_file(&folder.join(name)).map_err(failed)?);
+    }
+    sums.update(folder)
+}
+
 impl Sha256 {
     /// The digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {

@@ -231,6 +231,8 @@ mod tests {
         let text = fs_err::read_to_string(path(SUMS_NAME)).unwrap();
         assert_eq!(text, format!("{}  a\n{}  c\n", sum("a"), sum("new")));
         assert_eq!(Sums::parse(&text).unwrap().verify(folder.path()).unwrap(), []);
+        let update = super::super::update(folder.path(), &[path("b"), "a".into()]).unwrap();
+        assert_eq!(update.kept, ["c"]);
         fs_err::write(path("a"), "changed").unwrap();
         let mismatches = Sums::parse(&text).unwrap().verify(folder.path()).unwrap();
         assert_eq!(mismatches, [Mismatch { name: "a".into(), listed: sum("a"), found: Some(sum("changed")) }]);

@@ -15,6 +15,8 @@ use crate::elf::Layout;
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Length of `KAX` or `KAY`.
 pub(super) const MAGIC_SIZE: u64 = 3;
+/// Places tried at most; real programs have one that looks right.
+const MOST_CANDIDATES: usize = 64;
 /// Bytes searched at once.
 const BLOCK: usize = 1 << 18;
 /// Bytes at a candidate that decide whether it is worth reading.
@@ -40,6 +42,7 @@ pub(super) fn candidates(file: &File, layout: &Layout, mut accept: impl FnMut(&C
     {
         return Ok(());
     }
+    let mut tried = 0;
     for segment in layout.segments.iter().filter(|segment| segment.kind == PT_LOAD) {
         let end = segment.offset.saturating_add(segment.file_size).min(size);
         let mut start = segment.offset;
@@ -47,9 +50,9 @@ pub(super) fn candidates(file: &File, layout: &Layout, mut accept: impl FnMut(&C
             let block = read_at(file, start, end.min(start.saturating_add(BLOCK as u64)))?;
             for at in memmem::find_iter(&block, b"KA") {
                 let offset = start + at as u64;
-                if let Some(candidate) = candidate(file, Placement::Embedded, offset, end)?
-                    && accept(&candidate)
-                {
+                let Some(candidate) = candidate(file, Placement::Embedded, offset, end)? else { continue };
+                tried += 1;
+                if accept(&candidate) || tried == MOST_CANDIDATES {
                     return Ok(());
                 }
             }

@@ -23,7 +23,8 @@
 //!
 //! Files stream by. ELF files among them are read from windows (`window`), never as a whole; where a window turns
 //! out too small, the stream is read again with a better one. Memory is that of zstd: its window, which the level that
-//! Nuitka uses makes as large as the unpacked payload, up to 128 MiB.
+//! Nuitka uses makes as large as the unpacked payload, up to 128 MiB. Platforms that are verified at the same time
+//! therefore take turns here.
 
 mod entries;
 mod find;
@@ -35,6 +36,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use fs_err::File;
 use kiln_graph::Endian;
@@ -108,6 +110,7 @@ pub enum PayloadError {
 
 /// Reads the payload of the program at `path`; `None` if it has none that is recognised, or is not an ELF file.
 pub fn read(path: &Path) -> Result<Option<Payload>, PayloadError> {
+    static TURN: Mutex<()> = Mutex::new(());
     let source = FileSource::open(path).map_err(PayloadError::Io)?;
     let layout = match elf::layout(&source) {
         Ok(layout) => layout,
@@ -116,6 +119,8 @@ pub fn read(path: &Path) -> Result<Option<Payload>, PayloadError> {
     };
     let file = File::open(path).map_err(PayloadError::Io)?;
     let order = layout.identity.endian;
+    // A panic elsewhere says nothing about this turn.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut found = Ok(None);
     find::candidates(&file, &layout, |candidate| {
         found = read_candidate(&file, candidate, order);

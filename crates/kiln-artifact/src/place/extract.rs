@@ -14,6 +14,8 @@ use crate::checksum::{Sha256, Sha256Hasher};
 
 /// Bytes copied at once.
 const BLOCK: usize = 256 << 10;
+/// Bytes of zeroes at the end of an archive. POSIX asks for twice as many, and every reader is content with these.
+const END_MARKER: usize = 512;
 
 /// A regular file that was extracted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +39,19 @@ pub struct ExtractedFile {
 pub fn extract_tar(reader: impl Read, folder: &Path, strip: usize) -> Result<Vec<ExtractedFile>, PlaceError> {
     let mut extraction =
         Extraction { folder, strip, folders: BTreeSet::from([PathBuf::new()]), files: BTreeMap::new(), modes: vec![] };
-    let mut archive = Archive::new(reader);
+    let mut archive = Archive::new(Tail { reader, zeroes: 0 });
     let mut count = 0;
     for entry in archive.entries().map_err(|source| PlaceError::Archive { files: 0, source })? {
         let entry = entry.map_err(|source| PlaceError::Archive { files: count, source })?;
         extraction.entry(entry, count)?;
         count = extraction.files.len();
+    }
+    // `tar` takes a stream that stops between two entries for complete; only the end marker tells. What follows it is
+    // read too, since the sender may still have an error to report.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(|source| PlaceError::Archive { files: count, source })?;
+    if rest.zeroes < END_MARKER {
+        return Err(PlaceError::Archive { files: count, source: io::ErrorKind::UnexpectedEof.into() });
     }
     // Deepest first and last of all, so that a folder without permissions does not hinder what goes into it.
     for (path, mode) in extraction.modes.iter().rev() {
@@ -50,6 +59,21 @@ pub fn extract_tar(reader: impl Read, folder: &Path, strip: usize) -> Result<Vec
         set_mode(&path, *mode).map_err(|source| PlaceError::Write { path, source })?;
     }
     Ok(extraction.files.into_values().collect())
+}
+
+/// A reader that knows how many zero bytes came last.
+struct Tail<R> {
+    reader: R,
+    zeroes: usize,
+}
+
+impl<R: Read> Read for Tail<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(bytes)?;
+        let zeroes = bytes[..count].iter().rev().take_while(|byte| **byte == 0).count();
+        self.zeroes = if zeroes == count { self.zeroes.saturating_add(zeroes) } else { zeroes };
+        Ok(count)
+    }
 }
 
 struct Extraction<'a> {

@@ -73,6 +73,17 @@ impl Staging {
     pub fn commit(self, placements: &[Placement]) -> Result<Vec<PathBuf>, PlaceError> {
         commit::commit(&self, placements)
     }
+
+    /// Commits everything that is at the top of the staging under the same names, in order of names.
+    pub fn commit_all(self) -> Result<Vec<PathBuf>, PlaceError> {
+        let error = |source| PlaceError::Stage { out_dir: self.out_dir.clone(), source };
+        let mut placements = Vec::new();
+        for entry in fs_err::read_dir(&self.path).map_err(error)? {
+            placements.push(Placement::same(entry.map_err(error)?.file_name()));
+        }
+        placements.sort_by(|a, b| a.to.cmp(&b.to));
+        commit::commit(&self, &placements)
+    }
 }
 
 impl Drop for Staging {

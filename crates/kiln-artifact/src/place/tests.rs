@@ -115,7 +115,7 @@ fn folders_without_permissions_can_be_filled_and_removed() {
 fn a_cut_archive_is_an_error_of_reading() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = archive(&[(EntryType::Regular, "a", "x", 0o644), (EntryType::Regular, "b", &"y".repeat(3000), 0o644)]);
-    for cut in [700, 1100, 2000] {
+    for cut in [0, 700, 1024, 1100, 2000] {
         let target = folder.path().join(cut.to_string());
         fs_err::create_dir(&target).unwrap();
         let error = extract_tar(&bytes[..cut], &target, 0).unwrap_err();
@@ -139,9 +139,10 @@ fn a_commit_replaces_what_is_there_by_a_new_file() {
     staging.commit(&[Placement::same("hello")]).unwrap();
     let staging = Staging::new(folder.path()).unwrap();
     fs_err::write(staging.path().join("hello"), "file again").unwrap();
-    staging.commit(&[Placement::same("hello")]).unwrap();
+    fs_err::write(staging.path().join("also"), "").unwrap();
+    assert_eq!(staging.commit_all().unwrap(), [folder.path().join("also"), target.clone()]);
     assert_eq!(fs_err::read_to_string(&target).unwrap(), "file again");
-    assert_eq!(names(folder.path()), ["hello"]);
+    assert_eq!(names(folder.path()), ["also", "hello"]);
 }
 
 #[test]
