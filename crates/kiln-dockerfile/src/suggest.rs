@@ -5,7 +5,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let word = word.to_lowercase();
     let allowed = match word.chars().count() {
         0..=2 => 1,
-        3..=5 => 2,
+        3..=7 => 2,
         _ => 3,
     };
     candidates

@@ -31,9 +31,10 @@ impl Lowering<'_, '_> {
             Command::Expose(words) => {
                 for word in words {
                     for port in self.expand_words(word)?.words {
-                        let ports = ports(&port)
-                            .ok_or_else(|| self.invalid("`EXPOSE`", word, &port, "port[-port][/protocol]"))?;
-                        self.config().exposed_ports.extend(ports);
+                        let Some(found) = ports(&port) else {
+                            return Err(invalid("`EXPOSE`", word, port, "port[-port][/protocol]"));
+                        };
+                        self.config().exposed_ports.extend(found);
                     }
                 }
                 let exposed = &mut self.config().exposed_ports;
@@ -44,10 +45,7 @@ impl Lowering<'_, '_> {
                 for word in words {
                     let path = self.expand(word)?;
                     if path.is_empty() {
-                        return Err(Error::new(
-                            ErrorKind::Blank { word: word.value.clone() },
-                            self.own_span(word.span),
-                        ));
+                        return Err(Error::new(ErrorKind::Blank { word: word.value.clone() }, word.span));
                     }
                     if !self.config().volumes.contains(&path) {
                         self.config().volumes.push(path);
@@ -57,7 +55,7 @@ impl Lowering<'_, '_> {
             Command::StopSignal(word) => {
                 let name = self.expand(word)?;
                 if !signal(&name) {
-                    return Err(self.invalid("`STOPSIGNAL`", word, &name, "a signal's name or number, as in SIGTERM"));
+                    return Err(invalid("`STOPSIGNAL`", word, name, "a signal's name or number, as in SIGTERM"));
                 }
                 self.config().stop_signal = Some(name);
             }
@@ -81,9 +79,9 @@ impl Lowering<'_, '_> {
             CommandLine::Exec(arguments) => arguments.clone(),
         }
     }
+}
 
-    fn invalid(&self, what: &str, word: &Word, value: &str, expected: &str) -> Error {
-        let kind = ErrorKind::InvalidValue { what: what.into(), value: value.into(), expected: expected.into() };
-        Error::new(kind, self.own_span(word.span))
-    }
+fn invalid(what: &str, word: &Word, value: String, expected: &str) -> Error {
+    let kind = ErrorKind::InvalidValue { what: what.into(), value, expected: expected.into() };
+    Error::new(kind, word.span)
 }

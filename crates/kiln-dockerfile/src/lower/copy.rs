@@ -26,19 +26,19 @@ impl Lowering<'_, '_> {
             } else {
                 ErrorKind::RemoteCopy { source_text: source.clone() }
             };
-            return Err(Error::new(kind, self.own_span(at(index))));
+            return Err(Error::new(kind, at(index)));
         }
         if let Some((index, pattern)) = sources.iter().enumerate().find(|(_, source)| !is_valid(source)) {
             let kind = ErrorKind::Pattern { pattern: pattern.clone() };
-            return Err(Error::new(kind, self.own_span(at(index))));
+            return Err(Error::new(kind, at(index)));
         }
         if let Some(checksum) = &transfer.checksum {
-            return Err(Error::new(ErrorKind::ChecksumWithoutRemote, self.own_span(checksum.span)));
+            return Err(Error::new(ErrorKind::ChecksumWithoutRemote, checksum.span));
         }
         let folder = is_folder(&dest);
         if sources.len() + transfer.contents.len() > 1 && !folder {
             let kind = ErrorKind::DestinationNotFolder { dest };
-            return Err(Error::new(kind, self.own_span(transfer.dest.span)));
+            return Err(Error::new(kind, transfer.dest.span));
         }
         let mut target = join(self.cwd(), &dest);
         if folder && !target.ends_with('/') {
@@ -69,9 +69,9 @@ impl Lowering<'_, '_> {
             if heredoc.expand {
                 let expanded = expand(&text, Mode::document(), self.env()).map_err(|source| {
                     let kind = ErrorKind::Expand { word: format!("<<{}", heredoc.name), source };
-                    Error::new(kind, self.own_span(instruction.span))
+                    Error::new(kind, instruction.span)
                 })?;
-                self.warn_unmatched(&instruction.span, &expanded);
+                self.warn_unmatched(instruction.span, &expanded);
                 text = expanded.text;
             }
             let path = if folder { join(&target, &heredoc.name) } else { target.clone() };
@@ -100,7 +100,7 @@ impl Lowering<'_, '_> {
                 let what = "`--chmod`".into();
                 let expected = "an octal mode between 0 and 7777".into();
                 let kind = ErrorKind::InvalidValue { what, value: text, expected };
-                Err(Error::new(kind, self.own_span(word.span)))
+                Err(Error::new(kind, word.span))
             }
         }
     }

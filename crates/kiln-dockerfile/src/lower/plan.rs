@@ -38,10 +38,26 @@ pub(super) struct PlannedStage<'f> {
     pub(super) no_cache: bool,
 }
 
-/// An instruction, and whether it comes from a trigger.
+/// An instruction of a stage.
 pub(super) struct Planned<'f> {
     pub(super) instruction: Cow<'f, Instruction>,
+    /// Whether it is a trigger of the stage's base.
     pub(super) trigger: bool,
+    /// Its place, if it was not written in this file: the `FROM` that brought it in.
+    pub(super) place: Option<Span>,
+}
+
+impl Planned<'_> {
+    /// The place of something in the instruction.
+    pub(super) fn span(&self, own: Span) -> Span {
+        self.place.unwrap_or(own)
+    }
+
+    /// Moves an error of an instruction that was not written in this file to where it was brought in.
+    pub(super) fn relocate(&self, mut error: Error) -> Error {
+        error.span = self.place.or(error.span);
+        error
+    }
 }
 
 /// Where files come from.
@@ -115,30 +131,29 @@ impl<'f> Plan<'f> {
     fn visit(&mut self) -> Result<(), Error> {
         let mut waiting = vec![self.target];
         let mut seen = vec![false; self.file.stages.len()];
+        let mut missing = Vec::new();
         while let Some(index) = waiting.pop() {
             if std::mem::replace(&mut seen[index], true) {
                 continue;
             }
             let planned = self.plan_stage(index)?;
-            let needed = std::iter::once(Ok(planned.base.clone())).chain(self.sources(&planned));
-            for origin in needed.collect::<Result<Vec<_>, _>>()? {
+            let sources = self.sources(&planned)?;
+            for origin in std::iter::once(planned.base.clone()).chain(sources) {
                 match origin {
                     Origin::Stage(stage) => waiting.push(stage),
-                    Origin::Image(image) if !self.images.contains_key(&image) => self.missing.push(image),
+                    Origin::Image(image) if !self.images.contains_key(&image) => missing.push((index, image)),
                     _ => {}
                 }
             }
             self.stages.push(planned);
         }
-        self.missing.sort();
-        self.missing.dedup();
-        self.stages.sort_by_key(|stage| stage.index);
-        // The platform of a stage on top of another is the other's; those come first now.
-        for position in 0..self.stages.len() {
-            let Origin::Stage(base) = self.stages[position].base else { continue };
-            let platform = self.stages.iter().find(|stage| stage.index == base).map(|stage| stage.platform);
-            self.stages[position].platform = platform.unwrap_or(self.platform);
+        missing.sort_by_key(|(index, _)| *index);
+        for (_, image) in missing {
+            if !self.missing.contains(&image) {
+                self.missing.push(image);
+            }
         }
+        self.stages.sort_by_key(|stage| stage.index);
         Ok(())
     }
 
@@ -172,7 +187,9 @@ impl<'f> Plan<'f> {
             (base, triggers)
         };
         let own = stage.instructions.iter();
-        let own = own.map(|i| Planned { instruction: Cow::Borrowed(i), trigger: false });
+        let own = own.map(|i| Planned { instruction: Cow::Borrowed(i), trigger: false, place: None });
+        let platform = if base == Origin::Scratch { self.platform } else { platform };
+        let planned = |base, instructions| PlannedStage { index, stage, base, platform, instructions, no_cache };
         Ok(planned(base, triggers.into_iter().chain(own).collect()))
     }
 
@@ -191,7 +208,7 @@ impl<'f> Plan<'f> {
             Command::OnBuild(trigger) => Some(&trigger.instruction),
             _ => None,
         });
-        triggers.map(|trigger| Planned { instruction: Cow::Borrowed(trigger), trigger: true }).collect()
+        triggers.map(|trigger| Planned { instruction: Cow::Borrowed(trigger), trigger: true, place: None }).collect()
     }
 
     /// The triggers that the configuration of an image holds. They have no lines of their own: `FROM` is their place.
@@ -202,19 +219,25 @@ impl<'f> Plan<'f> {
                 Error::new(ErrorKind::Trigger { trigger: text.clone(), source: Box::new(source) }, from)
             })?;
             instruction.span = from;
-            Ok(Planned { instruction: Cow::Owned(instruction), trigger: true })
+            Ok(Planned { instruction: Cow::Owned(instruction), trigger: true, place: Some(from) })
         });
         triggers.collect()
     }
 
     /// What a stage copies and mounts, beside its base.
-    fn sources(&self, planned: &PlannedStage<'f>) -> Vec<Result<Origin, Error>> {
-        let words = planned.instructions.iter().flat_map(|planned| match &planned.instruction.command {
-            Command::Copy(copy) => copy.from.iter().collect::<Vec<_>>(),
-            Command::Run(run) => run.mounts.iter().filter_map(|mount| mount.from()).collect(),
-            _ => vec![],
-        });
-        words.map(|word| self.origin(planned.index, word)).collect()
+    fn sources(&self, planned: &PlannedStage<'f>) -> Result<Vec<Origin>, Error> {
+        let mut origins = Vec::new();
+        for instruction in &planned.instructions {
+            let words: Vec<&Word> = match &instruction.instruction.command {
+                Command::Copy(copy) => copy.from.iter().collect(),
+                Command::Run(run) => run.mounts.iter().filter_map(|mount| mount.from()).collect(),
+                _ => continue,
+            };
+            for word in words.into_iter().filter(|word| !word.value.is_empty()) {
+                origins.push(self.origin(planned.index, word).map_err(|error| instruction.relocate(error))?);
+            }
+        }
+        Ok(origins)
     }
 
     /// What `--from` or `from=` in stage `index` names: an earlier stage by index or name, a context, or an image.

@@ -124,7 +124,7 @@ impl Lowering<'_, '_> {
         let target = join(self.cwd(), &request.target);
         if target == "/" {
             let kind = ErrorKind::MountTarget { target: request.target };
-            return Err(Error::new(kind, self.own_span(request.span)));
+            return Err(Error::new(kind, request.span));
         }
         Ok(Mount { target, readonly: request.readonly, kind })
     }

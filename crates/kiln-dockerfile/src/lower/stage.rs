@@ -6,7 +6,7 @@ use kiln_graph::{
     BuildGraph, FileAction, FileOp, ImageConfig, Op, Origin as Place, Owner, Platform, Source, Target, VertexId,
 };
 
-use super::plan::{Origin, Plan, PlannedStage};
+use super::plan::{Origin, Plan, Planned, PlannedStage};
 use super::{Lowered, set};
 use crate::ast::{ArgDeclaration, Command, Instruction};
 use crate::check::{Rule, Warning, did_you_mean};
@@ -35,22 +35,17 @@ pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph) -> Result<Lowered, 
     for planned in &plan.stages {
         let mut lowering = Lowering::start(plan, planned, graph, &states);
         for planned in &planned.instructions {
-            lowering.trigger = planned.trigger;
-            lowering.instruction(&planned.instruction)?;
+            lowering.current = Some(planned);
+            lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))?;
         }
         let Lowering { state, warnings: found, .. } = lowering;
         warnings.extend(found);
         states.insert(planned.index, state);
     }
-    // The plan holds the target, and every stage of the plan has a state by now.
-    let Some(State { root, mut config, platform, .. }) = states.remove(&plan.target) else {
-        return Err(Error::nowhere(ErrorKind::NoStage));
-    };
+    let State { root, mut config, .. } = states.remove(&plan.target).expect("the plan holds the target");
     config.labels.extend(plan.options.labels.clone());
     let name = plan.file.stages[plan.target].label(plan.target);
-    // A target on the build platform is still built for the platform that was asked for, if it is only files.
-    let platform = if config == ImageConfig::default() { plan.platform } else { platform };
-    Ok(Lowered { target: Target { name, platform, root, config }, warnings })
+    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings })
 }
 
 /// One stage while it is lowered.
@@ -61,8 +56,8 @@ pub(super) struct Lowering<'a, 'f> {
     done: &'a BTreeMap<usize, State>,
     state: State,
     pub(super) warnings: Vec<Warning>,
-    /// Whether the current instruction is a trigger.
-    trigger: bool,
+    /// The instruction that is lowered.
+    current: Option<&'a Planned<'f>>,
     /// Whether this stage has a `CMD` of its own.
     pub(super) has_cmd: bool,
     step: u32,
@@ -92,10 +87,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let mut step = 0;
         match &planned.base {
             Origin::Stage(base) => {
-                // Stages are lowered in the order of the file, and a base comes before what stands on it.
-                if let Some(base) = done.get(base) {
-                    state = base.clone();
-                }
+                // The platform is the base's too, whatever `--platform` says.
+                state = done.get(base).expect("a base comes before what stands on it").clone();
                 state.config.on_build.clear();
             }
             base => {
@@ -128,7 +121,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 }
             }
         }
-        Self { plan, planned, graph, done, state, warnings: vec![], trigger: false, has_cmd: false, step, steps }
+        Self { plan, planned, graph, done, state, warnings: vec![], current: None, has_cmd: false, step, steps }
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
@@ -143,8 +136,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 let expand = |word: &Word| self.expand_quietly(word);
                 let pairs = pairs.iter().map(|pair| Ok((expand(&pair.name)?, expand(&pair.value)?)));
                 for (name, value) in pairs.collect::<Result<Vec<_>, Error>>()? {
-                    self.warn_unmatched(&name.1, &name.0);
-                    self.warn_unmatched(&value.1, &value.0);
+                    self.warn_unmatched(name.1, &name.0);
+                    self.warn_unmatched(value.1, &value.0);
                     set(&mut self.state.env, &name.0.text, value.0.text.clone());
                     self.state.config.set_env(&name.0.text, value.0.text);
                 }
@@ -231,28 +224,23 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// As [`Lowering::expand`], and split into words.
     pub(super) fn expand_words(&mut self, word: &Word) -> Result<Expanded, Error> {
         let (expanded, span) = self.expand_quietly(word)?;
-        self.warn_unmatched(&span, &expanded);
+        self.warn_unmatched(span, &expanded);
         Ok(expanded)
     }
 
     fn expand_quietly(&self, word: &Word) -> Result<(Expanded, Span), Error> {
-        // A trigger out of an image has places of its own text, which mean nothing in this file.
-        let span = self.own_span(word.span);
         match expand(&word.value, self.plan.file.mode(), self.env()) {
-            Ok(expanded) => Ok((expanded, span)),
-            Err(source) => Err(Error::new(ErrorKind::Expand { word: word.value.clone(), source }, span)),
+            Ok(expanded) => Ok((expanded, word.span)),
+            Err(source) => Err(Error::new(ErrorKind::Expand { word: word.value.clone(), source }, word.span)),
         }
     }
 
-    pub(super) fn own_span(&self, span: Span) -> Span {
-        if self.trigger && !matches!(self.planned.base, Origin::Stage(_)) { self.planned.stage.span } else { span }
-    }
-
-    pub(super) fn warn_unmatched(&mut self, span: &Span, expanded: &Expanded) {
+    pub(super) fn warn_unmatched(&mut self, span: Span, expanded: &Expanded) {
+        let span = self.current.map_or(span, |planned| planned.span(span));
         let known: Vec<String> = self.env().iter().map(|(name, _)| name.clone()).collect();
         for name in expanded.unmatched.iter().filter(|name| !self.state.declared.contains(*name)) {
             let message = did_you_mean(format!("variable `{name}` is not set"), name, &known);
-            self.warnings.push(Warning::new(Rule::UndefinedVar, *span, message));
+            self.warnings.push(Warning::new(Rule::UndefinedVar, span, message));
         }
     }
 
@@ -268,7 +256,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     fn place(&mut self, instruction: &Instruction, text: &str) -> Place {
         self.step += 1;
-        let prefix = if self.trigger { "ONBUILD " } else { "" };
+        let prefix = if self.current.is_some_and(|planned| planned.trigger) { "ONBUILD " } else { "" };
         Place {
             file: self.plan.file.name.clone(),
             line: instruction.span.line,
@@ -284,10 +272,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
     pub(super) fn origin(&mut self, word: &Word) -> Result<VertexId, Error> {
         let origin = self.plan.origin(self.planned.index, word)?;
         Ok(match &origin {
-            Origin::Stage(stage) => self.done.get(stage).map_or(self.state.root, |state| state.root),
+            Origin::Stage(stage) => self.done.get(stage).expect("sources come before their users").root,
             Origin::Image(_) | Origin::Scratch | Origin::Local(_) => {
                 let text = format!("load {}", word.value);
-                let span = self.own_span(word.span);
+                let span = self.current.map_or(word.span, |planned| planned.span(word.span));
                 let place = Place {
                     file: self.plan.file.name.clone(),
                     line: span.line,
