@@ -297,6 +297,12 @@ pub trait Engine: Send + Sync {
     /// Makes a container without starting it.
     async fn create_container(&self, spec: &ContainerSpec) -> Result<ContainerId>;
 
+    /// Makes a container that may change the daemon's machine, for setting up emulation: it sees the machine's processes,
+    /// may enter their namespaces and mount, and writes `/proc/sys`. An engine that knows no such thing makes a plain one.
+    async fn create_host_container(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        self.create_container(spec).await
+    }
+
     /// Attaches to the output of a container. Call before [`Engine::start_container`], so nothing is lost.
     async fn attach(&self, id: &ContainerId) -> Result<LogStream>;
 

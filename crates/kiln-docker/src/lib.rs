@@ -4,9 +4,14 @@
 //! daemon is the only user of bollard.
 
 pub mod driver;
+mod elf;
+pub mod emulation;
 mod engine;
 mod error;
 pub mod labels;
+mod probe_image;
+pub mod sweep;
+pub mod toolbox;
 
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Image,
@@ -14,6 +19,7 @@ pub use engine::{
     VolumeSource,
 };
 pub use error::{Cause, EngineError, Result};
+pub use probe_image::empty as empty_image;
 
 /// Hexadecimal digits, as daemons and registries write SHA-256.
 fn hex(bytes: &[u8]) -> String {

@@ -40,6 +40,8 @@ pub struct ConnectOptions {
     pub api_version: Option<String>,
     /// Sockets to try after `/var/run/docker.sock`: that of a rootless daemon, of Docker Desktop, ...
     pub sockets: Vec<PathBuf>,
+    /// Labels for every container that is made through this connection, such as [`crate::labels::OWNER`].
+    pub container_labels: std::collections::BTreeMap<String, String>,
 }
 
 /// A daemon's address, resolved.

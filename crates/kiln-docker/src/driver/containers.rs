@@ -7,6 +7,7 @@ use bollard::query_parameters as query;
 use bollard::{body_try_stream, container::LogOutput, models};
 use futures::{StreamExt, TryStreamExt};
 
+use super::convert::Reach;
 use super::errors::Doing;
 use super::{BollardEngine, convert};
 use crate::{
@@ -15,10 +16,11 @@ use crate::{
 };
 
 impl BollardEngine {
-    pub(super) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+    pub(super) async fn create(&self, spec: &ContainerSpec, reach: Reach) -> Result<ContainerId> {
         let options = query::CreateContainerOptions { name: spec.name.clone(), platform: spec.platform.to_string() };
+        let body = convert::create_body(spec, &self.container_labels, reach);
         let doing = self.doing("creating", format!("a container of {}", spec.image));
-        let created = self.docker.create_container(Some(options), convert::create_body(spec)).await;
+        let created = self.docker.create_container(Some(options), body).await;
         created.map(|created| ContainerId(created.id)).map_err(|error| doing.failed(error))
     }
 

@@ -118,9 +118,24 @@ fn healthcheck(check: models::HealthConfig) -> Option<Healthcheck> {
     })
 }
 
-/// The body of a create request. `log` is false where the daemon need not keep the output.
-pub(super) fn create_body(spec: &ContainerSpec) -> models::ContainerCreateBody {
-    let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
+/// What a container may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    Container,
+    /// The kernel's settings and the mounts of the daemon's machine. Only the capabilities that this takes: a daemon that
+    /// is itself confined cannot give all of them, as `privileged` asks.
+    Machine,
+}
+
+/// The body of a create request. The container's own labels win over `common` ones.
+pub(super) fn create_body(
+    spec: &ContainerSpec,
+    common: &BTreeMap<String, String>,
+    reach: Reach,
+) -> models::ContainerCreateBody {
+    let machine = reach == Reach::Machine;
+    let list = |items: &[&str]| machine.then(|| items.iter().map(|item| (*item).to_owned()).collect::<Vec<String>>());
+    let mut labels: HashMap<String, String> = common.clone().into_iter().chain(spec.labels.clone()).collect();
     labels.insert(labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned());
     let network = match &spec.network {
         NetworkSpec::Bridge => None,
@@ -147,7 +162,12 @@ pub(super) fn create_body(spec: &ContainerSpec) -> models::ContainerCreateBody {
             log_config: Some(models::HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             mounts: Some(spec.mounts.iter().map(mount).collect()),
             network_mode: network,
-            privileged: Some(spec.privileged),
+            privileged: Some(spec.privileged && !machine),
+            pid_mode: machine.then(|| "host".to_owned()),
+            cap_add: list(&["SYS_ADMIN", "SYS_PTRACE"]),
+            security_opt: list(&["seccomp=unconfined", "apparmor=unconfined", "label=disable"]),
+            masked_paths: list(&[]),
+            readonly_paths: list(&[]),
             extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
             shm_size: spec.shm_size.map(signed),
             // An init process would have to be mounted over a file, whose stub stays in the commit.

@@ -49,6 +49,7 @@ pub struct BollardEngine {
     wire: Arc<Wire>,
     info: DaemonInfo,
     config_dir: Option<PathBuf>,
+    container_labels: BTreeMap<String, String>,
     /// One lock per base image, so that two pulls do not fight over its tag.
     locks: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
@@ -84,7 +85,14 @@ impl BollardEngine {
             &ClientVersion { major_version: version.major, minor_version: version.minor },
         )
         .map_err(|error| doing.failed(error))?;
-        Ok(Self { docker, wire, info, config_dir: options.config_dir.clone(), locks: Mutex::default() })
+        Ok(Self {
+            docker,
+            wire,
+            info,
+            config_dir: options.config_dir.clone(),
+            container_labels: options.container_labels.clone(),
+            locks: Mutex::default(),
+        })
     }
 
     fn doing(&self, verb: &'static str, object: impl Into<String>) -> Doing {
@@ -188,7 +196,11 @@ impl Engine for BollardEngine {
     }
 
     async fn create_container(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        self.create(spec).await
+        self.create(spec, convert::Reach::Container).await
+    }
+
+    async fn create_host_container(&self, spec: &ContainerSpec) -> Result<ContainerId> {
+        self.create(spec, convert::Reach::Machine).await
     }
 
     async fn attach(&self, id: &ContainerId) -> Result<LogStream> {

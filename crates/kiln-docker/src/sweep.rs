@@ -1,0 +1,95 @@
+//! Containers that a dead kiln left behind.
+//!
+//! Every container names its owner in [`labels::OWNER`] as `HOST/PID/START`: a process id alone may have been given to
+//! another process since, its start time tells. What another machine owns is left alone unless it is old and still.
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use crate::{Container, Engine, Result, labels};
+
+/// How old a stopped container of another machine must be, in seconds.
+const FOREIGN_AGE: i64 = 24 * 60 * 60;
+
+/// What this machine can say of owners.
+pub struct ThisHost<'a> {
+    /// The machine's part of an owner.
+    pub id: &'a str,
+    /// Whether a process with this id and start time lives.
+    pub alive: &'a (dyn Fn(u32, u64) -> bool + Send + Sync),
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// The text of [`labels::OWNER`].
+pub fn owner(host: &str, pid: u32, start: u64) -> String {
+    format!("{host}/{pid}/{start}")
+}
+
+/// Whether nobody will come back for a container.
+pub fn is_stale(container: &Container, host: &ThisHost<'_>) -> bool {
+    // A container that a person made from an image of ours inherits its labels; there the owner is empty.
+    let Some(owner) = container.labels.get(labels::OWNER).filter(|owner| !owner.is_empty()) else { return false };
+    let old = !container.running && host.now.saturating_sub(container.created) > FOREIGN_AGE;
+    match parse(owner) {
+        Some((id, pid, start)) if id == host.id => !(host.alive)(pid, start),
+        // Another machine's, or from a kiln that writes owners in another way.
+        Some(_) | None => old,
+    }
+}
+
+fn parse(owner: &str) -> Option<(&str, u32, u64)> {
+    let (rest, start) = owner.rsplit_once('/')?;
+    let (host, pid) = rest.rsplit_once('/')?;
+    Some((host, pid.parse().ok()?, start.parse().ok()?))
+}
+
+/// Removes stale containers, all at once; those that were removed. One round trip if there are none.
+pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Container>> {
+    let all = engine.containers_with_label(labels::OWNER).await?;
+    let mut removals: FuturesUnordered<_> = all
+        .into_iter()
+        .filter(|container| is_stale(container, host))
+        .map(|container| async move { engine.remove_container(&container.id).await.map(|()| container) })
+        .collect();
+    let mut removed = Vec::new();
+    while let Some(result) = removals.next().await {
+        removed.push(result?);
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ContainerId;
+
+    fn container(owner: &str, running: bool, created: i64) -> Container {
+        Container {
+            id: ContainerId("1".to_owned()),
+            name: String::new(),
+            labels: [(labels::OWNER.to_owned(), owner.to_owned())].into(),
+            running,
+            created,
+        }
+    }
+
+    #[test]
+    fn only_the_dead_are_stale() {
+        let alive = |pid: u32, start: u64| (pid, start) == (7, 100);
+        let host = ThisHost { id: "me/1", alive: &alive, now: 1_000_000 };
+        for (owner, running, created, stale) in [
+            ("me/1/7/100", true, 0, false),
+            ("me/1/7/99", true, 999_999, true),
+            ("me/1/8/100", false, 999_999, true),
+            ("you/7/99", false, 999_999, false),
+            ("you/7/99", false, 0, true),
+            ("you/7/99", true, 0, false),
+            ("nonsense", false, 999_999, false),
+            ("", false, 0, false),
+        ] {
+            assert_eq!(is_stale(&container(owner, running, created), &host), stale, "{owner}");
+        }
+        assert_eq!(parse(&super::owner("a/b", 1, 2)), Some(("a/b", 1, 2)));
+    }
+}
