@@ -23,6 +23,8 @@ enum Command {
         #[arg(long)]
         musl: bool,
     },
+    /// Make the musl builder images, kilntest/musl-python:3.13 for amd64 and arm64 (the same as `up --musl`)
+    Musl,
     /// Stop what was started here
     Down {
         /// Delete the testbed's folder as well
@@ -58,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let testbed = up(&Options { engine, musl })?;
             println!("{}", testbed.docker_host);
         }
+        Command::Musl => drop(up(&Options { engine: Flavour::Stable, musl: true })?),
         Command::Down { purge } => down(purge)?,
         Command::Status { json } => print_status(json)?,
         Command::Env { engine, format } => {

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use super::layout::Layout;
 use super::registry::{Blob, Hashing, Registry};
-use super::{ImageStatus, hex, rootfs, say};
+use super::{ImageStatus, hex, musl, rootfs, say};
 
 /// Raised when the way that images are made changes, so that `up` makes them again.
 const RECIPE: &str = "1";
@@ -66,7 +66,7 @@ pub(crate) fn are_current(registry: &Registry) -> bool {
 
 /// The images that the registry has.
 pub(crate) fn stored(registry: &Registry) -> Vec<ImageStatus> {
-    let known = [ALPINE, DEBIAN].into_iter();
+    let known = [ALPINE, DEBIAN, musl::IMAGE].into_iter();
     let indexes = known.filter_map(|(name, tag)| Some((name, tag, registry.index(name, tag)?)));
     indexes
         .map(|(name, tag, index)| {

@@ -56,15 +56,15 @@ impl Layout {
         self.root.join("state.json")
     }
 
-    /// Makes the folders and waits until no other command changes the testbed. The lock ends with the returned file.
-    pub(crate) fn lock(&self) -> Result<File> {
+    /// Makes the folders and waits until no other command changes the same part. The lock ends with the returned file.
+    pub(crate) fn lock(&self, part: &str) -> Result<File> {
         for folder in [self.run(), self.root.join("log"), self.cache()] {
             fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let path = self.root.join("lock");
+        let path = self.root.join(part).with_extension("lock");
         let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
         if file.try_lock().is_err() {
-            say("another command is changing the testbed; waiting for it");
+            say(format!("another command is changing the {part}; waiting for it"));
             file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
         Ok(file)

@@ -11,7 +11,9 @@ mod daemon;
 mod engine;
 mod images;
 mod layout;
+mod musl;
 mod network;
+mod newest;
 mod packages;
 mod registry;
 mod rootfs;
@@ -65,16 +67,14 @@ pub(crate) fn up(options: &Options) -> Result<Testbed> {
         return Ok(testbed(&engine, &state, &Registry::at(port), &HostNetwork::detect()));
     }
     packages::require_root_on_debian()?;
-    let _lock = layout.lock()?;
+    let lock = layout.lock("testbed")?;
     let mut state = State::load(&layout);
     rootfs::Emulation::sweep(&layout);
-    packages::install(&[
-        ("dockerd", "docker.io"),
-        ("containerd", "containerd"),
-        ("docker-registry", "docker-registry"),
-        ("iptables", "iptables"),
-        ("ip", "iproute2"),
-    ])?;
+    packages::install(&[("docker-registry", "docker-registry"), ("iptables", "iptables"), ("ip", "iproute2")])?;
+    match options.engine {
+        Flavour::Stable => packages::install(&[("dockerd", "docker.io"), ("containerd", "containerd")])?,
+        Flavour::Newest | Flavour::NewestContainerd => newest::up(&layout)?,
+    }
     let registry = registry::up(&layout, &mut state)?;
     let bridge = network::bridge_up(&layout, &mut state, options.engine.name())?;
     state.save(&layout)?;
@@ -86,12 +86,18 @@ pub(crate) fn up(options: &Options) -> Result<Testbed> {
         network::detect_reach(&mut state, options.engine.name(), &engine.api(), "alpine:3.20", &host)?;
     }
     state.save(&layout)?;
+    drop(lock);
+    if options.musl {
+        // Minutes of work that nothing else depends on: it has a lock of its own.
+        let _lock = layout.lock("musl")?;
+        musl::up(&layout, &registry, &testdata())?;
+    }
     Ok(testbed(&engine, &state, &registry, &host))
 }
 
 /// Fills the registry, unless Docker Hub can be reached and has the real images.
 fn base_images(layout: &Layout, state: &mut State, engine: &Engine, registry: &Registry) -> Result<()> {
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/testdata/alpine");
+    let testdata = testdata();
     let hub = || docker_hub_answers() && pull_real_images(engine).is_ok();
     if state.real_images || images::are_current(registry) {
         return Ok(());
@@ -108,6 +114,11 @@ fn base_images(layout: &Layout, state: &mut State, engine: &Engine, registry: &R
         ));
     }
     images::ensure_base_images(layout, registry, &testdata)
+}
+
+/// Where the official minirootfs tarballs of Alpine lie: beside the checkout.
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/testdata/alpine")
 }
 
 fn pull_real_images(engine: &Engine) -> Result<()> {
@@ -148,7 +159,7 @@ pub(crate) fn down(purge: bool) -> Result<()> {
         return Ok(());
     }
     packages::require_root()?;
-    let lock = layout.lock()?;
+    let lock = layout.lock("testbed")?;
     let mut state = State::load(&layout);
     rootfs::Emulation::sweep(&layout);
     for flavour in FLAVOURS {

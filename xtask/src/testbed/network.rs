@@ -190,11 +190,13 @@ impl HostNetwork {
     /// `network` is the one through which containers reach the outside.
     pub(crate) fn variables(&self, network: Option<&str>) -> Vec<(String, String)> {
         let archive = Some(&self.debian_archive).filter(|archive| *archive != DEBIAN_ARCHIVE);
+        // A list as kiln reads it from a variable: TOML, whose arrays of plain strings are also JSON's.
+        let pip_args = (!self.pip_args.is_empty()).then(|| serde_json::json!(self.pip_args).to_string());
         let settings = [
             ("BUILD_NETWORK", network.filter(|network| *network != "bridge").map(str::to_owned)),
             ("CA_CERTIFICATES", self.ca_certificates.clone()),
             ("PIP_INDEX_URL", self.pip_index_url.clone()),
-            ("PIP_ARGS", Some(self.pip_args.join(" ")).filter(|args| !args.is_empty())),
+            ("PIP_ARGS", pip_args),
             ("APT_MIRROR", archive.cloned()),
             ("HTTP_PROXY", self.proxies.get("http_proxy").cloned()),
             ("HTTPS_PROXY", self.proxies.get("https_proxy").cloned()),

