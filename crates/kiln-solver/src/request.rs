@@ -101,4 +101,6 @@ pub enum SmokeCommand {
     Auto,
     /// The program with these arguments.
     Arguments(Vec<String>),
+    /// A line for the image's shell, in which `{artifact}` stands for the program's path.
+    Shell(String),
 }

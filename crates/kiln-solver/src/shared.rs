@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_docker::{ContainerId, ContainerSpec, Engine, ImageId, labels, toolbox};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, ImageId, MountSpec, labels, toolbox};
 use kiln_graph::{MissReason, Op, Platform, VertexId};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     made: mpsc::UnboundedSender<ContainerId>,
     readers: Mutex<HashMap<ImageId, Arc<OnceCell<ContainerId>>>>,
     scratch: Mutex<HashMap<Platform, Arc<OnceCell<ImageId>>>>,
-    toolbox: OnceCell<Option<String>>,
+    toolbox: OnceCell<String>,
     pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
     pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
 }
@@ -87,19 +87,19 @@ impl Shared {
 
     pub(crate) async fn scratch_image(&self, platform: Platform) -> Result<ImageId> {
         let cell = lock(&self.scratch).entry(platform).or_default().clone();
-        let id = cell.get_or_try_init(|| toolbox::empty_image(self.engine.as_ref(), platform)).await?;
+        let id = cell.get_or_try_init(|| kiln_docker::empty_image(self.engine.as_ref(), platform)).await?;
         Ok(id.clone())
     }
 
-    /// The volume with kiln's own files for steps, if there are any.
-    pub(crate) async fn toolbox(&self) -> Result<Option<String>> {
-        let ensure = || async {
-            if self.plan.request.run.tools.is_empty() {
-                return Ok::<_, SolveError>(None);
-            }
-            Ok(Some(toolbox::ensure_toolbox(self.engine.as_ref(), &self.plan.request.run.tools).await?))
-        };
-        self.toolbox.get_or_try_init(ensure).await.cloned()
+    /// The mount with kiln's own files, if a container of `platform` needs them.
+    pub(crate) async fn toolbox(&self, platform: Platform) -> Result<Option<MountSpec>> {
+        let tools = &self.plan.request.run.tools;
+        let wrapped = toolbox::wrap(self.engine.info().arch, platform.arch, Vec::new());
+        if tools.is_empty() && wrapped.is_empty() {
+            return Ok(None);
+        }
+        let volume = self.toolbox.get_or_try_init(|| toolbox::ensure_toolbox(self.engine.as_ref(), tools)).await?;
+        Ok(Some(toolbox::mount(volume)))
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {

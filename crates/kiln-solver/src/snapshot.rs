@@ -111,7 +111,14 @@ impl Shared {
     }
 
     /// A container, running or not, that holds the snapshot's files.
-    pub(crate) async fn container_of(self: &Arc<Self>, snapshot: &Snapshot) -> Result<ContainerId> {
+    pub(crate) fn container_of<'a>(
+        self: &'a Arc<Self>,
+        snapshot: &'a Snapshot,
+    ) -> futures::future::BoxFuture<'a, Result<ContainerId>> {
+        Box::pin(self.container_of_unboxed(snapshot))
+    }
+
+    async fn container_of_unboxed(self: &Arc<Self>, snapshot: &Snapshot) -> Result<ContainerId> {
         match snapshot {
             Snapshot::Step(made) => Ok(made.container.clone()),
             Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),

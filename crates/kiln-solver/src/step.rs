@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, LogStream, MountSpec, NetworkSpec, VolumeSource, toolbox};
-use kiln_graph::{Arch, Exec, MountKind, Network, Origin, Platform, VertexId};
+use kiln_graph::{Exec, MountKind, Network, Origin, Platform, VertexId};
 
 use crate::error::{Result, SolveError};
 use crate::event::BuildEvent;
@@ -24,6 +24,7 @@ const LONGEST_LINE: usize = 32 * 1024;
 /// Variables that kiln itself gives to steps. A checkpoint remembers those of the container it was made of, so each new
 /// container drops the ones that are not wanted any more.
 const INJECTED: &[&str] = &[
+    "APT_CONFIG",
     "CARGO_HTTP_CAINFO",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
@@ -82,14 +83,11 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
         image = shared.image_of(&inputs[0]).await?;
         operations.clear();
     }
-    if let Some(volume) = shared.toolbox().await? {
-        let target = toolbox::MOUNT_POINT.to_owned();
-        mounts.push(MountSpec { target, source: VolumeSource::Volume(volume), readonly: true });
-    }
+    mounts.extend(shared.toolbox(exec.platform).await?);
     let spec = ContainerSpec {
         image,
         platform: exec.platform,
-        argv: argv(shared, exec),
+        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone()),
         env: environment(shared, exec),
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
@@ -158,15 +156,6 @@ fn overlaps(shared: &Shared, operations: &[Arc<crate::snapshot::Pending>], mount
         }),
         _ => false,
     })
-}
-
-fn argv(shared: &Shared, exec: &Exec) -> Vec<String> {
-    let mut argv = exec.argv.clone();
-    // On an amd64 kernel, 32-bit programs see `x86_64` in uname unless their personality says otherwise.
-    if exec.platform.arch == Arch::I386 && shared.engine.info().arch == Arch::Amd64 {
-        argv.insert(0, toolbox::LINUX32_PATH.to_owned());
-    }
-    argv
 }
 
 fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
@@ -259,7 +248,7 @@ async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream) -> Output {
     let mut output = Output::default();
     let mut lines = [Lines::default(), Lines::default()];
     let platforms = shared.plan.platforms[id.0].clone();
-    let mut send = async |output: &mut Output, stderr: bool, line: String| {
+    let send = async |output: &mut Output, stderr: bool, line: String| {
         output.add(&line);
         shared.emit(BuildEvent::StepLog { vertex: id, platforms: platforms.clone(), stderr, line }).await;
     };

@@ -1,2 +1,78 @@
 //! `kiln`: the command line.
-fn main() {}
+//!
+//! This crate alone reads the environment, talks to the terminal and ends the process.
+
+mod cli;
+mod commands;
+mod context;
+mod emulate;
+mod environment;
+mod error;
+mod lower;
+mod network;
+mod project;
+mod recipe;
+mod session;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::ui::Ui;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let environment = Environment::read();
+    let ui = Ui::new(cli.global.color, &environment);
+    trace(&cli, &environment, ui);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(&cli, &environment, ui));
+            // A blocking read that nobody waits for any more must not hold the process.
+            runtime.shutdown_background();
+            result
+        }
+        Err(source) => Err(error::CliError::io("start", "the asynchronous runtime")(source)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
+    match &cli.command {
+        Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
+        Command::Init(args) => commands::init::run(&ui, args),
+        Command::Config(args) => commands::config::run(&ui, environment, &args.command),
+        Command::Emulation(_) | Command::Cache(_) => todo!(),
+    }
+}
+
+/// Ends the process at once: for the third Ctrl-C.
+#[expect(clippy::exit, reason = "the user asked three times; the next run removes what is left behind")]
+fn exit_now(code: u8) -> ! {
+    std::process::exit(i32::from(code))
+}
+
+fn trace(cli: &Cli, environment: &Environment, ui: Ui) {
+    let filter = match (environment.get("KILN_LOG"), cli.global.verbose) {
+        (Some(filter), _) => filter.to_owned(),
+        (None, 0) => return,
+        (None, 1) => "kiln=debug,kiln_solver=debug,kiln_docker=debug".to_owned(),
+        (None, _) => "trace".to_owned(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(ui.color)
+        .init();
+}

@@ -25,7 +25,7 @@ pub(crate) enum Place {
     /// In a container, at its root.
     Container(ContainerId),
     /// In an empty folder on the client.
-    Folder(std::path::PathBuf),
+    EmptyFolder,
 }
 
 /// One vertex's file operations with their sources, by input index.
@@ -87,7 +87,7 @@ fn probe(
     match place {
         Place::Container(id) => Ok(runtime.block_on(engine.stat(id, path))?),
         // Archives for folders start from nothing.
-        Place::Folder(_) => Ok(None),
+        Place::EmptyFolder => Ok(None),
     }
 }
 
@@ -477,7 +477,7 @@ impl Owners<'_> {
         if known.is_none() {
             *known = Some(match self.place {
                 Place::Container(id) => read_small(self.engine, self.runtime, id, file)?,
-                Place::Folder(_) => String::new(),
+                Place::EmptyFolder => String::new(),
             });
         }
         let text = known.as_deref().unwrap_or_default();

@@ -8,4 +8,4 @@ mod emit;
 mod pipe;
 
 pub(crate) use copy::{Apply, CopySource, Place, apply, missing};
-pub(crate) use pipe::{StreamReader, writer};
+pub(crate) use pipe::{PipeWriter, StreamReader, writer};

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use kiln_graph::{Digest, Hasher};
 
 pub use cache::StatCache;
-pub(crate) use select::{Selected, Selection};
+pub(crate) use select::Selection;
 
 use crate::error::{Result, SolveError};
 

@@ -1,0 +1,311 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Daemon to connect to (unix://, tcp://, ssh://); default: DOCKER_HOST, the docker context, the usual socket
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Docker context to connect to
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) docker_context: Option<String>,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Say more of what kiln itself does; twice for everything (or set KILN_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the project for all its platforms
+    Build(Box<Build>),
+    /// Write a commented kiln.toml from what is found in the project
+    Init(Init),
+    /// Show settings and where each comes from
+    Config(Config),
+    /// Show, install or remove the emulators of foreign platforms
+    Emulation(Emulation),
+    /// List, measure or prune cache volumes and checkpoints
+    Cache(Cache),
+}
+
+/// Which project, and what in it differs for this run.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Project {
+    /// Project folder (or build context with --file)
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Settings file instead of the project's kiln.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Python file to build
+    #[arg(long, value_name = "FILE", conflicts_with = "module")]
+    pub(crate) entry: Option<String>,
+    /// Python module to build (package.module, or package.module:function)
+    #[arg(long, value_name = "MODULE")]
+    pub(crate) module: Option<String>,
+    /// Name of the program
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Requirements file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requirements: Option<String>,
+    /// Recipe: alpine, debian, or a Dockerfile
+    #[arg(long, value_name = "RECIPE")]
+    pub(crate) recipe: Option<String>,
+    /// Any setting, as in kiln.toml: nuitka.lto=no (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Platforms to build for, separated by commas (repeatable)
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// A terminal display if there is a terminal, else plain
+    #[default]
+    Auto,
+    /// One line per platform that is kept up to date
+    Tty,
+    /// All output, line by line
+    Plain,
+    /// One JSON event per line, on standard output
+    #[value(alias = "rawjson")]
+    Json,
+    /// Nothing but the paths of the artifacts, on standard output
+    Quiet,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Dockerfile to build instead of a recipe
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Stage of the Dockerfile to build
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value for an ARG of the Dockerfile (repeatable); NAME alone takes it from the environment
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    pub(crate) build_args: Vec<String>,
+    /// Folder for the artifacts, or type=local,dest=FOLDER
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Option<String>,
+    /// Run every step again; cache volumes are kept
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Run every step of these stages again
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Start with empty cache volumes
+    #[arg(long)]
+    pub(crate) no_cache_mounts: bool,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// How to show progress
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) progress: Progress,
+    /// Same as --progress=quiet
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Stop all platforms when one fails
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Go on with the other platforms when one fails (the default)
+    #[arg(long, conflicts_with = "fail_fast")]
+    pub(crate) keep_going: bool,
+    /// Do not install emulators; fail if a platform cannot run
+    #[arg(long)]
+    pub(crate) no_install_emulation: bool,
+    /// Do not run the artifacts after building them
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Parallel C compilers per platform: auto or a number
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<String>,
+    /// Link-time optimisation: auto, yes or no
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) lto: Option<String>,
+    /// Steps that may run at the same time; default: all that can
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// Project folder
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Replace a kiln.toml that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write the built-in recipe as kiln.Dockerfile too, for editing
+    #[arg(long, value_name = "RECIPE", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) eject: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting with where it comes from
+    Show {
+        #[command(flatten)]
+        project: Project,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Emulation {
+    #[command(subcommand)]
+    pub(crate) command: EmulationCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EmulationCommand {
+    /// Say how each platform runs on the daemon, by executing a program
+    Status {
+        /// Platforms, separated by commas; default: all
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Register emulators with the daemon's kernel
+    Install {
+        /// Platforms, separated by commas; default: linux/arm64
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+        /// Image that brings the emulators instead of kiln's own (tonistiigi/binfmt works)
+        #[arg(long, value_name = "IMAGE")]
+        qemu_image: Option<String>,
+    },
+    /// Remove emulators that kiln registered
+    Uninstall {
+        /// Platforms, separated by commas; default: all
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Cache {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List cache volumes
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how much room cache volumes and checkpoints take
+    Du {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the compiler caches hold and how well they hit
+    Stats {
+        /// Project folder
+        #[arg(default_value = ".", value_name = "PATH")]
+        path: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove checkpoints and cache volumes
+    Prune(Prune),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Keep the newest up to this size, such as 5GB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_size: Option<String>,
+    /// Remove only what is older than this, such as 7d
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<String>,
+    /// Only volumes of these caches (pip, ccache, nuitka, ...), or `checkpoints`
+    #[arg(long, value_name = "CACHE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Everything of kiln on this daemon, not only of one project
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, such as nuitka.lto=no".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_buildx_command_line_is_understood() {
+        let line = "kiln build -f Dockerfile.build --target export --platform linux/amd64,linux/386 \
+                    --build-arg ARCH=x86_64 -o type=local,dest=out .";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("valid");
+        let Command::Build(build) = cli.command else { panic!("not a build") };
+        assert_eq!(build.project.platforms, ["linux/amd64", "linux/386"]);
+        assert_eq!(build.output.as_deref(), Some("type=local,dest=out"));
+    }
+}

@@ -1,0 +1,98 @@
+//! Which files of a project a build can see.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kiln_dockerfile::Ignore;
+use kiln_solver::context::Filter;
+
+use crate::error::{CliError, Result};
+use crate::recipe::Source;
+
+/// Left out of a recipe's context where the project has no `.dockerignore`: what is never part of a program, and changes
+/// all the time.
+const NEVER_PROGRAM: &str = "\
+.git\n.hg\n.svn\n.github\n.gitlab\n.idea\n.vscode\n**/.DS_Store\n\
+**/__pycache__\n**/*.py[cod]\n**/.mypy_cache\n**/.pytest_cache\n**/.ruff_cache\n**/.tox\n**/.nox\n**/.coverage\n\
+.venv\nvenv\n**/*.egg-info\n**/node_modules\n.kiln\n";
+
+/// Ignore rules of the project and of kiln.
+struct Rules {
+    project: Ignore,
+    own: Ignore,
+}
+
+impl Filter for Rules {
+    fn excluded(&self, path: &str) -> bool {
+        self.own.excluded(path) || self.project.excluded(path)
+    }
+
+    fn descends(&self, folder: &str) -> bool {
+        !self.own.excluded(folder) && (!self.project.excluded(folder) || self.project.enter_dir(folder))
+    }
+}
+
+/// The filter for a build of `folder`. `hidden` are paths in it that are never part of the context: kiln's own state, and
+/// for recipes the output and the settings, whose changes must not look like changes of the program.
+pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> Result<Arc<dyn Filter>> {
+    let specific = dockerfile.path.as_ref().map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        std::path::PathBuf::from(name)
+    });
+    let mut project = None;
+    for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
+        match fs_err::read(&path) {
+            Ok(bytes) => {
+                let ignore = Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path, error })?;
+                project = Some(ignore);
+                break;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CliError::io("read", path)(error)),
+        }
+    }
+    let built_in = |text: &str| Ignore::parse(text).expect("the built-in patterns are valid");
+    let project = match project {
+        Some(ignore) => ignore,
+        None if dockerfile.path.is_none() => built_in(NEVER_PROGRAM),
+        None => Ignore::default(),
+    };
+    let own: String = hidden.iter().map(|path| format!("{}\n", escaped(path))).collect();
+    Ok(Arc::new(Rules { project, own: built_in(&own) }))
+}
+
+/// A path as a pattern that matches only it.
+fn escaped(path: &str) -> String {
+    path.chars().flat_map(|c| if "*?[]\\!#".contains(c) { vec!['\\', c] } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_outputs_and_settings_are_not_context() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let source = Source { name: "recipe".into(), text: String::new(), path: None };
+        let filter = filter(dir.path(), &source, &["dist".into(), "kiln.toml".into()]).expect("filter");
+        for path in ["dist", "kiln.toml", ".git", "a/__pycache__", "a/b.pyc", ".venv"] {
+            assert!(filter.excluded(path), "{path}");
+        }
+        for path in ["main.py", "a/dist", "a/kiln.toml", "requirements.txt"] {
+            assert!(!filter.excluded(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_projects_own_rules_replace_the_built_in_ones_but_not_kilns() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        fs_err::write(dir.path().join(".dockerignore"), "*.txt\n!keep.txt\n").expect("write");
+        let source = Source { name: "recipe".into(), text: String::new(), path: None };
+        let filter = filter(dir.path(), &source, &[".kiln".into()]).expect("filter");
+        assert!(filter.excluded("a.txt"));
+        assert!(!filter.excluded("keep.txt"));
+        assert!(!filter.excluded(".git"));
+        assert!(filter.excluded(".kiln"));
+    }
+}

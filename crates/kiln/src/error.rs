@@ -1,0 +1,130 @@
+//! What a command can fail with, and the exit code of each. The codes are part of the interface: README.md lists them.
+
+use std::path::PathBuf;
+
+use kiln_config::ConfigError;
+use kiln_docker::EngineError;
+use kiln_solver::SolveError;
+
+/// Shorthand.
+pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
+
+/// Exit codes.
+pub(crate) mod exit {
+    /// A step of the build failed.
+    pub(crate) const STEP: u8 = 1;
+    /// The command line is wrong (clap's own code).
+    pub(crate) const USAGE: u8 = 2;
+    /// Settings, Dockerfile or a file that they name are wrong.
+    pub(crate) const CONFIG: u8 = 3;
+    /// The daemon cannot be used, or lacks an image or room.
+    pub(crate) const DAEMON: u8 = 4;
+    /// A platform cannot run.
+    pub(crate) const EMULATION: u8 = 5;
+    /// An artifact is wrong, or its smoke run failed.
+    pub(crate) const VERIFY: u8 = 6;
+    /// A file of this machine cannot be read or written.
+    pub(crate) const IO: u8 = 7;
+    /// Some platforms were built, others failed.
+    pub(crate) const PARTIAL: u8 = 8;
+    /// Stopped by the user.
+    pub(crate) const CANCELLED: u8 = 130;
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{}{}", place(.0), .0)]
+    Dockerfile(kiln_dockerfile::Error),
+    #[error("{}: {error}", path.display())]
+    Ignore { path: PathBuf, error: kiln_dockerfile::IgnoreError },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Solve(#[from] SolveError),
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{problem}")]
+    Usage { problem: String, hint: String },
+    #[error("{problem}")]
+    Missing { problem: String, hint: String },
+    /// The build ended, and its failures have been shown.
+    #[error("the build failed")]
+    Shown { code: u8 },
+}
+
+impl CliError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Dockerfile(error) => error.hint(),
+            Self::Ignore { error, .. } => Some(error.hint()),
+            Self::Engine(error) => error.hint(),
+            Self::Solve(error) => error.hint(),
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => Some("free some space on this machine".to_owned()),
+                std::io::ErrorKind::PermissionDenied => Some("check who owns it".to_owned()),
+                _ => None,
+            },
+            Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
+            Self::Shown { .. } => None,
+        }
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Dockerfile(_) | Self::Ignore { .. } | Self::Missing { .. } => exit::CONFIG,
+            Self::Engine(error) => engine_code(error),
+            Self::Solve(error) => solve_code(error),
+            Self::Io { .. } => exit::IO,
+            Self::Usage { .. } => exit::USAGE,
+            Self::Shown { code } => *code,
+        }
+    }
+}
+
+impl From<kiln_dockerfile::Error> for CliError {
+    fn from(error: kiln_dockerfile::Error) -> Self {
+        Self::Dockerfile(error)
+    }
+}
+
+/// `FILE:LINE:COLUMN: `.
+fn place(error: &kiln_dockerfile::Error) -> String {
+    match &error.span {
+        Some(span) => format!("{}:{}:{}: ", error.file, span.line, span.column),
+        None if error.file.is_empty() => String::new(),
+        None => format!("{}: ", error.file),
+    }
+}
+
+fn engine_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::Emulation { .. } => exit::EMULATION,
+        _ => exit::DAEMON,
+    }
+}
+
+/// The exit code of a failed target.
+pub(crate) fn solve_code(error: &SolveError) -> u8 {
+    match error {
+        SolveError::Step { .. } | SolveError::Dependency { .. } => exit::STEP,
+        SolveError::StepEngine { source, .. } | SolveError::Engine(source) => engine_code(source),
+        SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,
+        SolveError::CopyMissing { .. } | SolveError::Copy { .. } | SolveError::Unsupported { .. } => exit::CONFIG,
+        SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,
+        SolveError::Cancelled => exit::CANCELLED,
+    }
+}

@@ -1,0 +1,110 @@
+//! From Dockerfiles to one build graph: parse, resolve base images, lower each platform, merge.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kiln_docker::{Engine, Image, PullPolicy};
+use kiln_dockerfile::{BaseImage, Dockerfile, NoCache, Options, ResolvedImage, ResolvedImages, Warning};
+use kiln_graph::{BuildGraph, Platform};
+use kiln_solver::BuildEvent;
+use tokio::sync::mpsc::Sender;
+
+use crate::error::Result;
+
+/// Base images that are looked up at the same time.
+const LOOKUPS: usize = 8;
+
+/// One platform of one Dockerfile.
+pub(crate) struct Wanted {
+    pub(crate) platform: Platform,
+    pub(crate) dockerfile: Arc<Dockerfile>,
+    pub(crate) target: Option<String>,
+    pub(crate) args: BTreeMap<String, String>,
+}
+
+/// The merged graph and what was noticed on the way.
+pub(crate) struct Lowered {
+    pub(crate) graph: BuildGraph,
+    pub(crate) warnings: Vec<(String, Warning)>,
+}
+
+/// Lowers all that is wanted into one graph, resolving base images on the way.
+pub(crate) async fn lower(
+    engine: &Arc<dyn Engine>,
+    wanted: &[Wanted],
+    no_cache: &NoCache,
+    pull: PullPolicy,
+    events: &Sender<BuildEvent>,
+) -> Result<Lowered> {
+    let options: Vec<Options> = wanted
+        .iter()
+        .map(|wanted| {
+            let mut options = Options::new(Platform::linux(engine.info().arch));
+            options.build_args.clone_from(&wanted.args);
+            options.no_cache = no_cache.clone();
+            options
+        })
+        .collect();
+    let mut images = ResolvedImages::new();
+    loop {
+        let mut missing: Vec<BaseImage> = Vec::new();
+        for (wanted, options) in wanted.iter().zip(&options) {
+            let target = wanted.target.as_deref();
+            for image in wanted.dockerfile.missing_images(options, target, wanted.platform, &images)? {
+                if !missing.contains(&image) {
+                    missing.push(image);
+                }
+            }
+        }
+        if missing.is_empty() {
+            break;
+        }
+        images.extend(resolve(engine, missing, pull, events).await?);
+    }
+    let mut graph = BuildGraph::new();
+    let mut warnings: Vec<(String, Warning)> = Vec::new();
+    for (wanted, options) in wanted.iter().zip(&options) {
+        let target = wanted.target.as_deref();
+        let lowered = wanted.dockerfile.lower(options, target, wanted.platform, &images, &mut graph)?;
+        graph.targets.push(lowered.target);
+        for warning in lowered.warnings {
+            let warning = (wanted.dockerfile.name.clone(), warning);
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(Lowered { graph, warnings })
+}
+
+async fn resolve(
+    engine: &Arc<dyn Engine>,
+    missing: Vec<BaseImage>,
+    pull: PullPolicy,
+    events: &Sender<BuildEvent>,
+) -> Result<HashMap<BaseImage, ResolvedImage>> {
+    let lookups = missing.into_iter().map(|image| async move {
+        let found = find(engine, &image, pull, events).await?;
+        Ok((image, ResolvedImage { id: found.id.0, config: found.config }))
+    });
+    let found: Vec<Result<_>> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
+    found.into_iter().collect()
+}
+
+async fn find(
+    engine: &Arc<dyn Engine>,
+    image: &BaseImage,
+    pull: PullPolicy,
+    events: &Sender<BuildEvent>,
+) -> Result<Image> {
+    let said = std::sync::atomic::AtomicBool::new(false);
+    let progress = |_| {
+        // Said once; a slow consumer is not waited for in the middle of a transfer.
+        if !said.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            let text = format!("pulling {}", image.reference);
+            let _ = events.try_send(BuildEvent::Notice { platform: Some(image.platform), text });
+        }
+    };
+    Ok(engine.resolve_image(&image.reference, image.platform, pull, &progress).await?)
+}

@@ -1,0 +1,93 @@
+//! How build containers reach the network: settings turned into variables and files of every step. None of it enters a
+//! cache key, so another network does not make another build.
+
+use std::path::Path;
+
+use kiln_config::{BuildNetwork, Network};
+use kiln_docker::toolbox::{MOUNT_POINT, ToolFile};
+use kiln_docker::NetworkSpec;
+
+use crate::error::{CliError, Result};
+
+const BUNDLE: &str = "ca-certificates.crt";
+const APT_CONF: &str = "apt.conf";
+
+/// A bundle with fewer certificates than this is a company's own: programs that are pointed to it would not trust the
+/// rest of the world, so this machine's bundle is added.
+const WHOLE_BUNDLE: usize = 30;
+
+/// Where distributions keep their bundle.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Programs find a bundle by these variables: OpenSSL, pip, requests, curl, git, Node.js, cargo.
+const BUNDLE_VARIABLES: &[&str] = &[
+    "SSL_CERT_FILE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "CARGO_HTTP_CAINFO",
+];
+
+/// Variables of every step.
+pub(crate) fn variables(network: &Network) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
+    if network.ca_certificates.is_some() {
+        let bundle = format!("{MOUNT_POINT}/{BUNDLE}");
+        BUNDLE_VARIABLES.iter().for_each(|name| set(name, &bundle));
+        set("APT_CONFIG", &format!("{MOUNT_POINT}/{APT_CONF}"));
+    }
+    if let Some(url) = &network.pip_index_url {
+        set("PIP_INDEX_URL", url);
+    }
+    for (name, value) in
+        [("http_proxy", &network.http_proxy), ("https_proxy", &network.https_proxy), ("no_proxy", &network.no_proxy)]
+    {
+        if let Some(value) = value {
+            set(name, value);
+            set(&name.to_uppercase(), value);
+        }
+    }
+    variables
+}
+
+/// Files of every step.
+pub(crate) fn files(network: &Network, folder: &Path) -> Result<Vec<ToolFile>> {
+    let Some(path) = &network.ca_certificates else { return Ok(Vec::new()) };
+    let path = folder.join(path);
+    let mut bundle = fs_err::read(&path).map_err(CliError::io("read", &path))?;
+    let certificates = String::from_utf8_lossy(&bundle).matches("BEGIN CERTIFICATE").count();
+    if certificates == 0 {
+        return Err(CliError::Missing {
+            problem: format!("{} holds no certificate in PEM form", path.display()),
+            hint: "`[network] ca-certificates` names a file with `-----BEGIN CERTIFICATE-----` lines".to_owned(),
+        });
+    }
+    if certificates < WHOLE_BUNDLE
+        && let Some(system) = SYSTEM_BUNDLES.iter().find_map(|path| fs_err::read(path).ok())
+    {
+        bundle.push(b'\n');
+        bundle.extend(system);
+    }
+    let apt = format!("Acquire::https::CaInfo \"{MOUNT_POINT}/{BUNDLE}\";\n");
+    Ok(vec![
+        ToolFile { path: BUNDLE.to_owned(), mode: 0o644, bytes: bundle },
+        ToolFile { path: APT_CONF.to_owned(), mode: 0o644, bytes: apt.into_bytes() },
+    ])
+}
+
+/// The network of containers.
+pub(crate) fn spec(network: &Network) -> NetworkSpec {
+    match network.build_network {
+        BuildNetwork::Default => NetworkSpec::Bridge,
+        BuildNetwork::Host => NetworkSpec::Host,
+        BuildNetwork::None => NetworkSpec::None,
+    }
+}

@@ -1,0 +1,149 @@
+//! From settings to a Dockerfile and its arguments.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kiln_config::{Jobs, Mode, PlatformSettings, Program, Recipe, Requirements, Toggle};
+
+use crate::error::{CliError, Result};
+
+const ALPINE: &str = include_str!("../../../dockerfiles/alpine.Dockerfile");
+const DEBIAN: &str = include_str!("../../../dockerfiles/debian.Dockerfile");
+const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
+
+/// A Dockerfile to build.
+pub(crate) struct Source {
+    /// Its name, for messages.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+    /// Where it lies, if it is the user's own.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// The text of a recipe.
+pub(crate) fn source(recipe: &Recipe, folder: &Path) -> Result<Source> {
+    let built_in = |name: &str, text: &str| Source {
+        name: format!("{name} recipe"),
+        text: text.to_owned(),
+        path: None,
+    };
+    Ok(match recipe {
+        Recipe::Alpine => built_in("alpine", ALPINE),
+        Recipe::Debian => built_in("debian", DEBIAN),
+        Recipe::Dockerfile(path) => {
+            let path = folder.join(path);
+            let text = fs_err::read_to_string(&path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => CliError::Missing {
+                    problem: format!("the Dockerfile {} does not exist", path.display()),
+                    hint: "check --file, or `[build] recipe`".to_owned(),
+                },
+                _ => CliError::io("read", &path)(source),
+            })?;
+            Source { name: crate::project::shown(&path).display().to_string(), text, path: Some(path) }
+        }
+    })
+}
+
+/// The Dockerfile of the image that brings kiln's emulators.
+pub(crate) fn binfmt() -> Source {
+    Source { name: "binfmt recipe".to_owned(), text: BINFMT.to_owned(), path: None }
+}
+
+/// The stage that a recipe's result is in.
+pub(crate) const EXPORT: &str = "export";
+
+/// Parallel compilers where the user leaves it to kiln: the daemon's processors, shared by the platforms of the project,
+/// and one more each, because platforms wait for each other at times. It depends on the settings and the machine only,
+/// not on which platforms this run builds, because under LTO it enters the compiler cache's keys.
+pub(crate) fn auto_jobs(cpus: u32, platforms: usize) -> u32 {
+    let platforms = u32::try_from(platforms.max(1)).unwrap_or(u32::MAX);
+    (cpus.div_ceil(platforms) + u32::from(platforms > 1)).clamp(1, cpus.max(1))
+}
+
+/// The number of parallel compilers for a platform.
+pub(crate) fn jobs(settings: &PlatformSettings, auto: u32) -> u32 {
+    match settings.nuitka.jobs {
+        Jobs::Auto => auto,
+        Jobs::Count(count) => u32::from(count.get()),
+    }
+}
+
+/// The arguments of the built-in recipes. Lists hold one item per line; README.md in `dockerfiles/` has the contract.
+pub(crate) fn arguments(settings: &PlatformSettings, folder: &Path, auto_jobs: u32) -> Result<BTreeMap<String, String>> {
+    let mut args = BTreeMap::new();
+    let mut set = |name: &str, value: String| {
+        if !value.is_empty() {
+            args.insert(name.to_owned(), value);
+        }
+    };
+    let toggle = |toggle: Toggle| match toggle {
+        Toggle::Auto => "auto",
+        Toggle::Yes => "yes",
+        Toggle::No => "no",
+    };
+    let (project, nuitka, build, network) = (&settings.project, &settings.nuitka, &settings.build, &settings.network);
+    set("BASE", build.base.clone().or_else(|| build.recipe.default_base().map(Into::into)).unwrap_or_default());
+    set("PYTHON", project.python.clone().unwrap_or_default());
+    set("PACKAGES", build.packages.join(" "));
+    set("APT_MIRROR", network.apt_mirror.clone().unwrap_or_default());
+    set("APK_MIRROR", network.apk_mirror.clone().unwrap_or_default());
+    set("PIP_ARGS", network.pip_args.join("\n"));
+    set("NUITKA_VERSION", nuitka.version.clone().unwrap_or_default());
+    match &project.requirements {
+        Requirements::None => {}
+        Requirements::File(path) => {
+            set("REQUIREMENTS", path.clone());
+            set("REQUIREMENTS_ALSO", neighbours(folder, path)?);
+        }
+        Requirements::List(list) => set("REQUIRES", list.join("\n")),
+    }
+    match &project.program {
+        Some(Program::Entry(path)) => set("ENTRY", path.clone()),
+        Some(Program::Module(module)) => set("MODULE", module.clone()),
+        None => {}
+    }
+    set("OUTPUT", settings.artifact.clone());
+    set("MODE", if nuitka.mode == Mode::Standalone { "standalone" } else { "onefile" }.to_owned());
+    set("LTO", if settings.lto.enabled { "yes" } else { "no" }.to_owned());
+    set("JOBS", jobs(settings, auto_jobs).to_string());
+    set("STATIC_LIBPYTHON", toggle(nuitka.static_libpython).to_owned());
+    set("PLUGINS", nuitka.plugins.join("\n"));
+    let data: Vec<String> = project.data.iter().map(|d| format!("{}={}", d.source, d.target)).collect();
+    set("DATA", data.join("\n"));
+    set("ICON", project.icon.clone().unwrap_or_default());
+    let compression = match nuitka.compression {
+        Toggle::Auto => "auto",
+        Toggle::Yes => "best",
+        Toggle::No => "none",
+    };
+    set("COMPRESSION", compression.to_owned());
+    set("EXTRA_ARGS", nuitka.extra_args.join("\n"));
+    set("BEFORE_BUILD", build.before_build.join("\n"));
+    args.extend(build.args.clone());
+    Ok(args)
+}
+
+/// A pattern for the files that a requirements file refers to with `-r` or `-c`: they lie beside it.
+fn neighbours(folder: &Path, path: &str) -> Result<String> {
+    let file = folder.join(path);
+    let text = fs_err::read_to_string(&file).map_err(CliError::io("read", &file))?;
+    let refers = text.lines().any(|line| {
+        let line = line.trim_start();
+        ["-r", "-c", "--requirement", "--constraint"].iter().any(|option| line.starts_with(option))
+    });
+    let parent = path.rsplit_once('/').map_or(String::new(), |(parent, _)| format!("{parent}/"));
+    Ok(if refers { format!("{parent}*.txt") } else { String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_shared_fairly_and_never_exceed_the_machine() {
+        for (cpus, platforms, jobs) in [(1, 3, 1), (2, 1, 2), (2, 3, 2), (4, 3, 3), (16, 3, 7), (16, 1, 16), (0, 0, 1)] {
+            assert_eq!(auto_jobs(cpus, platforms), jobs, "{cpus} processors, {platforms} platforms");
+        }
+    }
+}

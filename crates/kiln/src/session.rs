@@ -1,0 +1,128 @@
+//! One run of kiln: its id, its connection, the user's wish to stop it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kiln_docker::{Engine, labels, sweep};
+use kiln_docker::driver::{BollardEngine, ConnectOptions};
+use kiln_graph::Digest;
+use kiln_solver::Cancel;
+
+use crate::cli;
+use crate::environment::Environment;
+use crate::error::Result;
+
+/// Connects to the daemon that the user means.
+pub(crate) async fn connect(environment: &Environment, global: &cli::Global) -> Result<Arc<dyn Engine>> {
+    let get = |name: &str| environment.get(name).map(str::to_owned);
+    let mut sockets = Vec::new();
+    if let Some(runtime) = environment.get("XDG_RUNTIME_DIR") {
+        sockets.push(PathBuf::from(runtime).join("docker.sock"));
+    }
+    if let Some(home) = environment.get("HOME") {
+        sockets.push(PathBuf::from(home).join(".docker/run/docker.sock"));
+        sockets.push(PathBuf::from(home).join(".docker/desktop/docker.sock"));
+    }
+    let options = ConnectOptions {
+        host: global.host.clone(),
+        context: global.docker_context.clone(),
+        env_host: get("DOCKER_HOST"),
+        env_context: get("DOCKER_CONTEXT"),
+        config_dir: Some(environment.docker_folder.clone()),
+        tls_verify: environment.get("DOCKER_TLS_VERIFY").is_some(),
+        cert_path: get("DOCKER_CERT_PATH").map(PathBuf::from),
+        api_version: get("DOCKER_API_VERSION"),
+        sockets,
+        container_labels: BTreeMap::from([(labels::OWNER.to_owned(), Host::this().owner())]),
+    };
+    Ok(Arc::new(BollardEngine::connect(&options).await?))
+}
+
+/// An id for this run: sortable by time, unique, safe in names.
+pub(crate) fn new_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let noise = Digest::of(format!("{} {}", now.as_nanos(), std::process::id())).short();
+    format!("{:x}-{}", now.as_secs(), &noise[..6])
+}
+
+/// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once.
+pub(crate) fn stop_on_signals(cancel: Cancel) {
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        for count in 1.. {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            match count {
+                1 => cancel.stop(),
+                2 => cancel.kill(),
+                // Labels let the next run remove what is left behind.
+                _ => crate::exit_now(crate::error::exit::CANCELLED),
+            }
+            // One key press can send several signals (to the group, and through a wrapper): count it once.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+}
+
+/// This machine and process, as owners of containers are named.
+pub(crate) struct Host {
+    id: String,
+}
+
+impl Host {
+    /// A container with its own process ids is a machine of its own: the namespace is part of the name.
+    pub(crate) fn this() -> Self {
+        let read = |path: &str| fs_err::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let machine = read("/etc/machine-id").filter(|id| !id.is_empty());
+        let machine = machine.or_else(|| read("/proc/sys/kernel/hostname")).unwrap_or_default();
+        let namespace = fs_err::read_link("/proc/self/ns/pid").map(|p| p.display().to_string()).unwrap_or_default();
+        Self { id: Digest::of(format!("{machine} {namespace}")).short() }
+    }
+
+    /// The owner of what this process makes.
+    pub(crate) fn owner(&self) -> String {
+        let pid = std::process::id();
+        sweep::owner(&self.id, pid, started(pid).unwrap_or_default())
+    }
+
+    /// Removes what dead processes of this machine left in the daemon; how many containers.
+    pub(crate) async fn sweep(&self, engine: &dyn Engine) -> Result<usize> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let host = sweep::ThisHost {
+            id: &self.id,
+            alive: &|pid, start| started(pid) == Some(start),
+            now: i64::try_from(now).unwrap_or(i64::MAX),
+        };
+        Ok(sweep::sweep(engine, &host).await?.len())
+    }
+}
+
+/// When a living process started, in clock ticks since the machine did. Source: proc(5), field 22 of `stat`.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name may hold spaces and brackets; the fields after it do not.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_itself_and_not_the_dead() {
+        assert!(started(std::process::id()).is_some());
+        assert_eq!(started(u32::MAX), None);
+        let owner = Host::this().owner();
+        assert_eq!(owner.matches('/').count(), 2, "{owner}");
+    }
+}

@@ -1,0 +1,74 @@
+//! What kiln says outside of a build's progress: machine data on standard output, everything else on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::Color;
+use crate::environment::Environment;
+use crate::error::CliError;
+
+/// The terminal, or what stands in for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ui {
+    /// Whether to use colour on standard error.
+    pub(crate) color: bool,
+    /// Whether a person sees standard error.
+    pub(crate) terminal: bool,
+}
+
+impl Ui {
+    pub(crate) fn new(color: Color, environment: &Environment) -> Self {
+        let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
+        let terminal = io::stderr().is_terminal() && !dumb;
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && environment.get("NO_COLOR").is_none(),
+        };
+        Self { color, terminal }
+    }
+
+    /// A line for people.
+    #[expect(clippy::unused_self, reason = "who may print is decided by who has a Ui")]
+    pub(crate) fn say(&self, line: &str) {
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// Data for machines, as it is.
+    #[expect(clippy::unused_self, reason = "who may print is decided by who has a Ui")]
+    pub(crate) fn print(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Something that has no effect and was probably meant to have one.
+    pub(crate) fn warn(&self, text: &str) {
+        self.say(&format!("{}: {text}", self.paint("33", "warning")));
+    }
+
+    pub(crate) fn warnings(&self, warnings: &[kiln_config::Warning]) {
+        for warning in warnings {
+            self.warn(&warning.to_string());
+        }
+    }
+
+    /// A failed command: what, why, and what to do.
+    pub(crate) fn error(&self, error: &CliError) {
+        if matches!(error, CliError::Shown { .. }) {
+            return;
+        }
+        self.say(&format!("{}: {error}", self.paint("31;1", "error")));
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            self.say(&format!("  caused by: {error}"));
+            cause = error.source();
+        }
+        if let Some(hint) = error.hint() {
+            self.say(&format!("{}: {hint}", self.paint("36", "hint")));
+        }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
