@@ -9,7 +9,7 @@ ARG BASE=debian:bookworm
 ARG PYTHON=""
 # Extra system packages, separated by white space.
 ARG PACKAGES=""
-# Debian mirror, such as http://deb.debian.org/debian; the security archive is looked for at the same address + "-security".
+# Debian mirror, such as http://mirror.example/debian; the security archive is looked for at the same address + "-security".
 ARG APT_MIRROR=""
 # Options for every `pip install` (list).
 ARG PIP_ARGS=""
@@ -90,21 +90,23 @@ found=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail 
     fail "Python $PYTHON was asked for, but this base image offers $found" \
         "set [project] python = \"$found\", or [build] base to an image with Python $PYTHON"
 # What the compiler's results depend on, besides what ccache looks at itself.
-{ cc -v; as --version; ld --version; } 2>&1 | sha256sum | cut -c1-32 >/etc/kiln-toolchain
+{ "${CC:-cc}" -v; as --version; ld --version; } 2>&1 | sha256sum | cut -c1-32 >/etc/kiln-toolchain
 SH
 
+# From this line to the end all recipes are the same; a test compares them.
 ARG PIP_ARGS
 ARG NUITKA_VERSION
 ENV VIRTUAL_ENV=/venv PATH=/venv/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN --mount=type=cache,id=pip,target=/root/.cache/pip <<'SH'
 set -eu
-python3 -m venv /venv
+# A Python without ensurepip has pip, if at all, among its own packages.
+python3 -m venv /venv || python3 -m venv --clear --without-pip --system-site-packages /venv
 set --
 while IFS= read -r line; do [ -z "$line" ] || set -- "$@" "$line"; done <<LIST
 $PIP_ARGS
 LIST
 # Without zstandard Nuitka would write an uncompressed binary.
-pip install "$@" "nuitka==$NUITKA_VERSION" zstandard || {
+python -m pip install "$@" "nuitka==$NUITKA_VERSION" zstandard || {
     echo "kiln: error: Nuitka $NUITKA_VERSION could not be installed"
     echo "kiln: hint: check [nuitka] version, and [network] if the package index cannot be reached"
     exit 1
@@ -130,7 +132,7 @@ LIST
 while IFS= read -r line; do [ -z "$line" ] || set -- "$@" "$line"; done <<LIST
 $PIP_ARGS
 LIST
-pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
+python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
 
 first() { sed -n "s/.*$1/\\1/p" /tmp/pip.log | head -n 1; }
 missing=$(first 'No matching distribution found for \(.*\)')
@@ -159,8 +161,10 @@ Lines for kiln: `kiln: error: ...`, `kiln: hint: ...`, `kiln: phase: NAME [N/M]`
 """
 
 import importlib.machinery
+import importlib.metadata
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -401,8 +405,27 @@ def publish_compressed():
         os.replace(copy.name, CACHE / "compressed" / entry.name)
 
 
+def first_line(*command):
+    try:
+        return (subprocess.run(command, capture_output=True, text=True).stdout.splitlines() or [""])[0]
+    except OSError:
+        return ""
+
+
+def versions():
+    yield "python", platform.python_version()
+    yield "nuitka", importlib.metadata.version("nuitka")
+    yield "zstandard", importlib.metadata.version("zstandard")
+    yield "cc", first_line(os.environ.get("CC", "cc"), "--version")
+    yield "ccache", first_line("ccache", "--version")
+    yield "libc", "musl" if MUSL else " ".join(platform.libc_ver())
+    release = platform.freedesktop_os_release()
+    yield "base", release.get("PRETTY_NAME", "")
+
+
 def write_reports():
     subprocess.run([sys.executable, "-m", "pip", "freeze"], stdout=(REPORTS / "packages.txt").open("w"), check=True)
+    (REPORTS / "versions.txt").write_text("".join(f"{name}={version}\n" for name, version in versions()))
     log = BUILD / "ccache-stats.log"
     results = Counter(log.read_text().split("\n")) if log.exists() else Counter()
     counts = {name: number for name, number in results.items() if re.fullmatch(r"\w+", name)}
