@@ -3,20 +3,20 @@ use kiln_graph::{Arch, FileAction, MountKind, Op, Sharing, Source, Vertex};
 use super::*;
 use crate::parse;
 
-pub(super) const AMD64: Platform = Platform::linux(Arch::Amd64);
-pub(super) const ARM64: Platform = Platform::linux(Arch::Arm64);
+const AMD64: Platform = Platform::linux(Arch::Amd64);
+const ARM64: Platform = Platform::linux(Arch::Arm64);
 
 /// Resolves every image to an id made of its reference and platform, with an empty configuration.
-fn resolve(file: &Dockerfile, options: &Options, target: Option<&str>, platform: Platform) -> ResolvedImages {
-    let images = file.base_images(options, target, platform).expect("plan");
-    let resolved = |image: &BaseImage| ResolvedImage {
-        id: format!("id of {} {}", image.reference, image.platform),
-        config: ImageConfig::default(),
-    };
-    images.into_iter().map(|image| (image.clone(), resolved(&image))).collect()
+fn resolved(image: &BaseImage, config: ImageConfig) -> ResolvedImage {
+    ResolvedImage { id: format!("id of {} {}", image.reference, image.platform), config }
 }
 
-pub(super) fn options(args: &[(&str, &str)]) -> Options {
+fn resolve(file: &Dockerfile, options: &Options, target: Option<&str>, platform: Platform) -> ResolvedImages {
+    let images = file.base_images(options, target, platform).expect("plan");
+    images.into_iter().map(|image| (image.clone(), resolved(&image, ImageConfig::default()))).collect()
+}
+
+fn options(args: &[(&str, &str)]) -> Options {
     let mut options = Options::new(AMD64);
     options.build_args = args.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     options
@@ -28,6 +28,31 @@ fn lower_with(text: &str, options: &Options, target: Option<&str>) -> Result<(Lo
     let images = resolve(&file, options, target, ARM64);
     let mut graph = BuildGraph::new();
     Ok((file.lower(options, target, ARM64, &images, &mut graph)?, graph))
+}
+
+/// Lowers with images of this configuration.
+fn lower_on(config: &ImageConfig, text: &str) -> (Lowered, BuildGraph) {
+    let file = parse("Dockerfile", text).expect("valid");
+    let options = options(&[]);
+    let mut images = ResolvedImages::new();
+    loop {
+        let missing = file.missing_images(&options, None, ARM64, &images).expect("plan");
+        if missing.is_empty() {
+            break;
+        }
+        images.extend(missing.into_iter().map(|image| (image.clone(), resolved(&image, config.clone()))));
+    }
+    let mut graph = BuildGraph::new();
+    (file.lower(&options, None, ARM64, &images, &mut graph).expect("lowers"), graph)
+}
+
+/// `line:column message | hint` of what goes wrong in lowering.
+fn error(text: &str) -> String {
+    let error = lower_with(text, &options(&[]), None).expect_err(text);
+    let place = error.span.map(|span| format!("{span} ")).unwrap_or_default();
+    let hint = error.hint().map(|hint| format!(" | {hint}")).unwrap_or_default();
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{place}{error}{cause}{hint}")
 }
 
 fn lower(text: &str) -> (Lowered, BuildGraph) {
@@ -58,6 +83,10 @@ fn last_exec(graph: &BuildGraph) -> &kiln_graph::Exec {
     let execs = graph.iter().filter(|(_, vertex)| matches!(vertex.op, Op::Exec(_)));
     execs.map(|(_, vertex)| exec(vertex)).last().expect("an exec")
 }
+
+mod files;
+mod stages;
+mod steps;
 
 const GUIDE: &str = include_str!("tests/guide.Dockerfile");
 

@@ -34,8 +34,7 @@ pub(crate) struct MountRequest {
 /// Reads the value of a `--mount`.
 pub(super) fn read(value: &Word, part: Part<'_>) -> Result<MountFlag, Error> {
     // Option places are exact if no quotes were removed in front of them.
-    let text = part.text();
-    let prefix = text.len().checked_sub(value.value.len()).filter(|start| text[*start..] == *value.value);
+    let prefix = part.text().strip_suffix(value.value.as_str()).map(str::len);
     let at = |from: usize, to: usize| prefix.map_or(value.span, |start| part.slice(start + from, start + to).span());
     let mut options = Vec::new();
     for (start, end) in csv(&value.value) {

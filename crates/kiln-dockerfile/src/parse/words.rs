@@ -122,8 +122,8 @@ pub(super) fn flags(part: Part<'_>) -> (Vec<Flag<'_>>, Part<'_>) {
         let (name, value) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value)));
         let value = value.map(|value| {
             // The exact place is known only if no quotes were removed before it.
-            let exact = word.text().len().checked_sub(value.len()).filter(|start| word.text()[*start..] == *value);
-            let at = exact.map_or(word, |start| word.slice(start, word.text().len()));
+            let exact = word.text().strip_suffix(value);
+            let at = exact.map_or(word, |before| word.slice(before.len(), word.text().len()));
             Word { value: value.to_owned(), span: at.span() }
         });
         flags.push(Flag { name: name.to_owned(), value, part: word });
