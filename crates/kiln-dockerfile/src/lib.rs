@@ -12,7 +12,16 @@
 //! beginning, has no `# check` directive, and reports an error as a message with a line and a column: no kind, no
 //! offending value, nothing to build a hint from. What kiln needs from a parser beyond that (places inside continued
 //! lines, mount options, expansion, triggers that are parsed again) is most of the work, so the front end is its own.
-//! The rules are those of BuildKit's `frontend/dockerfile`; where this crate differs, the documentation says so.
+//!
+//! # Rules
+//! They are those of BuildKit's `frontend/dockerfile`, down to what `ARG` and `ENV` of one name do to each other (the
+//! later one wins in steps, `ARG` never changes the image). Known differences:
+//! - several sources with a destination that does not end in `/` are an error, as the reference says, where BuildKit lets
+//!   the last source overwrite the others;
+//! - `FROM` finds stages without regard to case, and a stage name that is used twice means the last one before its use;
+//! - a later `!` pattern in `.dockerignore` does not outlive a still later pattern that matches the folder above;
+//! - variables with a substitute (`${name:-x}`) are not reported as undefined;
+//! - `ADD` of URLs and git repositories, symbolic `--chmod` and `RUN --device` are refused.
 
 mod ast;
 mod check;
