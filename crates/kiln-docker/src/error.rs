@@ -63,6 +63,14 @@ pub enum EngineError {
         /// What the daemon or the registry said.
         message: String,
     },
+    /// The registry does not answer the daemon.
+    #[error("the daemon cannot reach the registry of `{reference}`")]
+    RegistryUnreachable {
+        /// The reference.
+        reference: String,
+        /// What the daemon said.
+        message: String,
+    },
     /// The registry wants other credentials.
     #[error("the registry refused access to `{reference}`")]
     Unauthorized {
@@ -148,6 +156,9 @@ impl EngineError {
             }
             Self::ImageNotFound { platform, message, .. } => {
                 format!("check the name, and that the image exists for {platform}; the daemon said: {message}")
+            }
+            Self::RegistryUnreachable { message, .. } => {
+                format!("check the network, proxy and mirrors of the daemon; it said: {message}")
             }
             Self::Unauthorized { message, .. } => {
                 format!("log in with `docker login`, or check the name; the registry said: {message}")

@@ -230,3 +230,70 @@ fn parse<T: for<'a> Deserialize<'a>>(path: &Path, text: &str) -> Result<T> {
 fn problem(problem: &str, hint: &str) -> EngineError {
     EngineError::Connection { problem: problem.to_owned(), hint: hint.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("kiln-address-{name}-{}", std::process::id()));
+        let id = hex(&Sha256::digest("remote"));
+        let meta = folder.join("contexts/meta").join(&id);
+        std::fs::create_dir_all(&meta).unwrap();
+        let text = r#"{"Name": "remote", "Endpoints": {"docker": {"Host": "ssh://ci@far", "SkipTLSVerify": false}}}"#;
+        std::fs::write(meta.join("meta.json"), text).unwrap();
+        folder
+    }
+
+    async fn host(options: &ConnectOptions) -> String {
+        resolve(options).await.map_or_else(|error| error.to_string(), |address| address.host)
+    }
+
+    #[tokio::test]
+    async fn the_order_is_the_docker_clis() {
+        let config_dir = folder("order");
+        std::fs::write(config_dir.join("config.json"), r#"{"currentContext": "remote"}"#).unwrap();
+        let mut options = ConnectOptions { config_dir: Some(config_dir.clone()), ..ConnectOptions::default() };
+        assert_eq!(host(&options).await, "ssh://ci@far");
+        options.env_context = Some("default".to_owned());
+        assert_eq!(host(&options).await, "unix:///var/run/docker.sock");
+        options.env_host = Some("tcp://near:1234".to_owned());
+        assert_eq!(host(&options).await, "tcp://near:1234");
+        options.context = Some("remote".to_owned());
+        assert_eq!(host(&options).await, "ssh://ci@far");
+        options.context = Some("gone".to_owned());
+        assert!(host(&options).await.contains("no docker context `gone`"));
+        options.host = Some("unix:///x.sock".to_owned());
+        assert!(host(&options).await.contains("both a host and a context"));
+        options.context = None;
+        assert_eq!(host(&options).await, "unix:///x.sock");
+        std::fs::remove_dir_all(config_dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_broken_config_is_named() {
+        let config_dir = folder("broken");
+        std::fs::write(config_dir.join("config.json"), "{").unwrap();
+        let options = ConnectOptions { config_dir: Some(config_dir.clone()), ..ConnectOptions::default() };
+        assert!(host(&options).await.contains("config.json"));
+        std::fs::remove_dir_all(config_dir).unwrap();
+    }
+
+    #[test]
+    fn addresses_are_read_strictly() {
+        for (text, port) in
+            [("tcp://h", 2375), ("tcp://h:1", 1), ("http://h:80/", 80), (":2375", 2375), ("tcp://[::1]:9", 9)]
+        {
+            let Ok(Address { endpoint: Endpoint::Tcp { port: found, .. }, .. }) = address(text, None) else {
+                panic!("{text}")
+            };
+            assert_eq!(found, port, "{text}");
+        }
+        let tls = || Some(Tls { folder: None, verify: true });
+        assert!(matches!(address("tcp://h", tls()), Ok(Address { endpoint: Endpoint::Tls { port: 2376, .. }, .. })));
+        assert!(matches!(address("http://h", tls()), Ok(Address { endpoint: Endpoint::Tcp { .. }, .. })));
+        for text in ["ftp://h", "unix://relative", "tcp://h:port", "npipe:////./pipe/x", "ssh://-x", "tcp://h:99999"] {
+            assert!(matches!(address(text, None), Err(EngineError::Connection { .. })), "{text}");
+        }
+    }
+}

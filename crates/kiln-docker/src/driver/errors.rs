@@ -171,6 +171,9 @@ pub(super) fn pull_failed(doing: &Doing, reference: &str, platform: Platform, er
     };
     let lower = message.to_ascii_lowercase();
     let says = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+    if is_network(&error) {
+        return EngineError::RegistryUnreachable { reference: reference.to_owned(), message: message.clone() };
+    }
     let (reference, message) = (reference.to_owned(), message.clone());
     if says(&[
         "pull access denied",
@@ -188,8 +191,7 @@ pub(super) fn pull_failed(doing: &Doing, reference: &str, platform: Platform, er
         "name unknown",
         "invalid reference format",
         "does not provide",
-    ]) && !says(&["no such host"])
-    {
+    ]) {
         EngineError::ImageNotFound { reference, platform, message }
     } else {
         doing.failed(error)
@@ -235,6 +237,9 @@ mod tests {
             pull("pull access denied for x, repository does not exist"),
             EngineError::Unauthorized { .. }
         ));
-        assert!(matches!(pull("Get https://r/v2/: dial tcp: lookup r: no such host"), EngineError::Api { .. }));
+        assert!(matches!(
+            pull("Get https://r/v2/: dial tcp: lookup r: no such host"),
+            EngineError::RegistryUnreachable { .. }
+        ));
     }
 }

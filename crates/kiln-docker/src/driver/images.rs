@@ -73,6 +73,7 @@ impl BollardEngine {
         if policy == PullPolicy::Never {
             return Err(nothing_local(wanted, tagged.as_ref()));
         }
+        self.make_room(wanted, tagged.as_ref()).await?;
         let mut found = None;
         for attempt in 1..=ATTEMPTS {
             if let Err(error) = self.pull(wanted).await {
@@ -106,15 +107,34 @@ impl BollardEngine {
         Ok(convert::image(image, wanted.platform))
     }
 
-    /// Points the tag at what it stood for before a pull, or removes it if there was none.
-    async fn put_back(&self, wanted: &Wanted<'_>, before: Option<&models::ImageInspect>) -> Result<()> {
-        // A digest names one content; there is nothing to restore.
-        let Some(tag) = wanted.reference.tag.clone().filter(|_| wanted.reference.digest.is_none()) else {
+    /// The classic store refuses to pull a digest ("cannot overwrite digest") that stands for another platform's image.
+    /// So that name goes first, and the image keeps an alias, without which it would go with it.
+    async fn make_room(&self, wanted: &Wanted<'_>, before: Option<&models::ImageInspect>) -> Result<()> {
+        let in_the_way = before.filter(|image| wanted.reference.digest.is_some() && !is_for(image, wanted.platform));
+        let Some((image, platform)) = in_the_way.and_then(|image| Some((image, platform_of(image)?))) else {
             return Ok(());
         };
-        match before {
-            Some(image) => self.tag(image, &(wanted.reference.repository.clone(), tag)).await,
-            None => self.remove(&wanted.reference.name()).await,
+        self.tag(image, &wanted.reference.alias(platform)).await?;
+        self.remove(&wanted.reference.name()).await
+    }
+
+    /// Points the name at what it stood for before a pull, or removes it if there was none.
+    async fn put_back(&self, wanted: &Wanted<'_>, before: Option<&models::ImageInspect>) -> Result<()> {
+        let name = wanted.reference.name();
+        match (before, &wanted.reference) {
+            (None, _) => self.remove(&name).await,
+            (Some(image), Reference { digest: None, tag: Some(tag), repository }) => {
+                self.tag(image, &(repository.clone(), tag.clone())).await
+            }
+            // A digest cannot be given to an image, only pulled; its layers are here, so this is a question of manifests.
+            (Some(image), _) => {
+                self.remove(&name).await?;
+                let Some(platform) = platform_of(image) else { return Ok(()) };
+                if let Err(error) = self.pull_platform(wanted, platform).await {
+                    tracing::warn!(image = name, %error, "the name now stands for another platform than before");
+                }
+                Ok(())
+            }
         }
     }
 
@@ -148,6 +168,14 @@ impl BollardEngine {
 
     /// Pulls by platform. Credentials are read only now: most builds need none.
     async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<(), bollard::errors::Error> {
+        self.pull_platform(wanted, wanted.platform).await
+    }
+
+    async fn pull_platform(
+        &self,
+        wanted: &Wanted<'_>,
+        platform: Platform,
+    ) -> std::result::Result<(), bollard::errors::Error> {
         let credentials = self.credentials(wanted.reference.registry()).await;
         let credentials = credentials.unwrap_or_else(|error| {
             // The image may be public; if it is not, the registry says so.
@@ -157,7 +185,7 @@ impl BollardEngine {
         let options = options::CreateImageOptions {
             from_image: Some(wanted.reference.repository.clone()),
             tag: Some(wanted.reference.version().to_owned()),
-            platform: wanted.platform.to_string(),
+            platform: platform.to_string(),
             ..options::CreateImageOptions::default()
         };
         let mut stream = self.docker.create_image(Some(options), None, credentials);
@@ -291,6 +319,11 @@ fn id(image: &models::ImageInspect) -> Option<&str> {
 
 fn said(image: &models::ImageInspect) -> (&str, &str) {
     (image.architecture.as_deref().unwrap_or_default(), image.variant.as_deref().unwrap_or_default())
+}
+
+fn platform_of(image: &models::ImageInspect) -> Option<Platform> {
+    let (arch, variant) = said(image);
+    convert::platform_of(arch, variant)
 }
 
 fn said_platform(image: &models::ImageInspect) -> String {
