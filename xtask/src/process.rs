@@ -122,7 +122,7 @@ impl Service {
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
         let pid = Pid::from_child(&child);
-        write_file(&self.pidfile, pid.as_raw_nonzero().to_string())?;
+        write_file(&self.pidfile, format!("{}\n", pid.as_raw_nonzero()))?;
         Ok(pid)
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn up(layout: &Layout, registry: &Registry, testdata: &Path) -> Resul
     say(format!("making {name}:{tag} (some minutes)"));
     let folder = layout.cache().join(format!("musl-{RECIPE}"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    packages::install(&[("make", "make"), ("xz", "xz-utils"), ("python3", "python3")])?;
+    packages::install(&[("xz", "xz-utils"), ("python3", "python3")])?;
     let pip = pip()?;
     let host = machine();
     let tools = unpacked(&pip, &folder.join("tools"), host, &TOOLS)?;
