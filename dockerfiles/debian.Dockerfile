@@ -21,7 +21,8 @@ ARG REQUIREMENTS=""
 ARG REQUIREMENTS_ALSO=""
 # Requirement specifiers (list), installed together with the file.
 ARG REQUIRES=""
-# What to compile: a file of the context, or a module of the project or of a requirement: package.module[:function].
+# What to compile: a file of the context; or, of the project or a requirement, a package with a __main__, a top-level
+# module, or the function of any module as package.module:function.
 ARG ENTRY=""
 ARG MODULE=""
 # File name of the result.
@@ -258,12 +259,13 @@ def main_arguments():
     if spec.submodule_search_locations:
         module, spec = f"{module}.__main__", locate(f"{module}.__main__")
         if spec is None:
-            fail(f"the package {module[:-9]} has no __main__ to run", "name a module, or module:function")
-    if module.endswith(".__main__"):
-        return ["--python-flag=-m", str(Path(spec.origin).parent)]
-    if "." not in module:
+            fail(f"the package {module.removesuffix('.__main__')} has no __main__ to run", "name module:function")
+    if module.count(".") == 0:
         return [spec.origin]
-    return [f"--include-module={module}", *launcher(f"import runpy\n\nrunpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n")]
+    # Nuitka compiles `python -m` of top-level packages only, and a compiled program cannot run a module by name.
+    if module.count(".") > 1 or not module.endswith(".__main__"):
+        fail(f"the module {module} cannot be the program itself", f"name the function to call: {module}:main, for instance")
+    return ["--python-flag=-m", str(Path(spec.origin).parent)]
 
 
 def lto():
@@ -360,11 +362,12 @@ def run_nuitka():
         command, cwd=SOURCE, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
     )
-    stop = None
+    stop = current = None
     for line in process.stdout:
         print(line, end="", flush=True)
         for pattern, phase in PHASES:
-            if pattern.search(line):
+            if pattern.search(line) and phase != current:
+                current = phase
                 say("phase", phase)
                 if phase == "compile":
                     stop = threading.Event()
