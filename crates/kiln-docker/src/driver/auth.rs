@@ -24,7 +24,7 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Config {
-    auths: BTreeMap<String, Auth>,
+    auths: BTreeMap<String, Entry>,
     #[serde(rename = "credsStore")]
     store: Option<String>,
     #[serde(rename = "credHelpers")]
@@ -33,7 +33,7 @@ struct Config {
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-struct Auth {
+struct Entry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -77,10 +77,10 @@ async fn credentials(path: &Path, registry: &str) -> Result<Option<DockerCredent
     let server = if registry == "docker.io" { HUB } else { registry };
     let names = [server, registry];
     let helper = names.iter().find_map(|name| config.helpers.get(*name)).or(config.store.as_ref());
-    if let Some(helper) = helper.filter(|helper| !helper.is_empty()) {
-        if let Some(found) = ask(helper, server).await? {
-            return Ok(Some(found));
-        }
+    if let Some(helper) = helper.filter(|helper| !helper.is_empty())
+        && let Some(found) = ask(helper, server).await?
+    {
+        return Ok(Some(found));
     }
     // Entries may be written as URLs, with or without a path.
     let entry = names
@@ -90,7 +90,7 @@ async fn credentials(path: &Path, registry: &str) -> Result<Option<DockerCredent
     entry.map_or(Ok(None), |auth| from_entry(auth, server, path))
 }
 
-fn from_entry(auth: &Auth, server: &str, path: &Path) -> Result<Option<DockerCredentials>> {
+fn from_entry(auth: &Entry, server: &str, path: &Path) -> Result<Option<DockerCredentials>> {
     let mut credentials = DockerCredentials {
         username: auth.username.clone(),
         password: auth.password.clone(),

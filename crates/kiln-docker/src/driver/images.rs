@@ -29,6 +29,13 @@ struct Wanted<'a> {
     progress: Progress<'a>,
 }
 
+/// Why a pull failed.
+struct FailedPull {
+    error: bollard::errors::Error,
+    /// Why it was tried without credentials.
+    unreadable: Option<EngineError>,
+}
+
 /// How often a pull is repeated when another process moved the tag in between.
 const ATTEMPTS: usize = 4;
 
@@ -76,9 +83,15 @@ impl BollardEngine {
         self.make_room(wanted, tagged.as_ref()).await?;
         let mut found = None;
         for attempt in 1..=ATTEMPTS {
-            if let Err(error) = self.pull(wanted).await {
+            match self.pull(wanted).await {
+                Ok(()) => {}
+                // Another process pulled another platform of this digest just now.
+                Err(failed) if attempt < ATTEMPTS && failed.error.to_string().contains("annot overwrite digest") => {
+                    self.make_room(wanted, self.inspect(&name, None).await?.as_ref()).await?;
+                    continue;
+                }
                 // Nothing was moved: a failed pull leaves the tag alone.
-                return offline(wanted, local, error);
+                Err(failed) => return offline(wanted, local, failed),
             }
             let pulled = self.inspect(&name, None).await?;
             match pulled {
@@ -130,8 +143,8 @@ impl BollardEngine {
             (Some(image), _) => {
                 self.remove(&name).await?;
                 let Some(platform) = platform_of(image) else { return Ok(()) };
-                if let Err(error) = self.pull_platform(wanted, platform).await {
-                    tracing::warn!(image = name, %error, "the name now stands for another platform than before");
+                if let Err(failed) = self.pull_platform(wanted, platform).await {
+                    tracing::warn!(image = name, error = %failed.error, "the name now stands for another platform than before");
                 }
                 Ok(())
             }
@@ -149,39 +162,46 @@ impl BollardEngine {
             });
         }
         let name = wanted.reference.name();
-        let local = self.inspect(&name, Some(wanted.platform)).await?.filter(|image| is_for(image, wanted.platform));
+        let local = self.inspect_platform(&name, wanted.platform).await?;
         match (policy, local) {
             (PullPolicy::Missing | PullPolicy::Never, Some(image)) => Ok(convert::image(image, wanted.platform)),
             (PullPolicy::Never, None) => Err(nothing_local(wanted, None)),
             (_, local) => {
-                if let Err(error) = self.pull(wanted).await {
-                    return offline(wanted, local, error);
+                if let Err(failed) = self.pull(wanted).await {
+                    return offline(wanted, local, failed);
                 }
-                match self.inspect(&name, Some(wanted.platform)).await? {
-                    Some(image) if is_for(&image, wanted.platform) => Ok(convert::image(image, wanted.platform)),
-                    Some(image) => Err(wrong_platform(wanted, &image)),
-                    None => Err(not_found(wanted.text, wanted.platform, "the registry's image has no such platform")),
+                match self.inspect_platform(&name, wanted.platform).await? {
+                    Some(image) => Ok(convert::image(image, wanted.platform)),
+                    None => match self.inspect(&name, None).await? {
+                        Some(image) => Err(wrong_platform(wanted, &image)),
+                        None => {
+                            Err(not_found(wanted.text, wanted.platform, "the image vanished right after it was pulled"))
+                        }
+                    },
                 }
             }
         }
     }
 
+    /// One platform of an image in the containerd store, under the id of the whole: containers are made of that and a
+    /// platform, while the id that the daemon gives for the part is known to no other call.
+    async fn inspect_platform(&self, name: &str, platform: Platform) -> Result<Option<models::ImageInspect>> {
+        let (part, whole) = futures::try_join!(self.inspect(name, Some(platform)), self.inspect(name, None))?;
+        let part = part.filter(|image| is_for(image, platform));
+        Ok(part.zip(whole).map(|(part, whole)| models::ImageInspect { id: whole.id, ..part }))
+    }
+
     /// Pulls by platform. Credentials are read only now: most builds need none.
-    async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<(), bollard::errors::Error> {
+    async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<(), FailedPull> {
         self.pull_platform(wanted, wanted.platform).await
     }
 
-    async fn pull_platform(
-        &self,
-        wanted: &Wanted<'_>,
-        platform: Platform,
-    ) -> std::result::Result<(), bollard::errors::Error> {
-        let credentials = self.credentials(wanted.reference.registry()).await;
-        let credentials = credentials.unwrap_or_else(|error| {
-            // The image may be public; if it is not, the registry says so.
-            tracing::warn!(%error, "pulling without credentials");
-            None
-        });
+    async fn pull_platform(&self, wanted: &Wanted<'_>, platform: Platform) -> std::result::Result<(), FailedPull> {
+        // The image may be public; unreadable credentials matter only if the registry wants some.
+        let (credentials, unreadable) = match self.credentials(wanted.reference.registry()).await {
+            Ok(credentials) => (credentials, None),
+            Err(error) => (None, Some(error)),
+        };
         let options = options::CreateImageOptions {
             from_image: Some(wanted.reference.repository.clone()),
             tag: Some(wanted.reference.version().to_owned()),
@@ -191,7 +211,10 @@ impl BollardEngine {
         let mut stream = self.docker.create_image(Some(options), None, credentials);
         let mut layers: HashMap<String, (u64, u64)> = HashMap::new();
         while let Some(message) = stream.next().await {
-            let message = message?;
+            let message = match message {
+                Ok(message) => message,
+                Err(error) => return Err(FailedPull { error, unreadable }),
+            };
             let Some(layer) = message.id else { continue };
             let detail = message.progress_detail.unwrap_or_default();
             let entry = layers.entry(layer).or_default();
@@ -286,14 +309,18 @@ impl BollardEngine {
 }
 
 /// A failed pull, or what is here already if only the network was missing.
-fn offline(wanted: &Wanted<'_>, local: Option<models::ImageInspect>, error: bollard::errors::Error) -> Result<Image> {
-    match local {
-        Some(image) if errors::is_network(&error) => {
-            tracing::warn!(image = wanted.text, %error, "registry out of reach, using the image at hand");
-            Ok(convert::image(image, wanted.platform))
-        }
-        _ => Err(errors::pull_failed(&wanted.doing, wanted.text, wanted.platform, error)),
+fn offline(wanted: &Wanted<'_>, local: Option<models::ImageInspect>, failed: FailedPull) -> Result<Image> {
+    let FailedPull { error, unreadable } = failed;
+    if let Some(image) = local.filter(|_| errors::is_network(&error)) {
+        tracing::warn!(image = wanted.text, %error, "registry out of reach, using the image at hand");
+        return Ok(convert::image(image, wanted.platform));
     }
+    Err(match errors::pull_failed(&wanted.doing, wanted.text, wanted.platform, error) {
+        EngineError::Unauthorized { reference, message } => {
+            unreadable.unwrap_or(EngineError::Unauthorized { reference, message })
+        }
+        other => other,
+    })
 }
 
 fn nothing_local(wanted: &Wanted<'_>, other: Option<&models::ImageInspect>) -> EngineError {
