@@ -1,0 +1,12 @@
+//! What the tests of other crates share. Dev only: nothing of it ships.
+//!
+//! [`FakeEngine`] is a Docker engine in memory: images, containers, volumes, a small file system in each, commands that
+//! a test scripts, faults that a test injects, and a log of the calls.
+
+mod containers;
+mod engine;
+mod files;
+
+pub use containers::{Outcome, Step};
+pub use engine::FakeEngine;
+pub use files::{File, Files};
