@@ -124,12 +124,16 @@ impl Shared {
             Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),
             Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) => {
                 let image = self.image_of(snapshot).await?;
-                let platform = self.platform_of(snapshot);
-                let cell = self.reader(&image);
-                let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
-                Ok(id.clone())
+                self.reader_of(&image, self.platform_of(snapshot)).await
             }
         }
+    }
+
+    /// A container that is never started, to read an image's files from.
+    async fn reader_of(&self, image: &ImageId, platform: Platform) -> Result<ContainerId> {
+        let cell = self.reader(image);
+        let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
+        Ok(id.clone())
     }
 
     /// Commits a container as the checkpoint of its vertex, once.
@@ -163,8 +167,8 @@ impl Shared {
             let (base, operations) = snapshot.split();
             let platform = self.platform_of(&base);
             let image = self.image_of(&base).await?;
-            let container = self.idle_container(image, platform, "copy").await?;
-            self.apply(&container, &operations).await?;
+            let container = self.idle_container(image.clone(), platform, "copy").await?;
+            self.apply(&container, &image, platform, &operations).await?;
             Ok(Arc::new(Made::new(pending.vertex, container, platform)))
         };
         pending.made.get_or_try_init(make).await.cloned()
@@ -190,8 +194,16 @@ impl Shared {
         self.create(&spec).await
     }
 
-    /// Unpacks file operations into a container.
-    pub(crate) async fn apply(self: &Arc<Self>, container: &ContainerId, operations: &[Arc<Pending>]) -> Result<()> {
+    /// Unpacks file operations into a container that was just made of `image`.
+    ///
+    /// The daemon locks a container while it unpacks into it, so what is there already is asked of another one.
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        container: &ContainerId,
+        image: &ImageId,
+        platform: Platform,
+        operations: &[Arc<Pending>],
+    ) -> Result<()> {
         if operations.is_empty() {
             return Ok(());
         }
@@ -202,7 +214,7 @@ impl Shared {
         let apply = self.resolve(operations).await?;
         let (writer, stream) = archive::writer();
         let engine = self.engine.clone();
-        let place = Place::Container(container.clone());
+        let place = Place::Container(self.reader_of(image, platform).await?);
         let runtime = tokio::runtime::Handle::current();
         let writing = tokio::task::spawn_blocking(move || {
             let mut writer = archive::apply(&engine, &runtime, &place, &apply, writer)?;

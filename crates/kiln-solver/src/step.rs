@@ -85,7 +85,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
     }
     mounts.extend(shared.toolbox(exec.platform).await?);
     let spec = ContainerSpec {
-        image,
+        image: image.clone(),
         platform: exec.platform,
         argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone()),
         env: environment(shared, exec),
@@ -110,7 +110,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
         other => other,
     };
     let container = shared.create(&spec).await.map_err(in_engine)?;
-    shared.apply(&container, &operations).await?;
+    shared.apply(&container, &image, exec.platform, &operations).await?;
     shared.step_started(id).await;
     let outcome = execute(shared, id, exec.platform, &container, origin).await;
     let took = started.elapsed();

@@ -10,8 +10,12 @@ mod environment;
 mod error;
 mod lower;
 mod network;
+#[allow(dead_code, reason = "`kiln build` does not use it yet")]
+mod phase;
 mod project;
 mod recipe;
+#[allow(dead_code, unused_imports, reason = "`kiln build` does not use it yet")]
+mod report;
 mod session;
 mod ui;
 

@@ -197,20 +197,21 @@ fn distribution(requirement: &str) -> Option<String> {
 /// apt, dpkg and apk.
 fn packages(line: &str) -> Option<Phase> {
     if let Some(rest) = line.strip_prefix("Get:") {
-        // `Get:7 http://... bookworm/main amd64 gcc-12 amd64 12.2.0-14 [19.3 MB]`, or a list: `... Packages [8 MB]`.
-        let mut words = rest.split_whitespace().skip(4);
-        return match words.next() {
-            Some("Packages" | "Translation-en") | None => Some(Phase::PackageLists),
-            Some(name) if words.next().is_some() => Some(Phase::Packages(Some(name.to_owned()))),
-            Some(_) => Some(Phase::PackageLists),
+        // A package: `Get:7 http://... bookworm/main amd64 gcc-12 amd64 12.2.0-14 [19.3 MB]`.
+        // A list: `Get:3 http://... bookworm/main amd64 Packages [8792 kB]`.
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        return match words.get(4..6) {
+            Some([name, after]) if !name.starts_with('[') && !after.starts_with('[') => {
+                Some(Phase::Packages(Some((*name).to_owned())))
+            }
+            _ => Some(Phase::PackageLists),
         };
     }
     if line.starts_with("fetch http") && line.contains("APKINDEX") {
         return Some(Phase::PackageLists);
     }
-    if line.starts_with("Unpacking ") || line.starts_with("Setting up ") {
-        let (name, version) = line.split_once(' ')?.1.split_once(" (")?;
-        let name = if line.starts_with('U') { name } else { version.split_once(')').map(|_| name)? };
+    if let Some(rest) = line.strip_prefix("Unpacking ").or_else(|| line.strip_prefix("Setting up ")) {
+        let (name, _) = rest.split_once(" (")?;
         return Some(Phase::Packages(Some(name.split(':').next()?.to_owned())));
     }
     // apk: `(12/87) Installing gcc (13.2.1_git20240309-r0)`.
@@ -288,6 +289,19 @@ kiln: phase: done";
             "sign everything",
         ];
         assert_eq!(phases(log), expected);
+    }
+
+    #[test]
+    fn the_log_of_a_real_build() {
+        let expected = [
+            "Python",
+            "generating C",
+            "C compile",
+            "C compile 1/11 files",
+        ];
+        let found = phases(include_str!("../tests/fixtures/nuitka-onefile.log"));
+        assert_eq!(found[..expected.len()], expected);
+        assert_eq!(found[found.len() - 4..], ["link 11 files", "payload", "bootstrap", "reports"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ set -eu
 TARGET=$MACHINE-linux-musl
 ZIG=$TOOLS/ziglang/zig
 root=$WORK/root
-export ZIG_LOCAL_CACHE_DIR="$WORK/zig-cache" ZIG_GLOBAL_CACHE_DIR="$WORK/zig-cache"
+export ZIG_LOCAL_CACHE_DIR="$WORK-zig" ZIG_GLOBAL_CACHE_DIR="$WORK-zig"
 unpack() { python3 -m zipfile -e "$@"; }
 rm -rf "$WORK"
 mkdir -p "$root/usr/local/bin" "$root/usr/lib"
@@ -122,4 +122,4 @@ own() { "$root/opt/zig/zig" "$@" -target "$TARGET" -fno-sanitize=undefined -Wno-
 own c++ -O2 "$WORK/t.cc"
 for options in -O2 '-O2 -static' '-O2 -flto'; do own cc $options "$WORK/t.c"; done
 tar_ -C "$root" -cf "$WORK/toolchain.tar" .
-rm -rf "$root" "$ffi" "$WORK/zig-cache"
+rm -rf "$root" "$ffi" "$WORK-zig"

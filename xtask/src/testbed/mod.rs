@@ -146,6 +146,10 @@ fn testbed(engine: &Engine, state: &State, registry: &Registry, host: &HostNetwo
     let docker_host = format!("unix://{}", engine.socket().display());
     let mut env =
         vec![("DOCKER_HOST".to_owned(), docker_host.clone()), ("KILN_TESTBED_REGISTRY".to_owned(), registry.address())];
+    let (name, tag) = musl::IMAGE;
+    if images::is_current(registry, name, tag, musl::RECIPE) {
+        env.push(("KILN_TESTBED_MUSL_IMAGE".to_owned(), format!("{name}:{tag}")));
+    }
     let network = state.reach.get(engine.flavour.name()).and_then(|reach| reach.network.as_deref());
     env.extend(host.variables(network));
     Testbed { docker_host, env }

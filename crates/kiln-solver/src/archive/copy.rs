@@ -22,7 +22,7 @@ pub(crate) enum CopySource {
 /// Where an archive will be unpacked.
 #[derive(Clone)]
 pub(crate) enum Place {
-    /// In a container, at its root.
+    /// Over the files of this container, though not in it: it answers what is there.
     Container(ContainerId),
     /// In an empty folder on the client.
     EmptyFolder,

@@ -102,8 +102,8 @@ impl Board {
                 if let (Some(platform), Some(failed)) = (platforms.first(), failed)
                     && self.rows.iter().any(Row::is_active)
                 {
-                    let head = format!("{platform}: failed after {}: {}", duration(*took), step_name(origin));
-                    return std::iter::once(head).chain(failed.tail.iter().map(|line| format!("  | {line}"))).collect();
+                    let head = format!("✗ {platform} failed after {} in {}", duration(*took), step_place(origin));
+                    return std::iter::once(head).chain(failed.tail).collect();
                 }
             }
             BuildEvent::TargetStage { platform, stage } => {
@@ -139,13 +139,16 @@ impl Board {
         if let Some(phase) = running.tracker.line(line) {
             running.phase = Some(harmless(&phase.to_string()).into_owned());
         }
-        if line.trim().is_empty() || line.starts_with("kiln: phase: ") {
-            return;
-        }
+        let line = match (line.strip_prefix("kiln: "), line.strip_prefix("kiln: error: ")) {
+            (_, Some(error)) => format!("  ! {}", harmless(error)),
+            (None, _) if !line.trim().is_empty() => format!("  | {}", harmless(line)),
+            // Phases are in the row, and hints come with the error.
+            _ => return,
+        };
         if running.tail.len() == TAIL {
             running.tail.pop_front();
         }
-        running.tail.push_back(harmless(line).into_owned());
+        running.tail.push_back(line);
     }
 
     fn row(&mut self, platform: Platform) -> Option<&mut Row> {
@@ -155,6 +158,11 @@ impl Board {
     /// Whether every target has come to its end.
     pub(super) fn is_over(&self) -> bool {
         self.rows.iter().all(|row| !row.is_active())
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// The rows, none wider than `width`.

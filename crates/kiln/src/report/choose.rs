@@ -1,67 +1,52 @@
 //! Which reporter a build gets.
 
-use std::io::IsTerminal;
-
 /// How progress is shown: what the user asks for with `--progress`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Progress {
-    /// `tty` on a terminal, else `plain`.
+    /// A terminal display if there is a terminal, else plain
     #[default]
     Auto,
-    /// One live line per platform.
+    /// One line per platform that is kept up to date
     Tty,
-    /// Prefixed lines, for logs of CI.
+    /// Lines with the platform in front, for logs
     Plain,
-    /// One event per line on standard output.
+    /// One event per line as JSON, on standard output
     Json,
-    /// Nothing but errors.
+    /// Nothing but the paths of the artifacts, on standard output
     Quiet,
 }
 
-/// What is known of the place that the output goes to.
+/// What is known of the place that standard error goes to.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about one terminal")]
 pub(crate) struct Terminal {
-    /// Whether standard error is a terminal.
+    /// Whether it is a terminal.
     pub(crate) is_terminal: bool,
-    /// Whether the terminal cannot move its cursor (`TERM=dumb`, or no TERM).
+    /// Whether the terminal cannot move its cursor (`TERM` is `dumb`, or not set).
     pub(crate) is_dumb: bool,
-    /// Whether this is a continuous integration service, whose terminals are often logs in truth.
+    /// Whether this is a continuous integration service, whose terminals are logs in truth.
     pub(crate) is_ci: bool,
-    /// Whether the user wants no colours (`NO_COLOR`).
-    pub(crate) no_color: bool,
-    /// Whether the user wants colours even in files (`CLICOLOR_FORCE`).
-    pub(crate) force_color: bool,
 }
 
 impl Terminal {
-    /// What standard error and the environment say.
-    pub(crate) fn detect() -> Self {
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_on = |name: &str| std::env::var(name).is_ok_and(|v| !matches!(v.as_str(), "" | "0" | "false"));
+    /// What the environment says of it; `variable` gives the value of a variable that is set and not empty.
+    pub(crate) fn new<'a>(is_terminal: bool, variable: impl Fn(&str) -> Option<&'a str>) -> Self {
         Self {
-            is_terminal: std::io::stderr().is_terminal(),
-            is_dumb: std::env::var("TERM").is_ok_and(|term| term == "dumb" || term.is_empty())
-                || std::env::var_os("TERM").is_none() && cfg!(unix),
-            is_ci: is_on("CI"),
-            no_color: is_set("NO_COLOR"),
-            force_color: is_on("CLICOLOR_FORCE"),
+            is_terminal,
+            // On Windows, terminals can do all they need to and TERM is not set.
+            is_dumb: variable("TERM").map_or(cfg!(unix), |term| term == "dumb"),
+            is_ci: variable("CI").is_some_and(|value| !matches!(value, "0" | "false")),
         }
-    }
-
-    /// Whether human output gets colours.
-    pub(crate) fn color(self) -> bool {
-        !self.no_color && (self.force_color || (self.is_terminal && !self.is_dumb))
     }
 }
 
 impl Progress {
     /// What `Auto` means here. Anything else stays, but for a live display where there is no terminal to draw it on.
     pub(crate) fn resolve(self, terminal: Terminal) -> Self {
+        let Terminal { is_terminal, is_dumb, is_ci } = terminal;
         match self {
-            Self::Auto if terminal.is_terminal && !terminal.is_dumb && !terminal.is_ci => Self::Tty,
+            Self::Auto if is_terminal && !is_dumb && !is_ci => Self::Tty,
             Self::Auto => Self::Plain,
-            Self::Tty if !terminal.is_terminal => Self::Plain,
+            Self::Tty if !is_terminal => Self::Plain,
             other => other,
         }
     }
@@ -71,30 +56,26 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn terminal(is_terminal: bool, variables: &[(&'static str, &'static str)]) -> Terminal {
+        Terminal::new(is_terminal, |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| *value))
+    }
+
     #[test]
     fn the_live_display_needs_a_terminal_that_can() {
-        let able = Terminal { is_terminal: true, ..Terminal::default() };
-        assert_eq!(Progress::Auto.resolve(able), Progress::Tty);
-        assert_eq!(Progress::Auto.resolve(Terminal { is_dumb: true, ..able }), Progress::Plain);
-        assert_eq!(Progress::Auto.resolve(Terminal { is_ci: true, ..able }), Progress::Plain);
-        assert_eq!(Progress::Auto.resolve(Terminal::default()), Progress::Plain);
+        let term = ("TERM", "xterm-256color");
+        assert_eq!(Progress::Auto.resolve(terminal(true, &[term])), Progress::Tty);
+        assert_eq!(Progress::Auto.resolve(terminal(true, &[term, ("CI", "false")])), Progress::Tty);
+        assert_eq!(Progress::Auto.resolve(terminal(true, &[term, ("CI", "true")])), Progress::Plain);
+        assert_eq!(Progress::Auto.resolve(terminal(true, &[("TERM", "dumb")])), Progress::Plain);
+        assert_eq!(Progress::Auto.resolve(terminal(false, &[term])), Progress::Plain);
     }
 
     #[test]
     fn the_user_overrides_the_choice() {
-        let ci = Terminal { is_terminal: true, is_ci: true, ..Terminal::default() };
+        let ci = terminal(true, &[("TERM", "xterm"), ("CI", "1")]);
         assert_eq!(Progress::Tty.resolve(ci), Progress::Tty);
         assert_eq!(Progress::Json.resolve(ci), Progress::Json);
         assert_eq!(Progress::Quiet.resolve(Terminal::default()), Progress::Quiet);
         assert_eq!(Progress::Tty.resolve(Terminal::default()), Progress::Plain);
-    }
-
-    #[test]
-    fn no_color_wins() {
-        let able = Terminal { is_terminal: true, ..Terminal::default() };
-        assert!(able.color());
-        assert!(!Terminal { no_color: true, force_color: true, ..able }.color());
-        assert!(Terminal { force_color: true, ..Terminal::default() }.color());
-        assert!(!Terminal::default().color());
     }
 }

@@ -27,9 +27,14 @@ pub(crate) struct FailureOptions<'a> {
 pub(crate) fn render_error(error: &SolveError, options: FailureOptions<'_>) -> String {
     let paint = Paint { color: options.color };
     let mut text = String::new();
-    head(&mut text, &headline(error, options.width), paint);
+    let headline = headline(error, options.width);
+    head(&mut text, &headline, paint);
     if let Some(origin) = error.origin() {
         place(&mut text, origin, paint);
+        let instruction = short_instruction(&origin.text);
+        if !headline.contains(&instruction) {
+            let _ = writeln!(text, "  {} {}", paint.faint("|"), cut(&instruction, options.width.saturating_sub(4)));
+        }
     }
     causes(&mut text, error.source(), paint);
     match error {

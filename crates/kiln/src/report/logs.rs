@@ -24,9 +24,15 @@ pub(super) struct Logs {
     folder: PathBuf,
     open: Open,
     files: BTreeMap<Platform, Log>,
-    places: BTreeMap<VertexId, String>,
+    running: BTreeMap<VertexId, Running>,
     /// Whether logging has been given up.
     broken: bool,
+}
+
+/// A step that writes to the logs of its platforms.
+struct Running {
+    platforms: Vec<Platform>,
+    place: String,
 }
 
 /// One platform's log. The file is made when something runs: a build without work leaves the last log in peace.
@@ -41,7 +47,7 @@ struct Log {
 impl Logs {
     /// Logs below `folder`.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, open: create, files: BTreeMap::new(), places: BTreeMap::new(), broken: false }
+        Self { folder, open: create, files: BTreeMap::new(), running: BTreeMap::new(), broken: false }
     }
 
     /// Writes an event down. What it returns is a warning, at most one per build.
@@ -124,21 +130,29 @@ impl Logs {
                     let _ = writeln!(lines, "== {}:{}", origin.file, origin.line);
                 }
                 let _ = writeln!(lines, "== at {}, {way}, because: {}", clock(at), one_line(&reason.to_string()));
-                self.places.insert(*vertex, place);
+                self.running.insert(*vertex, Running { platforms: platforms.clone(), place });
                 self.all(platforms, &lines, false)
             }
             BuildEvent::StepLog { vertex, platforms, line, .. } => {
-                // Steps of one platform may run at once: their lines are told apart by the step.
-                let place = self.places.get(vertex).map(|p| format!("{p}: ")).unwrap_or_default();
-                let place = if self.places.len() > 1 { place } else { String::new() };
-                self.all(platforms, &format!("{:>7} {place}{}\n", clock(at), harmless(line)), false)
+                let line = harmless(line);
+                let place = self.running.get(vertex).map_or("", |running| running.place.as_str());
+                for (platform, log) in self.files.iter_mut().filter(|(platform, _)| platforms.contains(platform)) {
+                    // Steps of one platform may run at once: then each line says its step.
+                    let at_once = self.running.values().filter(|r| r.platforms.contains(platform)).count();
+                    let file = log.file(self.open)?;
+                    match at_once {
+                        0 | 1 => writeln!(file, "{:>7} {line}", clock(at))?,
+                        _ => writeln!(file, "{:>7} {place}: {line}", clock(at))?,
+                    }
+                }
+                Ok(())
             }
             BuildEvent::StepFinished { vertex, platforms, took } => {
-                let place = self.places.remove(vertex).unwrap_or_default();
+                let place = self.running.remove(vertex).map(|running| running.place).unwrap_or_default();
                 self.all(platforms, &format!("== {place} done in {}\n", duration(*took)), true)
             }
             BuildEvent::StepFailed { vertex, platforms, origin, took } => {
-                self.places.remove(vertex);
+                self.running.remove(vertex);
                 let line = format!("== {} failed after {}\n", step_place(origin), duration(*took));
                 self.all(platforms, &line, true)
             }

@@ -29,7 +29,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 pub(crate) use choose::{Progress, Terminal};
-pub(crate) use collect::{Collected, FailedTarget};
+pub(crate) use collect::Collected;
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
 pub(crate) use summary::{Outcome, TargetRow, render as render_summary};
 
@@ -47,8 +47,10 @@ const BATCH: usize = 512;
 pub(crate) struct ReportOptions {
     /// The mode; `Auto` is resolved by `terminal`.
     pub(crate) progress: Progress,
-    /// The terminal that standard error is.
+    /// What standard error is.
     pub(crate) terminal: Terminal,
+    /// Whether the live display uses colours.
+    pub(crate) color: bool,
     /// Folder of the full logs; none keeps no logs.
     pub(crate) logs: Option<PathBuf>,
     /// The start of the build, which all shown times count from.
@@ -64,7 +66,7 @@ pub(crate) struct ReportOptions {
 pub(crate) async fn report(events: Receiver<BuildEvent>, options: ReportOptions) -> Collected {
     let progress = options.progress.resolve(options.terminal);
     let display = match progress {
-        Progress::Tty => Display::Tty(Box::new(Tty::stderr(options.terminal.color()))),
+        Progress::Tty => Display::Tty(Tty::stderr(options.color)),
         Progress::Plain | Progress::Auto => {
             let out: Box<dyn Write + Send> = Box::new(BufWriter::new(io::stderr()));
             Display::Plain(Plain::new(out, options.notes.clone()))
@@ -117,7 +119,7 @@ fn warn(text: Option<String>, at: Duration, display: &mut Display, collected: &m
 
 /// Where events are shown.
 enum Display {
-    Tty(Box<Tty>),
+    Tty(Tty<io::Stderr>),
     Plain(Plain<Box<dyn Write + Send>>),
     Json(Box<dyn Write + Send>),
     Nothing,
@@ -139,10 +141,7 @@ impl Display {
 
     fn flush(&mut self, at: Duration) {
         let result = match self {
-            Self::Tty(tty) => {
-                tty.draw(at);
-                Ok(())
-            }
+            Self::Tty(tty) => tty.draw(at),
             Self::Plain(plain) => plain.flush(),
             Self::Json(_) | Self::Nothing => Ok(()),
         };
@@ -151,8 +150,10 @@ impl Display {
 
     fn finish(mut self, at: Duration) {
         self.flush(at);
-        if let Self::Tty(tty) = self {
-            tty.finish(at);
+        if let Self::Tty(tty) = self
+            && let Err(error) = tty.finish(at)
+        {
+            tracing::debug!(%error, "the output is gone");
         }
     }
 
@@ -162,6 +163,11 @@ impl Display {
             *self = Self::Nothing;
         }
     }
+}
+
+/// Columns of the terminal that standard error is; 80 if it is none.
+pub(crate) fn columns() -> usize {
+    console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
 }
 
 /// `compile 3/5`: where a step stands; empty if it stands nowhere, as the build context does.
@@ -196,6 +202,7 @@ mod tests {
         ReportOptions {
             progress: Progress::Quiet,
             terminal: Terminal::default(),
+            color: false,
             logs,
             started: Instant::now(),
             notes: vec![],

@@ -4,17 +4,27 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use kiln_graph::{Origin, Platform, VertexId};
+use kiln_graph::{Platform, VertexId};
 use kiln_solver::{BuildEvent, Stage};
 
 use super::text::{clock, duration, harmless, one_line};
 use super::{stage_name, step_place};
 
+/// A step that says nothing but its progress does so after this time without a line: services end silent builds.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 /// The plain reporter.
 pub(super) struct Plain<W> {
     out: W,
     notes: Vec<(Platform, String)>,
-    running: BTreeMap<VertexId, (Vec<Platform>, Origin)>,
+    running: BTreeMap<VertexId, Running>,
+}
+
+struct Running {
+    platforms: Vec<Platform>,
+    place: String,
+    /// When its last line was written.
+    spoke: Duration,
 }
 
 impl<W: Write> Plain<W> {
@@ -44,7 +54,8 @@ impl<W: Write> Plain<W> {
                 None => writeln!(self.out, "note: {}", one_line(text)),
             },
             BuildEvent::StepStarted { vertex, platforms, origin, reason, .. } => {
-                self.running.insert(*vertex, (platforms.clone(), origin.clone()));
+                let place = step_place(origin);
+                self.running.insert(*vertex, Running { platforms: platforms.clone(), place, spoke: at });
                 let also = match platforms.get(1..).unwrap_or_default() {
                     [] => String::new(),
                     others => {
@@ -58,18 +69,24 @@ impl<W: Write> Plain<W> {
             }
             BuildEvent::StepLog { vertex, platforms, line, .. } => {
                 let tag = self.tag(*vertex, platforms);
+                if let Some(running) = self.running.get_mut(vertex) {
+                    if line.starts_with("kiln: phase: ") && at.saturating_sub(running.spoke) < KEEP_ALIVE {
+                        return Ok(());
+                    }
+                    running.spoke = at;
+                }
                 writeln!(self.out, "{} {:>6} {tag}{}", prefix(platforms), clock(at), harmless(line))
             }
             BuildEvent::StepCached { platforms, origin, .. } => {
                 writeln!(self.out, "{} cached {} {}", prefix(platforms), step_place(origin), one_line(&origin.text))
             }
             BuildEvent::StepFinished { vertex, platforms, took } => {
-                let place = self.running.remove(vertex).map(|(_, origin)| step_place(&origin)).unwrap_or_default();
-                writeln!(self.out, "{} done {place} {}", prefix(platforms), duration(*took))
+                let place = self.running.remove(vertex).map(|running| running.place).unwrap_or_default();
+                writeln!(self.out, "{} done {place} in {}", prefix(platforms), duration(*took))
             }
             BuildEvent::StepFailed { vertex, platforms, origin, took } => {
                 self.running.remove(vertex);
-                writeln!(self.out, "{} failed {} {}", prefix(platforms), step_place(origin), duration(*took))
+                writeln!(self.out, "{} failed {} after {}", prefix(platforms), step_place(origin), duration(*took))
             }
             // A moment later the target is finished.
             BuildEvent::TargetStage { stage: Stage::Place, .. } => Ok(()),
@@ -93,9 +110,9 @@ impl<W: Write> Plain<W> {
 
     /// Names the stage when several steps of the platform run at once.
     fn tag(&self, vertex: VertexId, platforms: &[Platform]) -> String {
-        let at_once = self.running.values().filter(|(of, _)| of.first() == platforms.first()).count();
+        let at_once = self.running.values().filter(|r| r.platforms.first() == platforms.first()).count();
         match self.running.get(&vertex) {
-            Some((_, origin)) if at_once > 1 => format!("{}: ", step_place(origin)),
+            Some(running) if at_once > 1 => format!("{}: ", running.place),
             _ => String::new(),
         }
     }

@@ -126,7 +126,10 @@ pub(crate) fn render(rows: &[TargetRow], width: usize, color: bool) -> String {
             Outcome::Stopped => text.replacen("stopped", &paint.strong("stopped"), 1),
         });
     }
-    let details: Vec<String> = rows.iter().flat_map(|row| details(row, width, paint)).collect();
+    let paths = rows.iter().flat_map(|row| &row.artifacts).map(|a| columns(&a.path.display().to_string()));
+    // Facts are aligned unless one long path would push them all out.
+    let aligned = paths.max().unwrap_or_default().min(width / 2);
+    let details: Vec<String> = rows.iter().flat_map(|row| details(row, (aligned, width), paint)).collect();
     if !details.is_empty() {
         lines.push(String::new());
         lines.extend(details);
@@ -151,7 +154,7 @@ fn line(cells: &[&str], widths: &[usize; COLUMNS]) -> String {
 }
 
 /// What the table has no room for. A path is never cut: people copy it.
-fn details(row: &TargetRow, width: usize, paint: Paint) -> Vec<String> {
+fn details(row: &TargetRow, (aligned, width): (usize, usize), paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     if let Outcome::Failed { at } = &row.outcome {
         lines.push(cut(&format!("{}: failed at {}", row.platform, harmless(at)), width).into_owned());
@@ -161,13 +164,13 @@ fn details(row: &TargetRow, width: usize, paint: Paint) -> Vec<String> {
         let needs = artifact.needs.as_ref().map(|needs| format!("needs: {needs}"));
         let facts: Vec<String> = needs.into_iter().chain(artifact.smoke.clone()).collect();
         let facts = harmless(&facts.join("; ")).into_owned();
-        let bold = paint.strong(&path);
+        let padded = columns(&path).max(aligned);
         if facts.is_empty() {
-            lines.push(bold);
-        } else if columns(&path) + GAP.len() + columns(&facts) <= width {
-            lines.push(format!("{bold}{GAP}{facts}"));
+            lines.push(paint.strong(&path));
+        } else if padded + GAP.len() + columns(&facts) <= width {
+            lines.push(format!("{}{GAP}{facts}", paint.strong(&pad(&path, padded))));
         } else {
-            lines.push(bold);
+            lines.push(paint.strong(&path));
             lines.push(cut(&format!("{GAP}{facts}"), width).into_owned());
         }
     }
@@ -235,7 +238,9 @@ mod tests {
 
     #[test]
     fn at_120_columns() {
-        insta::assert_snapshot!("summary_120", render(&rows(), 120, false));
+        let mut rows = rows();
+        rows[1].outcome = Outcome::Built;
+        insta::assert_snapshot!("summary_120", render(&rows, 120, false));
     }
 
     #[test]

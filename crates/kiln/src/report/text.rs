@@ -171,7 +171,7 @@ mod tests {
             ("\u{1b}]0;title\u{7}text", "text"),
             ("back\u{8}\u{8}space\u{7}", "backspace"),
             ("a\tb", "a       b"),
-            ("\u{9b}31mc1", "31mc1"),
+            ("\u{9b}31mc1", "c1"),
             ("na\u{ef}ve \u{4f60}\u{597d} \u{1f600}", "na\u{ef}ve \u{4f60}\u{597d} \u{1f600}"),
             ("safe\u{202e}gpj.exe", "safegpj.exe"),
             ("\u{1b}", ""),
