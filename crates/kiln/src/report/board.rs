@@ -179,7 +179,9 @@ impl Board {
                 (paint.good("✓"), clock(*took), text)
             }
             State::Failed { after, at } => (paint.bad("✗"), clock(*after), format!("failed: {at}")),
-            State::Stage(stage, since) => (spinner(at), clock(at.saturating_sub(*since)), stage_name(*stage).to_owned()),
+            State::Stage(stage, since) => {
+                (spinner(at), clock(at.saturating_sub(*since)), stage_name(*stage).to_owned())
+            }
             State::Steps => self.steps_of(row, at),
         };
         let platform = paint.strong(&pad(&row.platform.to_string(), platforms));
@@ -202,7 +204,9 @@ impl Board {
         let text = match shared.and_then(|running| Some((running, running.platforms.first()?))) {
             Some((running, first)) => format!("waiting for {first}: {}", step_name(&running.origin)),
             None if row.ran == 0 && row.cached == 0 => "waiting".to_owned(),
-            None => format!("{} run, {} cached, {} to go", steps(row.ran), row.cached, row.to_run.saturating_sub(row.ran)),
+            None => {
+                format!("{} run, {} cached, {} to go", steps(row.ran), row.cached, row.to_run.saturating_sub(row.ran))
+            }
         };
         ("·".to_owned(), String::new(), text)
     }
@@ -248,7 +252,9 @@ mod tests {
 
     #[test]
     fn a_build_in_pictures() {
-        for (name, seconds) in [("shared", 0.7), ("requirements", 2.3), ("failed", 3.0), ("compile", 9.0), ("done", 60.0)] {
+        for (name, seconds) in
+            [("shared", 0.7), ("requirements", 2.3), ("failed", 3.0), ("compile", 9.0), ("done", 60.0)]
+        {
             insta::assert_snapshot!(format!("board_{name}"), shown(seconds, 80));
         }
     }

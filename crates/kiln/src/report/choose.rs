@@ -20,7 +20,7 @@ pub(crate) enum Progress {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terminal {
     /// Whether it is a terminal.
-    pub(crate) is_terminal: bool,
+    pub(crate) is_tty: bool,
     /// Whether the terminal cannot move its cursor (`TERM` is `dumb`, or not set).
     pub(crate) is_dumb: bool,
     /// Whether this is a continuous integration service, whose terminals are logs in truth.
@@ -29,9 +29,9 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// What the environment says of it; `variable` gives the value of a variable that is set and not empty.
-    pub(crate) fn new<'a>(is_terminal: bool, variable: impl Fn(&str) -> Option<&'a str>) -> Self {
+    pub(crate) fn new<'a>(is_tty: bool, variable: impl Fn(&str) -> Option<&'a str>) -> Self {
         Self {
-            is_terminal,
+            is_tty,
             // On Windows, terminals can do all they need to and TERM is not set.
             is_dumb: variable("TERM").map_or(cfg!(unix), |term| term == "dumb"),
             is_ci: variable("CI").is_some_and(|value| !matches!(value, "0" | "false")),
@@ -42,11 +42,11 @@ impl Terminal {
 impl Progress {
     /// What `Auto` means here. Anything else stays, but for a live display where there is no terminal to draw it on.
     pub(crate) fn resolve(self, terminal: Terminal) -> Self {
-        let Terminal { is_terminal, is_dumb, is_ci } = terminal;
+        let Terminal { is_tty, is_dumb, is_ci } = terminal;
         match self {
-            Self::Auto if is_terminal && !is_dumb && !is_ci => Self::Tty,
+            Self::Auto if is_tty && !is_dumb && !is_ci => Self::Tty,
             Self::Auto => Self::Plain,
-            Self::Tty if !is_terminal => Self::Plain,
+            Self::Tty if !is_tty => Self::Plain,
             other => other,
         }
     }
@@ -56,8 +56,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn terminal(is_terminal: bool, variables: &[(&'static str, &'static str)]) -> Terminal {
-        Terminal::new(is_terminal, |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| *value))
+    fn terminal(is_tty: bool, variables: &[(&'static str, &'static str)]) -> Terminal {
+        Terminal::new(is_tty, |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| *value))
     }
 
     #[test]

@@ -202,13 +202,11 @@ impl Log {
 
     /// Writes what is only worth a line if something runs.
     fn aside(&mut self, text: &str) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => file.write_all(text.as_bytes()),
-            None => {
-                self.head.push_str(text);
-                Ok(())
-            }
+        if let Some(file) = &mut self.file {
+            return file.write_all(text.as_bytes());
         }
+        self.head.push_str(text);
+        Ok(())
     }
 }
 

@@ -162,14 +162,21 @@ pub(crate) fn failing() -> Vec<Timed> {
     script.log(1.0, 1, &[ARM64], "Unpacking gcc (4:12.2.0-3) ...");
     script.end(1.5, 0, &all, 1.3);
     script.end(4.0, 1, &[ARM64], 3.4);
-    let changed =
-        || MissReason::Changed { part: PartKind::Context("requirements.txt".into()), detail: Some("requirements.txt".into()) };
+    let changed = || MissReason::Changed {
+        part: PartKind::Context("requirements.txt".into()),
+        detail: Some("requirements.txt".into()),
+    };
     for (platform, time) in [(AMD64, 1.6), (I386, 1.7), (ARM64, 4.1)] {
         script.start(time, 2, &[platform], changed());
         script.log(time + 0.5, 2, &[platform], "Collecting cryptography>=40 (from -r requirements.txt (line 1))");
         if platform == I386 {
             script.log(time + 1.0, 2, &[platform], "ERROR: No matching distribution found for cryptography>=40");
-            script.log(time + 1.0, 2, &[platform], "kiln: error: no distribution fits the requirement cryptography>=40");
+            script.log(
+                time + 1.0,
+                2,
+                &[platform],
+                "kiln: error: no distribution fits the requirement cryptography>=40",
+            );
             let took = Duration::from_secs_f64(1.2);
             let (vertex, platforms) = (vertex(2, &[I386]), vec![I386]);
             script.at(time + 1.2, BuildEvent::StepFailed { vertex, platforms, origin: origin(2), took });

@@ -227,7 +227,9 @@ mod tests {
         rows[1].artifacts.clear();
         rows[2].artifacts[0].path = format!("dist/{}-linux-arm64", "long".repeat(16)).into();
         rows[2].artifacts[0].smoke = Some(format!("--version: {}", "words ".repeat(40)));
-        rows.iter_mut().for_each(|row| row.note = Some("lto=no jobs=1".into()));
+        for row in &mut rows {
+            row.note = Some("lto=no jobs=1".into());
+        }
         rows
     }
 
@@ -251,7 +253,8 @@ mod tests {
     #[test]
     fn with_several_files_folders_and_images() {
         let mut rows = rows();
-        let other = ArtifactReport { path: "dist/hello.dist".into(), sha256: None, needs: None, smoke: None, size: 31_000_000 };
+        let other =
+            ArtifactReport { path: "dist/hello.dist".into(), sha256: None, needs: None, smoke: None, size: 31_000_000 };
         rows[0].artifacts.push(other.clone());
         rows[1].artifacts = vec![other];
         rows[2].artifacts.clear();

@@ -73,7 +73,11 @@ fn is_harmful(c: char) -> bool {
 
 /// Text on one line, harmless, with runs of white space made one space.
 pub(crate) fn one_line(text: &str) -> String {
-    text.lines().map(harmless).flat_map(|l| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>().join(" ")
+    text.lines()
+        .map(harmless)
+        .flat_map(|l| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// An instruction without the options that say how it runs rather than what: `RUN pip install x`.
@@ -210,12 +214,25 @@ mod tests {
         for (time, expected) in clocks {
             assert_eq!(clock(seconds(time)), expected);
         }
-        let times =
-            [(0.254, "0.25 s"), (12.34, "12.3 s"), (59.96, "1m 00s"), (125.0, "2m 05s"), (3599.7, "1h 00m"), (7380.0, "2h 03m")];
+        let times = [
+            (0.254, "0.25 s"),
+            (12.34, "12.3 s"),
+            (59.96, "1m 00s"),
+            (125.0, "2m 05s"),
+            (3599.7, "1h 00m"),
+            (7380.0, "2h 03m"),
+        ];
         for (time, expected) in times {
             assert_eq!(duration(seconds(time)), expected);
         }
-        let sizes = [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (8_234_567, "8.2 MB"), (999_600, "1.0 MB"), (123_456_789, "123 MB")];
+        let sizes = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (8_234_567, "8.2 MB"),
+            (999_600, "1.0 MB"),
+            (123_456_789, "123 MB"),
+        ];
         for (bytes, expected) in sizes {
             assert_eq!(size(bytes), expected);
         }
