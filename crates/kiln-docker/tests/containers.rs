@@ -1,8 +1,14 @@
 //! Containers on a real daemon.
 
+#![expect(clippy::print_stderr, reason = "a measured time is told")]
+
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use common::{archive, run, spec};
 use futures::StreamExt;
@@ -64,6 +70,41 @@ async fn a_flood_of_output_arrives_whole_in_constant_memory() {
     assert_eq!((exit.code, total), (0, MEGABYTES << 20));
     assert!(peak.saturating_sub(before) < 32 << 20, "grew from {before} to {peak}");
     assert!(took < Duration::from_mins(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_large_upload_takes_constant_memory() {
+    const MEGABYTES: usize = 300;
+    let Some(engine) = common::engine().await else { return };
+    let image = common::shell_image(&engine).await;
+    let id = engine.create_container(&spec(&image.id, image.platform, &["/x"])).await.unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_path("big").unwrap();
+    header.set_size((MEGABYTES as u64) << 20);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let block = Bytes::from(vec![1; 1 << 20]);
+    let content = std::iter::once(Bytes::copy_from_slice(header.as_bytes()))
+        .chain(std::iter::repeat_n(block, MEGABYTES))
+        .chain([Bytes::from(vec![0; 1024])]);
+    let before = resident();
+    let peak = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&peak);
+    let archive = futures::stream::iter(content.map(move |chunk| {
+        seen.fetch_max(resident(), Ordering::Relaxed);
+        Ok(chunk)
+    }));
+    engine.upload(&id, "/tmp", archive.boxed()).await.unwrap();
+    let mut back = engine.download(&id, "/tmp/big").await.unwrap();
+    let mut total = 0;
+    while let Some(chunk) = back.next().await {
+        total += chunk.unwrap().len();
+        peak.fetch_max(resident(), Ordering::Relaxed);
+    }
+    engine.remove_container(&id).await.unwrap();
+    assert!(total >= MEGABYTES << 20);
+    let peak = peak.load(Ordering::Relaxed);
+    assert!(peak.saturating_sub(before) < 48 << 20, "grew from {before} to {peak}");
 }
 
 /// Resident memory of this process in bytes.
@@ -190,5 +231,6 @@ async fn a_stopped_container_ends_and_a_handshake_is_quick() {
     let labelled = again.images_with_label("kiln.key").await.unwrap();
     again.inspect_image(&image.id.0).await.unwrap();
     let took = start.elapsed();
+    eprintln!("handshake, listing and inspect in {took:?}");
     assert!(took < Duration::from_millis(500), "{took:?} for the handshake and {} images", labelled.len());
 }

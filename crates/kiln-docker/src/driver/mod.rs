@@ -110,7 +110,16 @@ fn first_contact(doing: &Doing, host: &str, error: bollard::errors::Error) -> En
                 hint: "set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or use an `https://` address".to_owned(),
             }
         }
+        EngineError::Api { message, .. } => no_daemon(host, &message),
+        EngineError::NotFound { .. } => no_daemon(host, "it knows no such request"),
         other => other,
+    }
+}
+
+fn no_daemon(host: &str, said: &str) -> EngineError {
+    EngineError::Connection {
+        problem: format!("what answers at {host} is no Docker daemon, or is broken: {said}"),
+        hint: "check DOCKER_HOST and the docker context".to_owned(),
     }
 }
 

@@ -112,7 +112,7 @@ impl SshStream {
 
     fn complaint(&self) -> Option<io::Error> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&said).trim().to_owned();
+        let text = String::from_utf8_lossy(&said).trim().trim_start_matches("ssh: ").to_owned();
         (!text.is_empty()).then(|| io::Error::new(io::ErrorKind::ConnectionRefused, format!("ssh: {text}")))
     }
 }
