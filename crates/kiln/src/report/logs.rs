@@ -87,7 +87,7 @@ impl Logs {
                 let _ = file.into_parts();
             }
         }
-        format!("the full logs of this build are not kept: cannot write to {}: {error}", self.folder.display())
+        format!("the full logs of this build are not kept: {error}")
     }
 
     fn write(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
