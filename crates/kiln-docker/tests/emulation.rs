@@ -74,7 +74,8 @@ async fn handlers_are_installed_and_removed() {
         return;
     };
     let image = engine.inspect_image(&name).await.unwrap().expect("the QEMU image").id;
-    let platforms: Vec<Platform> = [Arch::I386, Arch::Riscv64, Arch::S390x].map(Platform::linux).into();
+    let platforms: Vec<Platform> =
+        [Arch::I386, Arch::Riscv64, Arch::S390x, Arch::Ppc64le, Arch::ArmV7, Arch::ArmV6].map(Platform::linux).into();
     // A handler without F, as `qemu-user-binfmt` and old installers leave them: it works on the machine only.
     let line = r"dir=/proc/sys/fs/binfmt_misc; mount -t binfmt_misc none $dir
         nsenter --mount=/proc/$PPID/ns/mnt sh -c '[ -e $0/register ] || mount -t binfmt_misc none $0' $dir
