@@ -21,7 +21,7 @@ use crate::{dispatch, smoke};
 /// Folder of a target that holds the recipe's reports rather than results.
 const REPORTS: &str = ".kiln";
 /// The recipe's compiler cache statistics, in [`REPORTS`].
-const CCACHE_STATS: &str = "ccache-stats.txt";
+const CCACHE_STATS: &str = "ccache-stats.json";
 
 /// Does with a target's file system what its output says.
 pub(crate) async fn target(
@@ -199,8 +199,10 @@ fn is_broken_pipe(error: &SolveError) -> bool {
 
 async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path) -> Result<()> {
     let folder = folder.to_owned();
-    blocking(move || place::extract_tar(StreamReader::new(stream), &folder, 0).map(|_| ()).map_err(|e| bad(platform, e)))
-        .await
+    blocking(move || {
+        place::extract_tar(StreamReader::new(stream), &folder, 0).map(|_| ()).map_err(|e| bad(platform, e))
+    })
+    .await
 }
 
 /// Moves the recipe's reports out of the result, and reads what kiln shows of them.
@@ -224,21 +226,11 @@ fn take_reports(output: &FilesOutput, staging: &Path) -> Result<Option<CcacheSta
     Ok(stats)
 }
 
-/// Reads `NAME COUNT` lines (`ccache --print-log-stats` and `--print-stats` write them, separated by a tab).
+/// Reads the counters of `ccache --print-log-stats`, by name.
 fn parse_ccache(text: &str) -> Option<CcacheStats> {
-    let mut stats = CcacheStats::default();
-    let mut found = false;
-    for line in text.lines() {
-        let Some((name, count)) = line.split_once([' ', '\t', '=']) else { continue };
-        let Ok(count) = count.trim().parse::<u64>() else { continue };
-        match name.trim() {
-            "direct_cache_hit" | "preprocessed_cache_hit" => stats.hits += count,
-            "cache_miss" => stats.misses += count,
-            _ => continue,
-        }
-        found = true;
-    }
-    found.then_some(stats)
+    let counters: std::collections::BTreeMap<String, u64> = serde_json::from_str(text).ok()?;
+    let count = |name: &str| counters.get(name).copied().unwrap_or_default();
+    Some(CcacheStats { hits: count("direct_cache_hit") + count("preprocessed_cache_hit"), misses: count("cache_miss") })
 }
 
 fn is_empty(folder: &Path) -> Result<bool> {
@@ -294,7 +286,8 @@ mod tests {
 
     #[test]
     fn statistics_are_read_and_anything_else_ignored() {
-        let stats = parse_ccache("direct_cache_hit\t7\npreprocessed_cache_hit\t1\ncache_miss\t2\nfiles_in_cache\tx\n");
+        let text = r#"{"direct_cache_hit": 7, "preprocessed_cache_hit": 1, "cache_miss": 2, "files_in_cache": 9}"#;
+        let stats = parse_ccache(text);
         assert_eq!(stats, Some(CcacheStats { hits: 8, misses: 2 }));
         assert_eq!(stats.and_then(|s| s.hit_percent()), Some(80.0));
         assert_eq!(parse_ccache("no statistics\n"), None);

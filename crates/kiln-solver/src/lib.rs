@@ -27,5 +27,6 @@ pub use dispatch::{BuildOutcome, run};
 pub use error::{Result, SolveError};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};
+pub use record::last_reports;
 pub use report::{ArtifactReport, CcacheStats, StepReport, TargetReport};
 pub use request::{BuildRequest, FilesOutput, Output, RunSettings, Smoke, SmokeCommand};

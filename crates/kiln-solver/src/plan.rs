@@ -153,7 +153,8 @@ impl Plan {
             }
         }
         // The smoke run executes the artifact even when no step runs.
-        for ((target, output), current) in self.request.graph.targets.iter().zip(&self.request.outputs).zip(&self.current)
+        for ((target, output), current) in
+            self.request.graph.targets.iter().zip(&self.request.outputs).zip(&self.current)
         {
             let smokes = matches!(output, Output::Files(files) if files.smoke.is_some());
             if smokes && current.is_none() && !platforms.contains(&target.platform) {
@@ -182,10 +183,8 @@ impl Plan {
                 stack.extend(&self.request.graph.vertex(id).inputs);
             }
         }
-        let mut steps: Vec<VertexId> = needed
-            .into_iter()
-            .filter(|id| !matches!(self.request.graph.vertex(*id).op, Op::Source(_)))
-            .collect();
+        let mut steps: Vec<VertexId> =
+            needed.into_iter().filter(|id| !matches!(self.request.graph.vertex(*id).op, Op::Source(_))).collect();
         steps.sort_unstable();
         steps
     }

@@ -188,6 +188,15 @@ impl Records {
     }
 }
 
+/// What the last good build of each target of a project reported, by platform. `state` is the folder of
+/// [`crate::BuildRequest::state`].
+pub fn last_reports(state: &Path) -> Vec<TargetReport> {
+    let mut reports: Vec<TargetReport> =
+        Records::load(state).targets.into_values().map(|record| record.report).collect();
+    reports.sort_by_key(|report| report.platform);
+    reports
+}
+
 fn read<T: Default + serde::de::DeserializeOwned>(path: &Path) -> T {
     let bytes = fs_err::read(path).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()

@@ -148,7 +148,10 @@ async fn upload(shared: &Arc<Shared>, container: &kiln_docker::ContainerId, arti
         } else {
             builder.append_path_with_name(&path, &name)
         };
-        written.and_then(|()| builder.into_inner()).and_then(archive::PipeWriter::finish).map_err(SolveError::io("read", path))
+        written
+            .and_then(|()| builder.into_inner())
+            .and_then(archive::PipeWriter::finish)
+            .map_err(SolveError::io("read", path))
     });
     let uploaded = shared.engine.upload(container, "/", stream).await;
     let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

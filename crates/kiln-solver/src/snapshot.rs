@@ -218,7 +218,9 @@ impl Shared {
         let runtime = tokio::runtime::Handle::current();
         let writing = tokio::task::spawn_blocking(move || {
             let mut writer = archive::apply(&engine, &runtime, &place, &apply, writer)?;
-            std::io::Write::flush(&mut writer).and_then(|()| writer.finish()).map_err(SolveError::io("write", "archive"))
+            std::io::Write::flush(&mut writer)
+                .and_then(|()| writer.finish())
+                .map_err(SolveError::io("write", "archive"))
         });
         let upload = self.engine.upload(container, "/", stream).await;
         let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

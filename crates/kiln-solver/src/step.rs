@@ -121,11 +121,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
             shared.step_finished(id, took).await;
             Ok(Snapshot::Step(Arc::new(Made::new(id, container, exec.platform))))
         }
+        Err(SolveError::Cancelled) => Err(SolveError::Cancelled),
         Err(error) => {
             let platforms = shared.plan.platforms[id.0].clone();
-            shared
-                .emit(BuildEvent::StepFailed { vertex: id, platforms, origin: origin.clone(), took })
-                .await;
+            shared.emit(BuildEvent::StepFailed { vertex: id, platforms, origin: origin.clone(), took }).await;
             Err(in_engine(error))
         }
     }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::environment::Environment;
+use crate::report::Progress;
+
 /// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, propagate_version = true, max_term_width = 100)]
@@ -33,6 +36,13 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
+impl Global {
+    /// Whether kiln says what itself does.
+    pub(crate) fn is_traced(&self, environment: &Environment) -> bool {
+        self.verbose > 0 || environment.get("KILN_LOG").is_some()
+    }
+}
+
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
@@ -59,7 +69,7 @@ pub(crate) enum Command {
 }
 
 /// Which project, and what in it differs for this run.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Project {
     /// Project folder (or build context with --file)
     #[arg(default_value = ".", value_name = "PATH")]
@@ -88,23 +98,6 @@ pub(crate) struct Project {
     /// Platforms to build for, separated by commas (repeatable)
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
-}
-
-/// How progress is shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Progress {
-    /// A terminal display if there is a terminal, else plain
-    #[default]
-    Auto,
-    /// One line per platform that is kept up to date
-    Tty,
-    /// All output, line by line
-    Plain,
-    /// One JSON event per line, on standard output
-    #[value(alias = "rawjson")]
-    Json,
-    /// Nothing but the paths of the artifacts, on standard output
-    Quiet,
 }
 
 #[derive(Args, Debug)]

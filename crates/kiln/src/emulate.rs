@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_docker::emulation::{self, Installed, ProbeResult};
+use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, EngineError, ImageId, NetworkSpec, PullPolicy};
 use kiln_dockerfile::NoCache;
-use kiln_docker::toolbox::ToolFile;
 use kiln_graph::Platform;
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, Way};
 use tokio::sync::mpsc::Sender;
@@ -72,6 +72,11 @@ pub(crate) async fn ensure(
         let _ = events.send(notice(Some(platform), sentence(&installed))).await;
     }
     Ok(ways)
+}
+
+/// Arguments of the recipe that makes the image.
+pub(crate) fn arguments(network: &kiln_config::Network) -> BTreeMap<String, String> {
+    network.apt_mirror.iter().map(|mirror| ("APT_MIRROR".to_owned(), mirror.clone())).collect()
 }
 
 /// What was done, for people.

@@ -10,11 +10,9 @@ mod environment;
 mod error;
 mod lower;
 mod network;
-#[allow(dead_code, reason = "`kiln build` does not use it yet")]
 mod phase;
 mod project;
 mod recipe;
-#[allow(dead_code, unused_imports, reason = "`kiln build` does not use it yet")]
 mod report;
 mod session;
 mod ui;
@@ -57,7 +55,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(&ui, args),
         Command::Config(args) => commands::config::run(&ui, environment, &args.command),
-        Command::Emulation(_) | Command::Cache(_) => todo!(),
+        Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
+        Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
     }
 }
 

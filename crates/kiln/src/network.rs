@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use kiln_config::{BuildNetwork, Network};
-use kiln_docker::toolbox::{MOUNT_POINT, ToolFile};
 use kiln_docker::NetworkSpec;
+use kiln_docker::toolbox::{MOUNT_POINT, ToolFile};
 
 use crate::error::{CliError, Result};
 

@@ -29,11 +29,7 @@ pub(crate) struct Project {
 }
 
 /// Reads a project's settings. `more` are settings that other options of the command stand for.
-pub(crate) fn load(
-    environment: &Environment,
-    args: &cli::Project,
-    more: Vec<(String, FlagValue)>,
-) -> Result<Project> {
+pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<(String, FlagValue)>) -> Result<Project> {
     let folder = fs_err::canonicalize(&args.path).map_err(|source| CliError::Missing {
         problem: format!("no project folder {}: {}", args.path.display(), source.kind()),
         hint: "name the folder of your project".to_owned(),

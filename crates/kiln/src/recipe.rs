@@ -23,11 +23,8 @@ pub(crate) struct Source {
 
 /// The text of a recipe.
 pub(crate) fn source(recipe: &Recipe, folder: &Path) -> Result<Source> {
-    let built_in = |name: &str, text: &str| Source {
-        name: format!("{name} recipe"),
-        text: text.to_owned(),
-        path: None,
-    };
+    let built_in =
+        |name: &str, text: &str| Source { name: format!("{name} recipe"), text: text.to_owned(), path: None };
     Ok(match recipe {
         Recipe::Alpine => built_in("alpine", ALPINE),
         Recipe::Debian => built_in("debian", DEBIAN),
@@ -70,7 +67,11 @@ pub(crate) fn jobs(settings: &PlatformSettings, auto: u32) -> u32 {
 }
 
 /// The arguments of the built-in recipes. Lists hold one item per line; README.md in `dockerfiles/` has the contract.
-pub(crate) fn arguments(settings: &PlatformSettings, folder: &Path, auto_jobs: u32) -> Result<BTreeMap<String, String>> {
+pub(crate) fn arguments(
+    settings: &PlatformSettings,
+    folder: &Path,
+    auto_jobs: u32,
+) -> Result<BTreeMap<String, String>> {
     let mut args = BTreeMap::new();
     let mut set = |name: &str, value: String| {
         if !value.is_empty() {
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn jobs_are_shared_fairly_and_never_exceed_the_machine() {
-        for (cpus, platforms, jobs) in [(1, 3, 1), (2, 1, 2), (2, 3, 2), (4, 3, 3), (16, 3, 7), (16, 1, 16), (0, 0, 1)] {
+        for (cpus, platforms, jobs) in [(1, 3, 1), (2, 1, 2), (2, 3, 2), (4, 3, 3), (16, 3, 7), (16, 1, 16), (0, 0, 1)]
+        {
             assert_eq!(auto_jobs(cpus, platforms), jobs, "{cpus} processors, {platforms} platforms");
         }
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kiln_docker::{Engine, labels, sweep};
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
+use kiln_docker::{Engine, labels, sweep};
 use kiln_graph::Digest;
 use kiln_solver::Cancel;
 
@@ -51,8 +51,7 @@ pub(crate) fn new_id() -> String {
 pub(crate) fn stop_on_signals(cancel: Cancel) {
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             return;
         };

@@ -5,24 +5,24 @@ use std::io::{self, IsTerminal, Write};
 use crate::cli::Color;
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::report::{Terminal, render_chain};
 
 /// The terminal, or what stands in for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     /// Whether to use colour on standard error.
     pub(crate) color: bool,
-    /// Whether a person sees standard error.
-    pub(crate) terminal: bool,
+    /// What standard error is.
+    pub(crate) terminal: Terminal,
 }
 
 impl Ui {
     pub(crate) fn new(color: Color, environment: &Environment) -> Self {
-        let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
-        let terminal = io::stderr().is_terminal() && !dumb;
+        let terminal = Terminal::new(io::stderr().is_terminal(), |name| environment.get(name));
         let color = match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && environment.get("NO_COLOR").is_none(),
+            Color::Auto => terminal.is_tty && !terminal.is_dumb && environment.get("NO_COLOR").is_none(),
         };
         Self { color, terminal }
     }
@@ -57,15 +57,7 @@ impl Ui {
         if matches!(error, CliError::Shown { .. }) {
             return;
         }
-        self.say(&format!("{}: {error}", self.paint("31;1", "error")));
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            self.say(&format!("  caused by: {error}"));
-            cause = error.source();
-        }
-        if let Some(hint) = error.hint() {
-            self.say(&format!("{}: {hint}", self.paint("36", "hint")));
-        }
+        self.say(render_chain(error, error.hint().as_deref(), self.color).trim_end());
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

@@ -93,13 +93,7 @@ impl<'a, W: Write> Emitter<'a, W> {
     }
 
     /// A file of exactly `size` bytes; fewer or more in `content` is an error.
-    pub(super) fn file(
-        &mut self,
-        path: &str,
-        meta: &Meta,
-        size: u64,
-        content: &mut dyn Read,
-    ) -> Result<(), EmitError> {
+    pub(super) fn file(&mut self, path: &str, meta: &Meta, size: u64, content: &mut dyn Read) -> Result<(), EmitError> {
         self.parents(path, meta)?;
         let mut header = header(EntryType::Regular, meta);
         header.set_size(size);

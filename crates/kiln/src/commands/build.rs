@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kiln_config::{FlagValue, PlatformSettings, Recipe, Smoke as SmokeSetting};
 use kiln_docker::{Engine, PullPolicy};
@@ -11,6 +12,7 @@ use kiln_graph::Platform;
 use kiln_solver::context::{Context, StatCache};
 use kiln_solver::{
     BuildEvent, BuildOutcome, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand,
+    SolveError,
 };
 use tokio::sync::mpsc;
 
@@ -20,32 +22,40 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
 use crate::lower::{self, Wanted};
 use crate::project::{self, Project};
+use crate::report::{
+    Collected, FailureOptions, Progress, ReportOptions, Terminal, render_error, render_summary, report,
+};
 use crate::ui::Ui;
 use crate::{context, network, recipe, session};
 
 /// Folder of kiln's state in a project.
 const STATE: &str = ".kiln";
-/// The Dockerfile that is built if a Dockerfile build names none.
-const DOCKERFILE: &str = "Dockerfile";
 
-pub(crate) async fn run(
-    ui: Ui,
-    environment: &Environment,
-    global: &cli::Global,
-    args: &cli::Build,
-) -> Result<()> {
+pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
+    let started = Instant::now();
     let project = project::load(environment, &args.project, flags(args)?)?;
     ui.warnings(&project.warnings);
     let job = Job::new(environment, args, project)?;
     let cancel = Cancel::new();
     session::stop_on_signals(cancel.clone());
-    let (events, received) = mpsc::channel(256);
-    let reporter = tokio::spawn(print_events(received));
     let engine = session::connect(environment, global).await?;
-    let outcome = job.build(&engine, environment, args, events, cancel).await;
-    let _ = reporter.await;
-    let (outcome, _) = outcome?;
-    conclude(ui, args, outcome)
+    let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
+    let (events, received) = mpsc::channel(256);
+    let reporter = tokio::spawn(report(
+        received,
+        ReportOptions {
+            progress: if args.quiet { Progress::Quiet } else { args.progress },
+            // Traces go to standard error too and would tear a live display.
+            terminal: if global.is_traced(environment) { Terminal::default() } else { ui.terminal },
+            color: ui.color,
+            logs: Some(job.state.join("logs")),
+            started,
+            notes: job.notes(auto_jobs),
+        },
+    ));
+    let outcome = job.build(&engine, environment, args, auto_jobs, events, cancel).await;
+    let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    conclude(ui, &collected, outcome?)
 }
 
 /// Options of the command that are settings.
@@ -163,9 +173,10 @@ impl Job {
         engine: &Arc<dyn Engine>,
         environment: &Environment,
         args: &cli::Build,
+        auto_jobs: u32,
         events: mpsc::Sender<BuildEvent>,
         cancel: Cancel,
-    ) -> Result<(BuildOutcome, Vec<(String, kiln_dockerfile::Warning)>)> {
+    ) -> Result<BuildOutcome> {
         let settings = self.project.config.resolved();
         let scan = self.scan()?;
         let no_cache = match (args.no_cache, args.no_cache_filter.is_empty()) {
@@ -174,12 +185,11 @@ impl Job {
             (false, true) => NoCache::None,
         };
         let pull = if args.pull { PullPolicy::Always } else { PullPolicy::Missing };
-        let auto_jobs = recipe::auto_jobs(engine.info().cpus, self.project.platforms_configured);
         let wanted = self.wanted(auto_jobs)?;
-        let (scanned, lowered) =
-            tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, &events));
+        let (scanned, lowered) = tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, &events));
         let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
         let lowered = lowered?;
+        self.warn(&lowered.warnings, &events).await;
         let locks = environment.cache_folder.join("locks").join(kiln_graph::Digest::of(&engine.info().id).short());
         let env: BTreeMap<Platform, Vec<(String, String)>> =
             self.platforms.iter().map(|p| (p.platform, network::variables(&p.network))).collect();
@@ -219,7 +229,7 @@ impl Job {
                 env: network::variables(&self.project.config.for_platform(own).network),
                 tools,
                 network: network::spec(&settings.network),
-                args: BTreeMap::new(),
+                args: emulate::arguments(&settings.network),
                 state: &self.state.join("state").join("emulation"),
                 locks: &locks,
                 owner,
@@ -228,8 +238,30 @@ impl Job {
             let ways = emulate::ensure(&surroundings, &plan.platforms_to_run(), install, &events).await?;
             plan.set_ways(ways);
         }
-        let outcome = kiln_solver::run(engine.clone(), plan, events, cancel).await;
-        Ok((outcome, lowered.warnings))
+        Ok(kiln_solver::run(engine.clone(), plan, events, cancel).await)
+    }
+
+    /// Shows what is questionable in the user's own Dockerfile.
+    async fn warn(&self, lowered: &[(String, kiln_dockerfile::Warning)], events: &mpsc::Sender<BuildEvent>) {
+        if self.built_in {
+            return;
+        }
+        let checked = self.dockerfiles.first().map(|d| (d.name.clone(), d.check())).into_iter();
+        let checked = checked.flat_map(|(name, warnings)| warnings.into_iter().map(move |w| (name.clone(), w)));
+        for (name, warning) in lowered.iter().cloned().chain(checked) {
+            let place = warning.span.map_or(name.clone(), |span| format!("{name}:{}", span.line));
+            let text = format!("{place}: {} ({})", warning.message, warning.rule.name());
+            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
+        }
+    }
+
+    /// The policy of each platform, for the summary.
+    fn notes(&self, auto_jobs: u32) -> Vec<(Platform, String)> {
+        if !self.built_in {
+            return Vec::new();
+        }
+        let note = |p: &PlatformSettings| format!("lto={} jobs={}", p.lto.summary(), recipe::jobs(p, auto_jobs));
+        self.platforms.iter().map(|p| (p.platform, note(p))).collect()
     }
 
     /// Starts listing the context.
@@ -281,11 +313,8 @@ impl Job {
             SmokeSetting::Shell(line) => Some(SmokeCommand::Shell(line.clone())),
         };
         let image = settings.verify.image.clone();
-        let smoke = command.zip(image).map(|(command, image)| Smoke {
-            image,
-            command,
-            timeout: settings.verify.timeout,
-        });
+        let smoke =
+            command.zip(image).map(|(command, image)| Smoke { image, command, timeout: settings.verify.timeout });
         Output::Files(FilesOutput {
             folder: self.output.clone(),
             artifact: Some(settings.artifact.clone()),
@@ -334,35 +363,56 @@ fn build_args(environment: &Environment, args: &[String]) -> BTreeMap<String, St
         .collect()
 }
 
-fn conclude(ui: Ui, args: &cli::Build, outcome: BuildOutcome) -> Result<()> {
+fn conclude(ui: Ui, collected: &Collected, outcome: BuildOutcome) -> Result<()> {
     for warning in &outcome.warnings {
         ui.warn(warning);
     }
-    let mut code = None;
-    let mut good = 0;
+    let width = crate::report::columns();
+    let (mut code, mut good, mut shown) = (None, 0, false);
     for target in &outcome.targets {
         match target {
             Ok(report) => {
                 good += 1;
-                ui.say(&format!("{report:?}"));
+                if collected.progress == Progress::Quiet {
+                    for artifact in &report.artifacts {
+                        ui.print(&format!("{}\n", artifact.path.display()));
+                    }
+                }
+            }
+            // What failed first is shown in full; the others only lack it.
+            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
+                code.get_or_insert(solve_code(error));
             }
             Err(error) => {
-                code.get_or_insert(solve_code(error));
-                ui.say(&format!("error: {error} {error:?}"));
+                // A real failure decides the exit code, not what it dragged along.
+                if !shown {
+                    code = Some(solve_code(error));
+                }
+                shown = true;
+                let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
+                let options = FailureOptions { width, color: ui.color, log: log.as_deref() };
+                ui.say(render_error(error, options).trim_end());
             }
         }
     }
-    let _ = args;
+    if collected.progress != Progress::Quiet && collected.progress != Progress::Json {
+        ui.say(render_summary(&collected.rows(), width, ui.color).trim_end());
+    }
     match code {
         None => Ok(()),
-        Some(exit::CANCELLED) => Err(CliError::Shown { code: exit::CANCELLED }),
+        Some(exit::CANCELLED) => {
+            ui.say("stopped; what was finished is kept");
+            Err(CliError::Shown { code: exit::CANCELLED })
+        }
         Some(_) if good > 0 => Err(CliError::Shown { code: exit::PARTIAL }),
         Some(code) => Err(CliError::Shown { code }),
     }
 }
 
-async fn print_events(mut events: mpsc::Receiver<BuildEvent>) {
-    while let Some(event) = events.recv().await {
-        eprintln!("{}", serde_json::to_string(&event).unwrap_or_default());
+/// The platform whose log has more about an error.
+fn failed_platform(error: &SolveError) -> Option<Platform> {
+    match error {
+        SolveError::Step { platform, .. } | SolveError::StepEngine { platform, .. } => Some(*platform),
+        _ => None,
     }
 }

@@ -14,10 +14,8 @@ pub(crate) fn run(ui: &Ui, environment: &Environment, command: &ConfigCommand) -
     ui.warnings(&project.warnings);
     let entries: Vec<_> = project.config.entries().collect();
     if *json {
-        let rows: Vec<_> = entries
-            .iter()
-            .map(|e| json!({"key": e.key, "value": e.value, "from": e.provenance.to_string()}))
-            .collect();
+        let rows: Vec<_> =
+            entries.iter().map(|e| json!({"key": e.key, "value": e.value, "from": e.provenance.to_string()})).collect();
         ui.print(&format!("{}\n", serde_json::Value::from(rows)));
         return Ok(());
     }

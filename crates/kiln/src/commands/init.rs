@@ -42,7 +42,9 @@ pub(crate) fn run(ui: &Ui, args: &cli::Init) -> Result<()> {
         let source = recipe::source(&recipe, &args.path)?;
         fs_err::write(&target, source.text).map_err(CliError::io("write", &target))?;
         ui.say(&format!("wrote {}", target.display()));
-        text.push_str("\n# The recipe was written out for editing: set `recipe = \"kiln.Dockerfile\"` in [build] to use it.\n");
+        text.push_str(
+            "\n# The recipe was written out for editing: set `recipe = \"kiln.Dockerfile\"` in [build] to use it.\n",
+        );
     }
     fs_err::write(&path, text).map_err(CliError::io("write", &path))?;
     ui.say(&format!("wrote {}", path.display()));

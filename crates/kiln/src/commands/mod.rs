@@ -1,5 +1,7 @@
 //! One file per command: arguments become settings, one call does the work, the result is rendered.
 
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod config;
+pub(crate) mod emulation;
 pub(crate) mod init;

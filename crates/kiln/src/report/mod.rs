@@ -31,7 +31,7 @@ use tokio::time::timeout;
 pub(crate) use choose::{Progress, Terminal};
 pub(crate) use collect::Collected;
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
-pub(crate) use summary::{Outcome, TargetRow, render as render_summary};
+pub(crate) use summary::render as render_summary;
 
 use logs::Logs;
 use plain::Plain;
