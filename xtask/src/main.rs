@@ -3,8 +3,11 @@
 //! One module per task. A task is a function that other tasks can call as well; the command line only chooses it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool for developers")]
 
+mod daemon;
 mod process;
+mod test;
 mod testbed;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -22,14 +25,17 @@ struct Cli {
 enum Task {
     /// A Docker engine, a registry and base images of its own, for tests and demonstrations
     Testbed(testbed::cli::Args),
+    /// Everything that must hold: lint, unit, engine and bake
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
-        Task::Testbed(args) => testbed::cli::run(&args),
+        Task::Testbed(args) => testbed::cli::run(&args).map(|()| ExitCode::SUCCESS),
+        Task::Test(args) => test::run(&args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             if let Some(hint) = process::hint(&error) {

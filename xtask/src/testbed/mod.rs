@@ -14,7 +14,7 @@ mod layout;
 mod musl;
 mod network;
 mod newest;
-mod packages;
+pub(crate) mod packages;
 mod registry;
 mod rootfs;
 

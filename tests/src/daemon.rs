@@ -1,0 +1,97 @@
+//! A look at the daemon, past kiln.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kiln_docker::driver::{BollardEngine, ConnectOptions};
+use kiln_docker::{ContainerSpec, Engine, NetworkSpec, PullPolicy, labels};
+use kiln_graph::Platform;
+use tokio::runtime::Runtime;
+
+/// A connection of the tests' own.
+pub struct Daemon {
+    runtime: Runtime,
+    engine: BollardEngine,
+}
+
+impl Daemon {
+    pub(crate) fn connect(host: &str) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let options = ConnectOptions { host: Some(host.to_owned()), ..ConnectOptions::default() };
+        let engine = runtime.block_on(BollardEngine::connect(&options)).expect("the daemon under test answers");
+        Self { runtime, engine }
+    }
+
+    /// Names of the containers that a process of kiln made and that are still there.
+    pub fn left_by(&self, pid: u32) -> Vec<String> {
+        let all = self.runtime.block_on(self.engine.containers_with_label(labels::OWNER)).expect("a listing");
+        let owner = format!("/{pid}/");
+        let ours = all.into_iter().filter(|c| c.labels.get(labels::OWNER).is_some_and(|o| o.contains(&owner)));
+        ours.map(|container| container.name).collect()
+    }
+
+    /// Fails if a process of kiln left a container behind.
+    pub fn assert_nothing_left(&self, pid: u32) {
+        assert_eq!(self.left_by(pid), [""; 0], "containers were left behind");
+    }
+
+    /// Waits until a process of kiln has a running container.
+    pub fn wait_for_container(&self, pid: u32) {
+        let start = Instant::now();
+        while self.left_by(pid).is_empty() {
+            assert!(start.elapsed() < Duration::from_mins(1), "no container of {pid} came up");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Runs a program of this machine in a clean container of the image; its exit code and what it wrote.
+    pub fn run(&self, image: &str, platform: Platform, program: &std::path::Path, arguments: &[&str]) -> (i64, String) {
+        let content = std::fs::read(program).expect("the program");
+        self.runtime.block_on(async {
+            let image = self
+                .engine
+                .resolve_image(image, platform, PullPolicy::Missing, &|_| {})
+                .await
+                .expect("the image of the platform");
+            let argv = std::iter::once("/program").chain(arguments.iter().copied());
+            let spec = ContainerSpec {
+                image: image.id,
+                platform,
+                argv: argv.map(str::to_owned).collect(),
+                env: Vec::new(),
+                cwd: "/".to_owned(),
+                user: String::new(),
+                mounts: Vec::new(),
+                network: NetworkSpec::None,
+                privileged: false,
+                labels: [("kiln.test".to_owned(), "1".to_owned())].into(),
+                name: None,
+                extra_hosts: Vec::new(),
+                shm_size: None,
+            };
+            let id = self.engine.create_container(&spec).await.expect("a container");
+            let archive = archive_of(&content);
+            self.engine.upload(&id, "/", archive).await.expect("an upload");
+            let mut log = self.engine.attach(&id).await.expect("its output");
+            self.engine.start_container(&id).await.expect("a start");
+            let mut text = Vec::new();
+            while let Some(Ok(chunk)) = log.next().await {
+                text.extend_from_slice(&chunk.bytes);
+            }
+            let status = self.engine.wait_container(&id).await.expect("its end");
+            self.engine.remove_container(&id).await.expect("removal");
+            (status.code, String::from_utf8_lossy(&text).into_owned())
+        })
+    }
+}
+
+/// An archive with the program in it.
+fn archive_of(content: &[u8]) -> kiln_docker::ByteStream {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o755);
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_data(&mut header, "program", content).expect("in memory");
+    let bytes = builder.into_inner().expect("in memory");
+    futures::stream::iter([Ok(bytes.into())]).boxed()
+}

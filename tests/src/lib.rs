@@ -1,0 +1,124 @@
+//! What the end-to-end tests share: projects in folders of their own, the kiln program, and a look at the daemon.
+//!
+//! `cargo xtask test` sets the variables: `KILN_TEST_DOCKER_HOST` is the daemon, `KILN_TEST_BIN` the program, and
+//! `KILN_NETWORK_*` how containers reach the outside. A test that misses one of them says `SKIPPED` and why.
+#![expect(clippy::print_stderr, reason = "a test says what it does")]
+
+mod daemon;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use daemon::Daemon;
+pub use run::{Ran, Running};
+
+/// The scope of cache volumes and checkpoints: all tests share it, so a toolchain is installed once.
+const SCOPE: &str = "kiln-e2e";
+
+/// The value of a variable that is set and not empty; says aloud when there is none.
+pub fn needed(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        eprintln!("SKIPPED: {name} is not set; `cargo xtask test` sets it");
+    }
+    value
+}
+
+/// A project in a temporary folder, and a daemon to build it on.
+pub struct Project {
+    folder: tempfile::TempDir,
+    bin: PathBuf,
+    host: String,
+}
+
+impl Project {
+    /// A project of files, given by path and content; `None` where there is no daemon to build on.
+    pub fn new(files: &[(&str, &str)]) -> Option<Self> {
+        let (host, bin) = (needed("KILN_TEST_DOCKER_HOST")?, needed("KILN_TEST_BIN")?.into());
+        let project = Self { folder: tempfile::tempdir().expect("a temporary folder"), bin, host };
+        for (path, content) in files {
+            project.write(path, content);
+        }
+        Some(project)
+    }
+
+    /// A copy of one of the examples, without what was built of it.
+    pub fn example(name: &str) -> Option<Self> {
+        let project = Self::new(&[])?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+        copy(&source, project.path());
+        Some(project)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, content: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("it lies in the project")).expect("a folder");
+        std::fs::write(path, content).expect("a file");
+    }
+
+    /// A file's content.
+    pub fn read(&self, path: &str) -> String {
+        let bytes = std::fs::read(self.path().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Names in a folder, sorted; none if it is not there.
+    pub fn list(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path().join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// The kiln program in this project, with nothing of the environment but what a test sets and the way to the network.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.args(arguments).current_dir(self.path()).env_clear();
+        command.envs(std::env::vars().filter(|(name, _)| name == "PATH" || name.starts_with("KILN_NETWORK_")));
+        // One user runs all the tests: builds at the same time meet the same locks.
+        command.env("HOME", std::env::temp_dir().join("kiln-e2e-home"));
+        command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", SCOPE).env("CI", "true");
+        command
+    }
+
+    /// Runs kiln to its end.
+    pub fn kiln(&self, arguments: &[&str]) -> Ran {
+        Running::start(self.command(arguments)).wait()
+    }
+
+    /// `kiln build`, which must end well.
+    pub fn build(&self, arguments: &[&str]) -> Ran {
+        let ran = self.kiln(&[&["build", "--progress=json"], arguments].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        self.daemon().assert_nothing_left(ran.pid);
+        ran
+    }
+
+    /// The daemon.
+    pub fn daemon(&self) -> Daemon {
+        Daemon::connect(&self.host)
+    }
+}
+
+fn copy(source: &Path, target: &Path) {
+    for entry in std::fs::read_dir(source).expect("an example").flatten() {
+        let name = entry.file_name();
+        if name == "dist" || name == ".kiln" || name == "__pycache__" {
+            continue;
+        }
+        let to = target.join(&name);
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&to).expect("a folder");
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a file");
+        }
+    }
+}

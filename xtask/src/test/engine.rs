@@ -1,0 +1,87 @@
+//! The tiers that need an engine: what the tests are told of it, and which tests they are.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::read::Show;
+use super::tier::{Outcome, Tests, libtest};
+use super::transports::Transports;
+use super::{has_nextest, kiln};
+use crate::daemon::Daemon;
+use crate::testbed::Testbed;
+
+/// The scope that kiln gives the image that brings the emulators.
+const EMULATION_SCOPE: &str = "kiln-emulation";
+
+/// Tests of the driver, and of the whole program on small images.
+pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> {
+    let kiln = kiln()?;
+    let mut env = env(testbed, &kiln);
+    env.push(("KILN_TEST_PULL".to_owned(), pullable(testbed)));
+    match emulators(testbed, &kiln) {
+        Ok(image) => env.push(("KILN_TEST_QEMU_IMAGE".to_owned(), image)),
+        Err(error) => eprintln!("no image with emulators: {error:#}"),
+    }
+    // Where one of these cannot be had, the test that needs it says so.
+    let transports = Transports::start(&testbed.docker_host);
+    env.extend(transports.env());
+    if has_nextest() {
+        let select = "(package(kiln-docker) and kind(test)) or (package(kiln-e2e) and binary(engine))";
+        return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
+    }
+    let mut outcome = libtest(&["--package", "kiln-docker", "--tests"], filters, &env, None)?;
+    outcome.add(libtest(&["--package", "kiln-e2e", "--test", "engine"], filters, &env, None)?);
+    Ok(outcome)
+}
+
+/// Tests that bake real programs.
+pub(super) fn minutes(testbed: &Testbed, musl_arm64: bool, filters: &[String]) -> Result<Outcome> {
+    let mut env = env(testbed, &kiln()?);
+    if let Some((_, image)) = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_MUSL_IMAGE") {
+        env.push(("KILN_TEST_MUSL_IMAGE".to_owned(), image.clone()));
+    }
+    if musl_arm64 {
+        env.push(("KILN_TEST_MUSL_ARM64".to_owned(), "1".to_owned()));
+    }
+    if has_nextest() {
+        let select = "package(kiln-e2e) and binary(bake)";
+        return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
+    }
+    libtest(&["--package", "kiln-e2e", "--test", "bake"], filters, &env, Some(1))
+}
+
+/// What every test of these tiers is told.
+fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
+    let mut env = vec![
+        ("KILN_TEST_DOCKER_HOST".to_owned(), testbed.docker_host.clone()),
+        ("KILN_TEST_BIN".to_owned(), kiln.display().to_string()),
+    ];
+    env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
+    env
+}
+
+/// An image for many platforms whose name on the daemon nobody else uses: the registry is named in it.
+fn pullable(testbed: &Testbed) -> String {
+    let registry = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_REGISTRY").map(|(_, value)| value);
+    match registry {
+        Some(registry) if Daemon::at(&format!("tcp://{registry}")).get("/v2/library/alpine/tags/list").is_ok() => {
+            format!("{registry}/library/alpine:3.20")
+        }
+        // Docker Hub was reached, and the local registry is empty.
+        _ => "busybox:1.36".to_owned(),
+    }
+}
+
+/// Has kiln make the image that brings the emulators, and register arm64 with it; the image's id.
+fn emulators(testbed: &Testbed, kiln: &Path) -> Result<String> {
+    let mut install = Command::new(kiln);
+    install.args(["emulation", "install", "--platform", "linux/arm64"]).stdin(Stdio::null());
+    let status = install.envs(testbed.env.iter().cloned()).status().context("cannot run kiln")?;
+    if !status.success() {
+        bail!("`kiln emulation install` ended with {status}");
+    }
+    let images = Daemon::at(&testbed.docker_host).images(&format!("kiln.scope={EMULATION_SCOPE}"))?;
+    images.into_iter().max_by_key(|image| image.created).map(|image| image.id).context("kiln made no image")
+}
