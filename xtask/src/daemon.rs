@@ -108,6 +108,13 @@ impl Daemon {
         self.images_by("label", label)
     }
 
+    /// The command of an image, its words joined by spaces; empty if it has none.
+    pub(crate) fn command(&self, image: &str) -> String {
+        let words = self.get(&format!("/images/{image}/json")).unwrap_or_default()["Config"]["Cmd"].take();
+        let words = words.as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     fn images_by(&self, filter: &str, value: &str) -> Result<Vec<Image>> {
         let filters = json!({ filter: [value] });
         let list = self.get(&format!("/images/json?filters={}", escaped(&filters.to_string())))?;

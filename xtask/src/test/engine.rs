@@ -12,8 +12,8 @@ use super::{has_nextest, kiln};
 use crate::daemon::Daemon;
 use crate::testbed::Testbed;
 
-/// The scope that kiln gives the image that brings the emulators.
-const EMULATION_SCOPE: &str = "kiln-emulation";
+/// What the command of the image that brings the emulators contains, by `dockerfiles/binfmt.Dockerfile`.
+const EMULATION_MARK: &str = "/etc/qemu-version";
 
 /// Tests of the driver, and of the whole program on small images.
 pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> {
@@ -82,6 +82,9 @@ fn emulators(testbed: &Testbed, kiln: &Path) -> Result<String> {
     if !status.success() {
         bail!("`kiln emulation install` ended with {status}");
     }
-    let images = Daemon::at(&testbed.docker_host).images(&format!("kiln.scope={EMULATION_SCOPE}"))?;
-    images.into_iter().max_by_key(|image| image.created).map(|image| image.id).context("kiln made no image")
+    let daemon = Daemon::at(&testbed.docker_host);
+    let mut images = daemon.images("kiln.version=1")?;
+    images.sort_by_key(|image| std::cmp::Reverse(image.created));
+    let mut images = images.into_iter().map(|image| image.id);
+    images.find(|image| daemon.command(image).contains(EMULATION_MARK)).context("kiln made no image")
 }

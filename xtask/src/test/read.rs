@@ -5,9 +5,6 @@
 
 use super::tier::{Counts, Outcome};
 
-/// What a failure to run tests at all is called.
-pub(crate) const NOT_RUN: &str = "(see above)";
-
 /// Which lines people see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Show {
@@ -138,7 +135,8 @@ fn nextest_status(line: &str) -> Option<(String, String)> {
     let (status, rest) = line.split_once(" [")?;
     let (_, rest) = rest.split_once(']')?;
     let status = status.trim();
-    if !status.chars().next()?.is_ascii_uppercase() || !line.starts_with("    ") {
+    let known = ["PASS", "LEAK", "FAIL", "TIMEOUT", "ABORT", "SLOW", "TERMINATING"];
+    if !line.starts_with("    ") || !(known.contains(&status) || status.starts_with("SIG")) {
         return None;
     }
     let rest = rest.trim_start();
@@ -171,7 +169,7 @@ mod tests {
 
     #[test]
     fn reads_nextest() {
-        let text = "   Compiling a v0.1.0\n        PASS [   0.019s] (1/4) a::b one\n  stdout ───\n\n    running 1 test\n\
+        let text = "   Compiling a v0.1.0\n    Finished `dev` profile [unoptimized] target(s) in 1s\n        PASS [   0.019s] (1/4) a::b one\n  stdout ───\n\n    running 1 test\n\
             \x20 stderr ───\n\n    SKIPPED: set X\n    SKIPPED: set Y\n        FAIL [   0.1s] (2/4) a two\n  stderr ───\n\n\
             \x20   boom\n        SLOW [> 60.000s] (───) a four\n        PASS [   0.2s] (3/4) a three\n\
             \x20    SIGKILL [   0.2s] (4/4) a four\n────────────\n     Summary [   0.3s] 4 tests run: 2 passed, 2 failed\n\

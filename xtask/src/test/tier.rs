@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::has_nextest;
 use super::read::{Reader, Show};
-use super::{has_nextest, read};
 use crate::workspace::cargo;
 
 /// How many tests ended how.
@@ -142,7 +142,8 @@ fn isolated(command: &mut Command) -> &mut Command {
             command.env_remove(&name);
         }
     }
-    command
+    // A failed assertion names its line; the machinery below it is not worth a hundred lines.
+    command.env("RUST_BACKTRACE", "0")
 }
 
 /// Runs a command, reading what it prints as it comes.
@@ -165,7 +166,7 @@ fn run(command: &mut Command, mut reader: Reader) -> Result<Outcome> {
     if !status.success() && outcome.counts.failed == 0 {
         // It did not come to running tests: they do not compile, most likely.
         outcome.counts.failed = 1;
-        outcome.failures.push(format!("cargo {} ended with {status}", read::NOT_RUN));
+        outcome.failures.push(format!("running the tests ended with {status}"));
     }
     Ok(outcome)
 }
