@@ -13,7 +13,7 @@ ARG PACKAGES=""
 ARG APT_MIRROR=""
 # Options for every `pip install` (list).
 ARG PIP_ARGS=""
-# Nuitka's version.
+# Nuitka's version, or a pip specifier such as >=4.3,<5.
 ARG NUITKA_VERSION=4.3.3
 # Requirements file in the context.
 ARG REQUIREMENTS=""
@@ -106,8 +106,12 @@ set --
 while IFS= read -r line; do [ -z "$line" ] || set -- "$@" "$line"; done <<LIST
 $PIP_ARGS
 LIST
+case $NUITKA_VERSION in
+[0-9]*) nuitka="nuitka==$NUITKA_VERSION" ;;
+*) nuitka="nuitka$NUITKA_VERSION" ;;
+esac
 # Without zstandard Nuitka would write an uncompressed binary.
-python -m pip install "$@" "nuitka==$NUITKA_VERSION" zstandard || {
+python -m pip install "$@" "$nuitka" zstandard || {
     echo "kiln: error: Nuitka $NUITKA_VERSION could not be installed"
     echo "kiln: hint: check [nuitka] version, and [network] if the package index cannot be reached"
     exit 1

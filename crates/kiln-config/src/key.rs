@@ -167,7 +167,7 @@ pub(crate) static KEYS: &[Key] = &[
     key(Project, "icon", Kind::Inside, Derived("none"), r#""assets/icon.png""#,
         "Picture that Nuitka attaches to the program as its icon."),
 
-    key(Nuitka, "version", Kind::Text, Derived("the newest"), r#""2.7.16""#,
+    key(Nuitka, "version", Kind::Text, Derived("the version that this kiln was tried with"), r#""4.3.3""#,
         "Nuitka to use: a version, or a pip specifier such as \">=2.4,<3\"."),
     key(Nuitka, "mode", Kind::Choice(&["onefile", "standalone"]), Value(r#""onefile""#), r#""standalone""#,
         "\"onefile\": one executable that unpacks itself. \"standalone\": a folder."),

@@ -103,7 +103,7 @@ pub struct DataMapping {
 /// How Nuitka compiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nuitka {
-    /// A version or pip specifier; nothing is the newest.
+    /// A version or pip specifier; nothing is the one that the recipes name.
     pub version: Option<String>,
     /// What comes out.
     pub mode: Mode,
