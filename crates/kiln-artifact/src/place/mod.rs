@@ -34,6 +34,8 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 pub struct Staging {
     out_dir: PathBuf,
     path: PathBuf,
+    /// The output folder and those around it that were made for this, the innermost first.
+    made: Vec<PathBuf>,
     /// Holds the lock for as long as the staging lives.
     _lock: File,
 }
@@ -42,16 +44,21 @@ impl Staging {
     /// Makes a staging folder in `out_dir`, which is made if it is missing.
     pub fn new(out_dir: &Path) -> Result<Self, PlaceError> {
         let error = |source| PlaceError::Stage { out_dir: out_dir.to_owned(), source };
-        fs_err::create_dir_all(out_dir).map_err(error)?;
+        let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err();
+        let made: Vec<PathBuf> = out_dir.ancestors().take_while(is_missing).map(Path::to_owned).collect();
         loop {
+            // Every time: another staging may have made the folder, and removed it again.
+            fs_err::create_dir_all(out_dir).map_err(error)?;
             let path = out_dir.join(format!("{STAGING_PREFIX}{}", unique()));
             match fs_err::create_dir(&path) {
-                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(source) if matches!(source.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {
+                    continue;
+                }
                 made => made.map_err(error)?,
             }
             // Between these two steps a sweep may take the folder for a dead one; then this one starts again.
             if let Some(lock) = lock_alive(&path).map_err(error)? {
-                return Ok(Self { out_dir: out_dir.to_owned(), path, _lock: lock });
+                return Ok(Self { out_dir: out_dir.to_owned(), path, made, _lock: lock });
             }
         }
     }
@@ -90,6 +97,8 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is removed by a later sweep.
         let _ = fs_err::remove_dir_all(&self.path);
+        // Where nothing was placed, and nobody else put anything, no trace is left. Folders with content stay.
+        let _ = self.made.iter().try_for_each(fs_err::remove_dir);
     }
 }
 

@@ -233,3 +233,17 @@ fn an_atomic_write_leaves_nothing_behind() {
     assert_eq!((names(folder.path()).len(), mode(&path)), (1, 0o644));
     assert!(write_atomically("/".as_ref(), 0o644, b"").is_err());
 }
+
+#[test]
+fn an_output_folder_is_left_only_where_something_was_placed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a/b");
+    drop(Staging::new(&out).unwrap());
+    assert_eq!(names(dir.path()), [""; 0]);
+    let staging = Staging::new(&out).unwrap();
+    let failing = Staging::new(&out).unwrap();
+    fs_err::write(staging.path().join("x"), "x").unwrap();
+    staging.commit_all().unwrap();
+    drop(failing);
+    assert_eq!(names(&out), ["x"]);
+}
