@@ -64,12 +64,14 @@ impl Doing {
         let host = self.host.clone();
         match find::<ConnectError>(&*cause) {
             Some(ConnectError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                EngineError::PermissionDenied { host, source: cause }
+                EngineError::PermissionDenied { host, source: copy(error).into() }
             }
             Some(ConnectError::Tls { source, .. }) => EngineError::Connection {
                 problem: format!("TLS with {host} failed: {source}"),
                 hint: tls_hint(&source.to_string()),
             },
+            // Only the innermost cause says something: those around it are the HTTP client's.
+            Some(ConnectError::Io(error)) => EngineError::Unreachable { host, source: copy(error).into() },
             Some(_) => EngineError::Unreachable { host, source: cause },
             None => {
                 // The other end of an ssh connection fails only when something is read from it.
@@ -115,6 +117,11 @@ fn tls_hint(problem: &str) -> String {
     } else {
         "check that the port speaks TLS, and the certificates".to_owned()
     }
+}
+
+/// The same error again, since those of the system cannot be cloned.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// An error of type `T` in the chain of causes.
