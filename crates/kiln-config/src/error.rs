@@ -50,7 +50,7 @@ pub enum Place {
     File(Box<Location>),
     /// In an environment variable of this name.
     Variable(String),
-    /// On the command line, for this dotted key.
+    /// On the command line: the option, or words with the dotted key.
     Flag(String),
     /// Nowhere: derived from something about the project, which the text names.
     Found(String),
@@ -61,8 +61,7 @@ impl fmt::Display for Place {
         match self {
             Self::File(location) => location.fmt(f),
             Self::Variable(name) => f.write_str(name),
-            Self::Flag(key) => write!(f, "command line ({key})"),
-            Self::Found(what) => f.write_str(what),
+            Self::Flag(what) | Self::Found(what) => f.write_str(what),
         }
     }
 }

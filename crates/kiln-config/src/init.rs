@@ -86,7 +86,12 @@ fn found(key: &Key, facts: &ProjectFacts) -> Option<Line> {
             let note = (!others.is_empty()).then(|| format!("Other candidates: {}.", others.join(", ")));
             live(quote(first), note)
         }
-        "module" => shown(quote(&pyproject?.scripts.first()?.module)),
+        "module" => {
+            let script = pyproject?.scripts.first()?;
+            let function = script.function.as_ref().map(|function| format!(":{function}")).unwrap_or_default();
+            let module = quote(&format!("{}{function}", script.module));
+            if facts.entry_candidates().is_empty() { live(module, None) } else { shown(module) }
+        }
         "requirements" if facts.has("requirements.txt") => shown(quote("requirements.txt")),
         "requirements" => {
             let dependencies: Vec<String> = pyproject?.dependencies.iter().map(|item| quote(item)).collect();

@@ -25,7 +25,7 @@ pub enum Kind {
     Version,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
-    /// A dotted Python module name.
+    /// A dotted Python module name, or `MODULE:FUNCTION`.
     Module,
     /// A URL with a scheme.
     Url,
@@ -122,7 +122,9 @@ impl Kind {
             Self::Name => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit".to_owned(),
             Self::Version => "a version such as \"1.2.3\"".to_owned(),
             Self::Python => "a Python version such as \"3.12\"".to_owned(),
-            Self::Module => "a module name such as \"hello.__main__\"".to_owned(),
+            Self::Module => {
+                "a module such as \"hello.__main__\", or a function of one such as \"hello.cli:main\"".to_owned()
+            }
             Self::Url => "a URL with a scheme, such as \"https://host/path\"".to_owned(),
             Self::Proxy => "a URL or HOST:PORT, such as \"http://proxy:3128\"".to_owned(),
             Self::Image => "an image reference such as \"debian:bookworm\"".to_owned(),
@@ -246,7 +248,8 @@ impl Kind {
             }
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
-                return if is_module(text) && (text == "py" || !has_suffix(text, "py")) {
+                let (module, function) = text.split_once(':').unwrap_or((text, "main"));
+                return if is_module(module) && is_module(function) && (text == "py" || !has_suffix(text, "py")) {
                     Ok(())
                 } else if is_module(&path) {
                     Err(Some(format!("a file is set with `entry`; the module would be {}", quote(&path))))

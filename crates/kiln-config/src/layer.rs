@@ -117,9 +117,16 @@ pub struct Layer {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    File { path: PathBuf, text: String },
-    Variables { variables: Vec<(String, String)>, ignored: Vec<String> },
-    Flags(Vec<(String, FlagValue)>),
+    File {
+        path: PathBuf,
+        text: String,
+    },
+    Variables {
+        variables: Vec<(String, String)>,
+        ignored: Vec<String>,
+    },
+    /// Name, key, value.
+    Flags(Vec<(String, String, FlagValue)>),
 }
 
 impl Layer {
@@ -149,8 +156,15 @@ impl Layer {
     /// The command line: dotted keys (`nuitka.lto`, `platform."linux/arm64".lto`, `build.args.NAME`) and values. A list key
     /// that occurs several times collects its values; of another, the last wins.
     pub fn flags<K: Into<String>, V: Into<FlagValue>>(flags: impl IntoIterator<Item = (K, V)>) -> Self {
-        let flags = flags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self { kind: LayerKind::Flags, source: Source::Flags(flags) }
+        Self::options(flags.into_iter().map(|(key, value)| {
+            let key = key.into();
+            (format!("command line ({key})"), key, value.into())
+        }))
+    }
+
+    /// As [`Layer::flags`], with the name that each has for the user in front: `--platform`.
+    pub fn options(flags: impl IntoIterator<Item = (String, String, FlagValue)>) -> Self {
+        Self { kind: LayerKind::Flags, source: Source::Flags(flags.into_iter().collect()) }
     }
 
     /// Variables that are no settings, so that [`Layer::env`] is silent about them: names, or beginnings followed by `*`.

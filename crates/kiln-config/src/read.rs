@@ -174,9 +174,9 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn flags(&mut self, flags: &[(String, FlagValue)]) -> Result<(), ConfigError> {
-        for (dotted, value) in flags {
-            let place = Place::Flag(dotted.clone());
+    fn flags(&mut self, flags: &[(String, String, FlagValue)]) -> Result<(), ConfigError> {
+        for (name, dotted, value) in flags {
+            let place = Place::Flag(name.clone());
             let parts = split_dotted(dotted);
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
             let (platform, rest) = match parts.as_slice() {
