@@ -54,6 +54,7 @@ impl Folder {
 
 #[derive(Clone, Debug)]
 struct Pattern {
+    line: usize,
     negated: bool,
     matcher: Matcher,
 }
@@ -96,7 +97,7 @@ impl Ignore {
             if !pattern::is_valid(relative) {
                 return Err(error());
             }
-            patterns.push(Pattern { negated, matcher: Matcher::new(relative) });
+            patterns.push(Pattern { line: index + 1, negated, matcher: Matcher::new(relative) });
         }
         Ok(Self { patterns })
     }
@@ -120,6 +121,14 @@ impl Ignore {
     pub fn excluded(&self, path: &str) -> bool {
         let (parent, path) = self.above(path);
         !path.is_empty() && self.file(&parent, path)
+    }
+
+    /// The line, from 1, of the pattern that leaves a path out, if one does.
+    pub fn line_that_excludes(&self, path: &str) -> Option<usize> {
+        let (parent, path) = self.above(path);
+        let mut patterns = self.patterns.iter().zip(&parent.matched).rev();
+        let (last, _) = patterns.find(|(pattern, inherited)| **inherited || pattern.matcher.matches(path))?;
+        (!path.is_empty() && !last.negated).then_some(last.line)
     }
 
     /// Whether to look inside a folder: it is not left out, or something in it may be taken back in.

@@ -2,6 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{Result, SolveError};
+
 /// A request to stop, shared by everything that waits.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
@@ -44,6 +46,19 @@ impl Cancel {
     /// Waits until somebody asks twice.
     pub async fn killed(&self) {
         self.kill.cancelled().await;
+    }
+
+    /// Does `work`, unless somebody asks to stop: then it is dropped where it stands. Not for work that would leave
+    /// something behind.
+    ///
+    /// # Errors
+    /// [`SolveError::Cancelled`] if somebody asked.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(SolveError::Cancelled),
+            done = work => Ok(done),
+        }
     }
 
     /// A request that follows this one but can be made on its own.

@@ -63,9 +63,7 @@ pub enum SolveError {
         /// The path or pattern.
         pattern: String,
         /// Where it was looked for.
-        place: String,
-        /// Whether an ignore file hides it.
-        ignored: bool,
+        place: Searched,
     },
     /// A `COPY` cannot be done.
     #[error("cannot copy to `{path}`: {problem}")]
@@ -145,6 +143,45 @@ pub enum SolveError {
     },
 }
 
+/// What to do about a failure of the client's file system.
+pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space on this machine, then build again"
+        }
+        io::ErrorKind::PermissionDenied => "check who owns it and who may write there",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: choose another folder with --output",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way: remove it, or choose another folder with --output"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// Where the source of a `COPY` was looked for.
+#[derive(Clone, Debug)]
+pub enum Searched {
+    /// In the build context.
+    Context {
+        /// Its folder.
+        root: PathBuf,
+        /// What leaves the path out, if it exists: `.dockerignore:3 leaves it out`.
+        hidden_by: Option<String>,
+    },
+    /// In a stage or an image.
+    Snapshot,
+}
+
+impl std::fmt::Display for Searched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Context { root, .. } => write!(f, "the build context {}", root.display()),
+            Self::Snapshot => f.write_str("the stage or image that it is copied from"),
+        }
+    }
+}
+
 impl SolveError {
     /// What the user can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
@@ -156,10 +193,13 @@ impl SolveError {
             ),
             Self::Step { hints, .. } => hints.first().cloned(),
             Self::StepEngine { source, .. } | Self::Engine(source) => source.hint(),
-            Self::CopyMissing { ignored: true, .. } => {
-                Some("an ignore file (.dockerignore) excludes it, or kiln does by default".to_owned())
-            }
-            Self::CopyMissing { .. } => Some("check the path; it is relative to the build context".to_owned()),
+            Self::CopyMissing { place, .. } => Some(match place {
+                Searched::Context { hidden_by: Some(rule), .. } => {
+                    format!("it is there, but {rule}")
+                }
+                Searched::Context { .. } => "check the path; it is relative to the build context".to_owned(),
+                Searched::Snapshot => "check the path, and that the steps before make it".to_owned(),
+            }),
             Self::ContextChanged { .. } => Some("build again when nothing writes to the project".to_owned()),
             Self::NothingToExport { .. } => {
                 Some("name a stage that ends with files, for instance `FROM scratch` and a `COPY --from`".to_owned())
@@ -168,11 +208,7 @@ impl SolveError {
                 "run it yourself to see more; set `[verify] run` to a command that the program has, or to false"
                     .to_owned(),
             ),
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => Some("free some space on this machine, then build again".to_owned()),
-                io::ErrorKind::PermissionDenied => Some("check who owns it".to_owned()),
-                _ => None,
-            },
+            Self::Io { source, .. } => io_hint(source),
             Self::Artifact { hint, .. } => hint.clone(),
             _ => None,
         }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::StreamExt;
 use kiln_artifact::{check, checksum, place};
 use kiln_docker::CommitSpec;
 use kiln_graph::{Platform, Target};
 
 use crate::archive::{self, Place, StreamReader};
-use crate::error::{Result, SolveError};
+use crate::error::{Result, SolveError, io_hint};
 use crate::event::{BuildEvent, Stage};
 use crate::plan::Action;
 use crate::report::{ArtifactReport, CcacheStats, TargetReport};
@@ -175,18 +176,18 @@ async fn export(shared: &Arc<Shared>, platform: Platform, snapshot: &Snapshot, f
             let writer = archive::apply(&engine, &runtime, &Place::EmptyFolder, &apply, writer)?;
             writer.finish().map_err(SolveError::io("write", "archive"))
         });
-        let extracted = extract(platform, stream, folder).await;
+        let extracted = extract(shared, platform, stream, folder).await;
         let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         return match written {
             // The side that broke off first knows why.
-            Err(error) if !is_broken_pipe(&error) => Err(error),
+            Err(error) if !is_broken_pipe(&error) && !shared.cancel.is_stopped() => Err(error),
             _ => extracted,
         };
     } else {
         let container = shared.container_of(snapshot).await?;
         shared.engine.export(&container).await?
     };
-    extract(platform, stream, folder).await
+    extract(shared, platform, stream, folder).await
 }
 
 fn is_broken_pipe(error: &SolveError) -> bool {
@@ -197,12 +198,21 @@ fn is_broken_pipe(error: &SolveError) -> bool {
     }
 }
 
-async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path) -> Result<()> {
+/// Unpacks a stream; a stop breaks it off.
+async fn extract(
+    shared: &Arc<Shared>,
+    platform: Platform,
+    stream: kiln_docker::ByteStream,
+    folder: &Path,
+) -> Result<()> {
     let folder = folder.to_owned();
-    blocking(move || {
+    let cancel = shared.cancel.clone();
+    let stream = stream.take_until(async move { cancel.stopped().await }).boxed();
+    let extracted = blocking(move || {
         place::extract_tar(StreamReader::new(stream), &folder, 0).map(|_| ()).map_err(|e| bad(platform, e))
     })
-    .await
+    .await;
+    if shared.cancel.is_stopped() { Err(SolveError::Cancelled) } else { extracted }
 }
 
 /// Moves the recipe's reports out of the result, and reads what kiln shows of them.
@@ -273,7 +283,26 @@ fn describe(platform: Platform, path: &Path) -> Result<(ArtifactReport, Option<c
 }
 
 fn bad(platform: Platform, error: impl std::error::Error + Send + Sync + 'static) -> SolveError {
-    SolveError::Artifact { platform, source: Box::new(error), hint: None }
+    let hint = placing_hint(&error);
+    SolveError::Artifact { platform, source: Box::new(error), hint }
+}
+
+/// What to do about a failure of the output folder or of what was to be put there.
+fn placing_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(place::PlaceError::UnsafeEntry { .. }) = error.downcast_ref() {
+            let hint = "export a stage that holds the results alone: `FROM scratch` and `COPY --from=...`";
+            return Some(hint.to_owned());
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && let Some(hint) = io_hint(error)
+        {
+            return Some(hint);
+        }
+        next = error.source();
+    }
+    None
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -24,7 +24,7 @@ mod volumes;
 
 pub use cancel::Cancel;
 pub use dispatch::{BuildOutcome, run};
-pub use error::{Result, SolveError};
+pub use error::{Result, Searched, SolveError};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};
 pub use record::last_reports;

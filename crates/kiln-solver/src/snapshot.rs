@@ -222,8 +222,10 @@ impl Shared {
                 .and_then(|()| writer.finish())
                 .map_err(SolveError::io("write", "archive"))
         });
-        let upload = self.engine.upload(container, "/", stream).await;
+        // A stop breaks the stream off: the writer sees that and ends too.
+        let upload = self.cancel.unless_stopped(self.engine.upload(container, "/", stream)).await;
         let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        let upload = upload?;
         match (written, upload) {
             // A broken pipe on our side is only the shadow of the daemon's error.
             (Err(SolveError::Io { source, .. }), Err(error)) if source.kind() == std::io::ErrorKind::BrokenPipe => {

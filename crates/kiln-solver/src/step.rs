@@ -15,7 +15,7 @@ use crate::snapshot::{Made, Snapshot};
 use crate::volumes;
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
-const GRACE: u32 = 5;
+const GRACE: u32 = 2;
 /// Lines of output that an error carries.
 const TAIL: usize = 40;
 /// Longest line that is passed on as one, in bytes; output without line ends is cut there.
@@ -111,6 +111,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
     };
     let container = shared.create(&spec).await.map_err(in_engine)?;
     shared.apply(&container, &image, exec.platform, &operations).await?;
+    if shared.cancel.is_stopped() {
+        return Err(SolveError::Cancelled);
+    }
     shared.step_started(id).await;
     let outcome = execute(shared, id, exec.platform, &container, origin).await;
     let took = started.elapsed();

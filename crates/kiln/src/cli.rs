@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -7,9 +8,34 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::environment::Environment;
 use crate::report::Progress;
 
+const EVERYWHERE: &str = "Global options";
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln init                     write kiln.toml, then
+  kiln build                    build for all platforms, into dist/
+  kiln build --entry main.py    build without settings
+  kiln help build               all options of a command
+
+Exit codes: 0 done, 1 a step failed, 2 wrong command line, 3 wrong settings or Dockerfile, 4 daemon or
+image, 5 emulation, 6 wrong artifact or failed smoke run, 7 files of this machine, 8 some platforms
+failed, 130 stopped";
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  kiln build --platform linux/arm64
+  kiln build --entry main.py --recipe debian --set nuitka.lto=no
+  kiln build -f Dockerfile.build --target export --build-arg ARCH=x86_64 -o type=local,dest=out .";
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  kiln cache prune --older-than 7d --dry-run
+  kiln cache prune --only ccache,checkpoints
+  kiln cache prune --all --keep-size 5GB";
+
 /// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "kiln", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// What every command understands.
     #[command(flatten)]
@@ -22,17 +48,18 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// Daemon to connect to (unix://, tcp://, ssh://); default: DOCKER_HOST, the docker context, the usual socket
-    #[arg(short = 'H', long, global = true, value_name = "ADDRESS")]
+    /// Daemon: unix://, tcp:// or ssh://; default: as the docker CLI finds it
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS", help_heading = EVERYWHERE, display_order = 100)]
     pub(crate) host: Option<String>,
     /// Docker context to connect to
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE, display_order = 101)]
     pub(crate) docker_context: Option<String>,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// When to use colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true,
+        hide_default_value = true, help_heading = EVERYWHERE, display_order = 102)]
     pub(crate) color: Color,
     /// Say more of what kiln itself does; twice for everything (or set KILN_LOG)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE, display_order = 103)]
     pub(crate) verbose: u8,
 }
 
@@ -57,8 +84,12 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build the project for all its platforms
+    #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<Build>),
     /// Write a commented kiln.toml from what is found in the project
+    #[command(
+        after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
+    )]
     Init(Init),
     /// Show settings and where each comes from
     Config(Config),
@@ -71,8 +102,8 @@ pub(crate) enum Command {
 /// Which project, and what in it differs for this run.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Project {
-    /// Project folder (or build context with --file)
-    #[arg(default_value = ".", value_name = "PATH")]
+    /// Project folder, the build context; default: the current one
+    #[arg(default_value = ".", value_name = "PATH", hide_default_value = true)]
     pub(crate) path: PathBuf,
     /// Settings file instead of the project's kiln.toml
     #[arg(long, value_name = "FILE")]
@@ -101,6 +132,7 @@ pub(crate) struct Project {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) project: Project,
@@ -110,9 +142,9 @@ pub(crate) struct Build {
     /// Stage of the Dockerfile to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Value for an ARG of the Dockerfile (repeatable); NAME alone takes it from the environment
-    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
-    pub(crate) build_args: Vec<String>,
+    /// Value for an ARG of the Dockerfile (repeatable); NAME alone: from the environment
+    #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
+    pub(crate) args: Vec<String>,
     /// Folder for the artifacts, or type=local,dest=FOLDER
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Option<String>,
@@ -128,8 +160,8 @@ pub(crate) struct Build {
     /// Ask the registry for newer base images
     #[arg(long)]
     pub(crate) pull: bool,
-    /// How to show progress
-    #[arg(long, value_name = "MODE", default_value = "auto")]
+    /// auto, tty, plain, json (events on standard output), or quiet (paths only)
+    #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub(crate) progress: Progress,
     /// Same as --progress=quiet
     #[arg(short, long)]
@@ -154,7 +186,7 @@ pub(crate) struct Build {
     pub(crate) lto: Option<String>,
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
-    pub(crate) parallel: Option<usize>,
+    pub(crate) parallel: Option<NonZeroUsize>,
 }
 
 #[derive(Args, Debug)]
@@ -251,27 +283,38 @@ pub(crate) enum CacheCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Remove checkpoints and cache volumes
+    /// Remove checkpoints and cache volumes of a project
+    #[command(after_help = PRUNE_EXAMPLES)]
     Prune(Prune),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Prune {
-    /// Keep the newest up to this size, such as 5GB
+    /// Project folder
+    #[arg(default_value = ".", value_name = "PATH", conflicts_with = "all")]
+    pub(crate) path: PathBuf,
+    /// Keep what was used last, up to this size, such as 5GB
     #[arg(long, value_name = "SIZE")]
     pub(crate) keep_size: Option<String>,
-    /// Remove only what is older than this, such as 7d
+    /// Remove only what was not used for this long, such as 7d
     #[arg(long, value_name = "AGE")]
     pub(crate) older_than: Option<String>,
     /// Only volumes of these caches (pip, ccache, nuitka, ...), or `checkpoints`
     #[arg(long, value_name = "CACHE", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Everything of kiln on this daemon, not only of one project
+    /// Of all projects that use this daemon
     #[arg(long)]
     pub(crate) all: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+fn build_arg(text: &str) -> Result<String, String> {
+    match text.split('=').next() {
+        None | Some("") => Err("write NAME=VALUE, or NAME alone to take it from the environment".to_owned()),
+        Some(_) => Ok(text.to_owned()),
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,12 +1,13 @@
 //! Which files of a project a build can see.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_dockerfile::Ignore;
 use kiln_solver::context::Filter;
 
 use crate::error::{CliError, Result};
+use crate::project::shown;
 use crate::recipe::Source;
 
 /// Left out of a recipe's context where the project has no `.dockerignore`: what is never part of a program, and changes
@@ -19,12 +20,25 @@ const NEVER_PROGRAM: &str = "\
 /// Ignore rules of the project and of kiln.
 struct Rules {
     project: Ignore,
+    /// The file that `project` was read from; none if the rules are kiln's.
+    file: Option<PathBuf>,
     own: Ignore,
 }
 
 impl Filter for Rules {
     fn excluded(&self, path: &str) -> bool {
         self.own.excluded(path) || self.project.excluded(path)
+    }
+
+    fn rule(&self, path: &str) -> Option<String> {
+        if self.own.excluded(path) {
+            return Some("kiln leaves it out: it is a file of kiln's own".to_owned());
+        }
+        let line = self.project.line_that_excludes(path)?;
+        Some(match &self.file {
+            Some(file) => format!("{}:{line} leaves it out; add `!{path}` at its end", shown(file).display()),
+            None => "kiln leaves it out where there is no .dockerignore: write one".to_owned(),
+        })
     }
 
     fn descends(&self, folder: &str) -> bool {
@@ -44,8 +58,9 @@ pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> R
     for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
         match fs_err::read(&path) {
             Ok(bytes) => {
-                let ignore = Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path, error })?;
-                project = Some(ignore);
+                let ignore =
+                    Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path: path.clone(), error })?;
+                project = Some((ignore, path));
                 break;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -53,13 +68,13 @@ pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> R
         }
     }
     let built_in = |text: &str| Ignore::parse(text).expect("the built-in patterns are valid");
-    let project = match project {
-        Some(ignore) => ignore,
-        None if dockerfile.path.is_none() => built_in(NEVER_PROGRAM),
-        None => Ignore::default(),
+    let (project, file) = match project {
+        Some((ignore, path)) => (ignore, Some(path)),
+        None if dockerfile.is_recipe => (built_in(NEVER_PROGRAM), None),
+        None => (Ignore::default(), None),
     };
-    let own: String = hidden.iter().map(|path| format!("{}\n", escaped(path))).collect();
-    Ok(Arc::new(Rules { project, own: built_in(&own) }))
+    let own = hidden.iter().map(|path| escaped(path)).collect::<Vec<_>>().join("\n");
+    Ok(Arc::new(Rules { project, file, own: built_in(&own) }))
 }
 
 /// A path as a pattern that matches only it.
@@ -74,7 +89,7 @@ mod tests {
     #[test]
     fn caches_outputs_and_settings_are_not_context() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let source = Source { name: "recipe".into(), text: String::new(), path: None };
+        let source = Source { name: "recipe".into(), text: String::new(), path: None, is_recipe: true };
         let filter = filter(dir.path(), &source, &["dist".into(), "kiln.toml".into()]).expect("filter");
         for path in ["dist", "kiln.toml", ".git", "a/__pycache__", "a/b.pyc", ".venv"] {
             assert!(filter.excluded(path), "{path}");
@@ -88,7 +103,7 @@ mod tests {
     fn the_projects_own_rules_replace_the_built_in_ones_but_not_kilns() {
         let dir = tempfile::tempdir().expect("temporary folder");
         fs_err::write(dir.path().join(".dockerignore"), "*.txt\n!keep.txt\n").expect("write");
-        let source = Source { name: "recipe".into(), text: String::new(), path: None };
+        let source = Source { name: "recipe".into(), text: String::new(), path: None, is_recipe: true };
         let filter = filter(dir.path(), &source, &[".kiln".into()]).expect("filter");
         assert!(filter.excluded("a.txt"));
         assert!(!filter.excluded("keep.txt"));

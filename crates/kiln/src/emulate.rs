@@ -9,7 +9,7 @@ use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, EngineError, ImageId, NetworkSpec, PullPolicy};
 use kiln_dockerfile::NoCache;
 use kiln_graph::Platform;
-use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, Way};
+use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, SolveError, Way};
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
@@ -29,6 +29,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) state: &'a Path,
     pub(crate) locks: &'a Path,
     pub(crate) owner: String,
+    /// The user's wish to stop.
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// How each of the platforms runs; installs what is missing if `install` says so.
@@ -60,6 +62,9 @@ pub(crate) async fn ensure(
             reason: format!("it cannot run on this daemon ({reason}), and installing emulators was forbidden"),
             hint: "run `kiln emulation install`, or leave out --no-install-emulation".to_owned(),
         }));
+    }
+    if surroundings.cancel.is_stopped() {
+        return Err(SolveError::Cancelled.into());
     }
     let missing: Vec<Platform> = failed.into_iter().map(|(platform, _)| platform).collect();
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
@@ -129,7 +134,7 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
     // Its steps are the daemon's own business: people see a notice, and the log of a failure comes with the error.
     let (quiet, mut ignored) = tokio::sync::mpsc::channel(64);
     let drain = tokio::spawn(async move { while ignored.recv().await.is_some() {} });
-    let outcome = kiln_solver::run(engine.clone(), plan, quiet, Cancel::new()).await;
+    let outcome = kiln_solver::run(engine.clone(), plan, quiet, surroundings.cancel.clone()).await;
     let _ = drain.await;
     let report = outcome.targets.into_iter().next().expect("one target was asked for")?;
     Ok(ImageId(report.image.expect("the output is an image")))

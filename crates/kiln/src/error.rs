@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kiln_artifact::place::PlaceError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
 use kiln_solver::SolveError;
@@ -42,6 +43,9 @@ pub(crate) enum CliError {
     Ignore { path: PathBuf, error: kiln_dockerfile::IgnoreError },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A base image; the place names it.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Image { place: Option<String>, error: EngineError },
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -71,7 +75,7 @@ impl CliError {
             Self::Config(error) => error.hint(),
             Self::Dockerfile(error) => error.hint(),
             Self::Ignore { error, .. } => Some(error.hint()),
-            Self::Engine(error) => error.hint(),
+            Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull => Some("free some space on this machine".to_owned()),
@@ -86,7 +90,7 @@ impl CliError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Dockerfile(_) | Self::Ignore { .. } | Self::Missing { .. } => exit::CONFIG,
-            Self::Engine(error) => engine_code(error),
+            Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } => exit::IO,
             Self::Usage { .. } => exit::USAGE,
@@ -113,6 +117,8 @@ fn place(error: &kiln_dockerfile::Error) -> String {
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Emulation { .. } => exit::EMULATION,
+        // The daemon did its part: there is no such program.
+        EngineError::CannotStart { .. } => exit::STEP,
         _ => exit::DAEMON,
     }
 }
@@ -122,9 +128,15 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
     match error {
         SolveError::Step { .. } | SolveError::Dependency { .. } => exit::STEP,
         SolveError::StepEngine { source, .. } | SolveError::Engine(source) => engine_code(source),
+        SolveError::Artifact { source, .. } if is_unsafe(&**source) => exit::VERIFY,
         SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,
         SolveError::CopyMissing { .. } | SolveError::Copy { .. } | SolveError::Unsupported { .. } => exit::CONFIG,
         SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,
         SolveError::Cancelled => exit::CANCELLED,
     }
+}
+
+/// Whether the result is to blame, rather than the place for it.
+fn is_unsafe(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(PlaceError::UnsafeEntry { .. }))
 }

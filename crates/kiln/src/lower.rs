@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kiln_docker::{Engine, Image, PullPolicy};
+use kiln_docker::{Engine, EngineError, Image, PullPolicy};
 use kiln_dockerfile::{BaseImage, Dockerfile, NoCache, Options, ResolvedImage, ResolvedImages, Warning};
 use kiln_graph::{BuildGraph, Platform};
 use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
 
-use crate::error::Result;
+use crate::error::{CliError, Result};
 
 /// Base images that are looked up at the same time.
 const LOOKUPS: usize = 8;
@@ -60,7 +60,15 @@ pub(crate) async fn lower(
         if missing.is_empty() {
             break;
         }
-        images.extend(resolve(engine, missing, pull, events).await?);
+        let place = |image: &BaseImage| {
+            wanted.iter().zip(&options).find_map(|(wanted, options)| {
+                let (file, target) = (&wanted.dockerfile, wanted.target.as_deref());
+                let span = file.image_span(options, target, wanted.platform, &images, image)?;
+                Some(format!("{}:{}:{}", file.name, span.line, span.column))
+            })
+        };
+        let found = resolve(engine, missing, pull, events).await;
+        images.extend(found.map_err(|(image, error)| blame(error, || place(&image)))?);
     }
     let mut graph = BuildGraph::new();
     let mut warnings: Vec<(String, Warning)> = Vec::new();
@@ -78,17 +86,29 @@ pub(crate) async fn lower(
     Ok(Lowered { graph, warnings })
 }
 
+/// An error that is about the image itself names the place where it is asked for.
+fn blame(error: EngineError, place: impl FnOnce() -> Option<String>) -> CliError {
+    match error {
+        EngineError::ImageNotFound { .. }
+        | EngineError::RegistryUnreachable { .. }
+        | EngineError::Unauthorized { .. } => CliError::Image { place: place(), error },
+        other => CliError::Engine(other),
+    }
+}
+
 async fn resolve(
     engine: &Arc<dyn Engine>,
     missing: Vec<BaseImage>,
     pull: PullPolicy,
     events: &Sender<BuildEvent>,
-) -> Result<HashMap<BaseImage, ResolvedImage>> {
+) -> Result<HashMap<BaseImage, ResolvedImage>, (BaseImage, EngineError)> {
     let lookups = missing.into_iter().map(|image| async move {
-        let found = find(engine, &image, pull, events).await?;
-        Ok((image, ResolvedImage { id: found.id.0, config: found.config }))
+        match find(engine, &image, pull, events).await {
+            Ok(found) => Ok((image, ResolvedImage { id: found.id.0, config: found.config })),
+            Err(error) => Err((image, error)),
+        }
     });
-    let found: Vec<Result<_>> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
+    let found: Vec<Result<_, _>> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
     found.into_iter().collect()
 }
 
@@ -97,7 +117,7 @@ async fn find(
     image: &BaseImage,
     pull: PullPolicy,
     events: &Sender<BuildEvent>,
-) -> Result<Image> {
+) -> Result<Image, EngineError> {
     let said = std::sync::atomic::AtomicBool::new(false);
     let progress = |_| {
         // Said once; a slow consumer is not waited for in the middle of a transfer.
@@ -106,5 +126,5 @@ async fn find(
             let _ = events.try_send(BuildEvent::Notice { platform: Some(image.platform), text });
         }
     };
-    Ok(engine.resolve_image(&image.reference, image.platform, pull, &progress).await?)
+    engine.resolve_image(&image.reference, image.platform, pull, &progress).await
 }

@@ -8,12 +8,14 @@ mod context;
 mod emulate;
 mod environment;
 mod error;
+mod job;
 mod lower;
 mod network;
 mod phase;
 mod project;
 mod recipe;
 mod report;
+mod scope;
 mod session;
 mod ui;
 
@@ -53,8 +55,8 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match &cli.command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
-        Command::Init(args) => commands::init::run(&ui, args),
-        Command::Config(args) => commands::config::run(&ui, environment, &args.command),
+        Command::Init(args) => commands::init::run(ui, args),
+        Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
     }

@@ -41,7 +41,9 @@ pub(crate) fn variables(network: &Network) -> Vec<(String, String)> {
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     if network.ca_certificates.is_some() {
         let bundle = format!("{MOUNT_POINT}/{BUNDLE}");
-        BUNDLE_VARIABLES.iter().for_each(|name| set(name, &bundle));
+        for name in BUNDLE_VARIABLES {
+            set(name, &bundle);
+        }
         set("APT_CONFIG", &format!("{MOUNT_POINT}/{APT_CONF}"));
     }
     if let Some(url) = &network.pip_index_url {

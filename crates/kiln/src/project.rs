@@ -29,17 +29,8 @@ pub(crate) struct Project {
 }
 
 /// Reads a project's settings. `more` are settings that other options of the command stand for.
-pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<(String, FlagValue)>) -> Result<Project> {
-    let folder = fs_err::canonicalize(&args.path).map_err(|source| CliError::Missing {
-        problem: format!("no project folder {}: {}", args.path.display(), source.kind()),
-        hint: "name the folder of your project".to_owned(),
-    })?;
-    if !folder.is_dir() {
-        return Err(CliError::Missing {
-            problem: format!("{} is no folder", args.path.display()),
-            hint: "name the folder; --entry names the file".to_owned(),
-        });
-    }
+pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<Flag>) -> Result<Project> {
+    let folder = folder(&args.path)?;
     let facts = facts(&folder)?;
     let mut layers = Vec::new();
     let user = environment.config_folder.join("config.toml");
@@ -71,28 +62,51 @@ pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<(St
     layers.push(Layer::env(environment.variables.iter().cloned()).ignoring(&ignored));
     let without_flags = Config::load(layers.clone(), &facts)?;
     let platforms_configured = without_flags.config.resolved().build.platforms.len();
-    layers.push(Layer::flags(flags(args).into_iter().chain(more)));
+    layers.push(Layer::options(flags(args).into_iter().chain(more)));
     let Loaded { config, warnings } = Config::load(layers, &facts)?;
     Ok(Project { folder, facts, config, platforms_configured, warnings, file })
 }
 
-fn flags(args: &cli::Project) -> Vec<(String, FlagValue)> {
-    let mut flags: Vec<(String, FlagValue)> = Vec::new();
-    let mut text = |key: &str, value: &Option<String>| {
+/// An option that is a setting: its name, the setting's key, the value.
+pub(crate) type Flag = (String, String, FlagValue);
+
+fn flags(args: &cli::Project) -> Vec<Flag> {
+    let mut flags: Vec<Flag> = Vec::new();
+    let mut text = |option: &str, key: &str, value: &Option<String>| {
         if let Some(value) = value {
-            flags.push((key.to_owned(), FlagValue::from(value.as_str())));
+            flags.push((option.to_owned(), key.to_owned(), FlagValue::from(value.as_str())));
         }
     };
-    text("project.entry", &args.entry);
-    text("project.module", &args.module);
-    text("project.name", &args.name);
-    text("project.requirements", &args.requirements);
-    text("build.recipe", &args.recipe);
+    text("--entry", "project.entry", &args.entry);
+    text("--module", "project.module", &args.module);
+    text("--name", "project.name", &args.name);
+    text("--requirements", "project.requirements", &args.requirements);
+    text("--recipe", "build.recipe", &args.recipe);
     if !args.platforms.is_empty() {
-        flags.push(("build.platforms".to_owned(), FlagValue::from(args.platforms.clone())));
+        let value = FlagValue::from(args.platforms.clone());
+        flags.push(("--platform".to_owned(), "build.platforms".to_owned(), value));
     }
-    flags.extend(args.set.iter().map(|(key, value)| (key.clone(), FlagValue::from(value.as_str()))));
+    let set = |(key, value): &(String, String)| ("--set".to_owned(), key.clone(), FlagValue::from(value.as_str()));
+    flags.extend(args.set.iter().map(set));
     flags
+}
+
+/// The project folder, absolute.
+pub(crate) fn folder(path: &Path) -> Result<PathBuf> {
+    let folder = fs_err::canonicalize(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => CliError::Missing {
+            problem: format!("the project folder {} does not exist", path.display()),
+            hint: "name the folder of your project".to_owned(),
+        },
+        _ => CliError::io("open the project folder", path)(source),
+    })?;
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    Err(CliError::Missing {
+        problem: format!("{} is no folder", path.display()),
+        hint: "name the folder; --entry names the file".to_owned(),
+    })
 }
 
 /// The path as it is best shown: relative to where the user is.
@@ -105,12 +119,18 @@ fn read_if_there(path: &Path) -> Result<Option<String>> {
     match fs_err::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(CliError::Missing {
+            problem: format!("{} is no text in UTF-8", shown(path).display()),
+            hint: "save it as UTF-8".to_owned(),
+        }),
         Err(error) => Err(CliError::io("read", path)(error)),
     }
 }
 
 /// Looks at the folder for what settings can follow from.
 pub(crate) fn facts(folder: &Path) -> Result<ProjectFacts> {
+    // The folder's name counts, and `.` has none.
+    let folder = &fs_err::canonicalize(folder).map_err(CliError::io("find", folder))?;
     let mut files = BTreeSet::new();
     list(folder, "", DEPTH, &mut files)?;
     let pyproject = match read_if_there(&folder.join("pyproject.toml"))? {

@@ -11,6 +11,10 @@ const ALPINE: &str = include_str!("../../../dockerfiles/alpine.Dockerfile");
 const DEBIAN: &str = include_str!("../../../dockerfiles/debian.Dockerfile");
 const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
 
+/// The line in the opening comment of a Dockerfile by which kiln treats it as a recipe: fills its arguments, builds its
+/// stage `export`, examines and tries the result.
+const MARK: &str = "# kiln: recipe";
+
 /// A Dockerfile to build.
 pub(crate) struct Source {
     /// Its name, for messages.
@@ -19,12 +23,18 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Where it lies, if it is the user's own.
     pub(crate) path: Option<PathBuf>,
+    /// Whether it is a recipe: kiln's, or one that was written out for editing.
+    pub(crate) is_recipe: bool,
 }
 
 /// The text of a recipe.
 pub(crate) fn source(recipe: &Recipe, folder: &Path) -> Result<Source> {
-    let built_in =
-        |name: &str, text: &str| Source { name: format!("{name} recipe"), text: text.to_owned(), path: None };
+    let built_in = |name: &str, text: &str| Source {
+        name: format!("{name} recipe"),
+        text: text.to_owned(),
+        path: None,
+        is_recipe: true,
+    };
     Ok(match recipe {
         Recipe::Alpine => built_in("alpine", ALPINE),
         Recipe::Debian => built_in("debian", DEBIAN),
@@ -37,14 +47,20 @@ pub(crate) fn source(recipe: &Recipe, folder: &Path) -> Result<Source> {
                 },
                 _ => CliError::io("read", &path)(source),
             })?;
-            Source { name: crate::project::shown(&path).display().to_string(), text, path: Some(path) }
+            let is_recipe = text.lines().take_while(|line| line.starts_with('#')).any(|line| line == MARK);
+            Source { name: crate::project::shown(&path).display().to_string(), text, path: Some(path), is_recipe }
         }
     })
 }
 
+/// A built-in recipe's text for editing. The mark keeps it a recipe.
+pub(crate) fn ejected(recipe: &Recipe, folder: &Path) -> Result<String> {
+    Ok(format!("{MARK}\n{}", source(recipe, folder)?.text))
+}
+
 /// The Dockerfile of the image that brings kiln's emulators.
 pub(crate) fn binfmt() -> Source {
-    Source { name: "binfmt recipe".to_owned(), text: BINFMT.to_owned(), path: None }
+    Source { name: "binfmt recipe".to_owned(), text: BINFMT.to_owned(), path: None, is_recipe: true }
 }
 
 /// The stage that a recipe's result is in.

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
 use kiln_docker::{Engine, labels, sweep};
 use kiln_graph::Digest;
-use kiln_solver::Cancel;
+use kiln_solver::{BuildEvent, Cancel};
+use tokio::sync::mpsc::WeakSender;
 
 use crate::cli;
 use crate::environment::Environment;
@@ -47,8 +48,14 @@ pub(crate) fn new_id() -> String {
     format!("{:x}-{}", now.as_secs(), &noise[..6])
 }
 
-/// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once.
-pub(crate) fn stop_on_signals(cancel: Cancel) {
+/// The folder of locks between processes of this machine that use the same daemon.
+pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
+    environment.cache_folder.join("locks").join(Digest::of(&engine.info().id).short())
+}
+
+/// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
+/// told, for as long as someone else holds the other end.
+pub(crate) fn stop_on_signals(cancel: Cancel, events: WeakSender<BuildEvent>) {
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
         let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -61,7 +68,14 @@ pub(crate) fn stop_on_signals(cancel: Cancel) {
                 _ = terminate.recv() => {}
             }
             match count {
-                1 => cancel.stop(),
+                1 => {
+                    if let Some(events) = events.upgrade() {
+                        let text = "stopping; press Ctrl-C again to stop at once".to_owned();
+                        // A reporter that is behind needs no news of this.
+                        let _ = events.try_send(BuildEvent::Notice { platform: None, text });
+                    }
+                    cancel.stop();
+                }
                 2 => cancel.kill(),
                 // Labels let the next run remove what is left behind.
                 _ => crate::exit_now(crate::error::exit::CANCELLED),

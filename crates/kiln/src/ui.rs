@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::cli::Color;
 use crate::environment::Environment;
 use crate::error::CliError;
-use crate::report::{Terminal, render_chain};
+use crate::report::{FailureOptions, Terminal, columns, render_chain, render_error};
 
 /// The terminal, or what stands in for it.
 #[derive(Clone, Copy, Debug)]
@@ -29,38 +29,42 @@ impl Ui {
 
     /// A line for people.
     #[expect(clippy::unused_self, reason = "who may print is decided by who has a Ui")]
-    pub(crate) fn say(&self, line: &str) {
+    pub(crate) fn say(self, line: &str) {
         // A closed standard error is no reason to fail.
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
     /// Data for machines, as it is.
     #[expect(clippy::unused_self, reason = "who may print is decided by who has a Ui")]
-    pub(crate) fn print(&self, text: &str) {
+    pub(crate) fn print(self, text: &str) {
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
     /// Something that has no effect and was probably meant to have one.
-    pub(crate) fn warn(&self, text: &str) {
+    pub(crate) fn warn(self, text: &str) {
         self.say(&format!("{}: {text}", self.paint("33", "warning")));
     }
 
-    pub(crate) fn warnings(&self, warnings: &[kiln_config::Warning]) {
+    pub(crate) fn warnings(self, warnings: &[kiln_config::Warning]) {
         for warning in warnings {
             self.warn(&warning.to_string());
         }
     }
 
     /// A failed command: what, why, and what to do.
-    pub(crate) fn error(&self, error: &CliError) {
+    pub(crate) fn error(self, error: &CliError) {
         if matches!(error, CliError::Shown { .. }) {
             return;
+        }
+        if let CliError::Solve(error) = error {
+            let options = FailureOptions { width: columns(), color: self.color, log: None };
+            return self.say(render_error(error, options).trim_end());
         }
         self.say(render_chain(error, error.hint().as_deref(), self.color).trim_end());
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
+    fn paint(self, code: &str, text: &str) -> String {
         if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

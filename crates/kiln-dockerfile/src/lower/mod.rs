@@ -10,7 +10,7 @@ use kiln_graph::{BuildGraph, ImageConfig, Platform, Target};
 use crate::ast::{Command, Dockerfile, Instruction};
 use crate::check::{Rule, Warning, did_you_mean};
 use crate::expand::Mode;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Span};
 
 mod config;
 mod copy;
@@ -138,6 +138,20 @@ impl Dockerfile {
     ) -> Result<Vec<BaseImage>, Error> {
         let plan = Plan::new(self, options, target, platform, images).map_err(|error| error.in_file(&self.name))?;
         Ok(plan.missing)
+    }
+
+    /// Where an image of [`Dockerfile::missing_images`], asked with the same arguments, is named.
+    pub fn image_span(
+        &self,
+        options: &Options,
+        target: Option<&str>,
+        platform: Platform,
+        images: &ResolvedImages,
+        image: &BaseImage,
+    ) -> Option<Span> {
+        let plan = Plan::new(self, options, target, platform, images).ok()?;
+        let found = plan.missing.iter().position(|missing| missing == image)?;
+        plan.missing_spans.get(found).copied()
     }
 
     /// Adds the vertices of the target, and of the stages that it needs, to the graph.

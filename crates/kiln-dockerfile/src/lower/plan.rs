@@ -24,6 +24,8 @@ pub(super) struct Plan<'f> {
     /// Index of the target among all stages of the file.
     pub(super) target: usize,
     pub(super) missing: Vec<BaseImage>,
+    /// Where each of [`Self::missing`] is named first.
+    pub(super) missing_spans: Vec<Span>,
 }
 
 /// One stage.
@@ -92,6 +94,7 @@ impl<'f> Plan<'f> {
             stages: vec![],
             target,
             missing: vec![],
+            missing_spans: vec![],
         };
         plan.read_globals()?;
         plan.visit()?;
@@ -138,19 +141,21 @@ impl<'f> Plan<'f> {
             }
             let planned = self.plan_stage(index)?;
             let sources = self.sources(&planned)?;
-            for origin in std::iter::once(planned.base.clone()).chain(sources) {
+            let base = (planned.base.clone(), planned.stage.base.span);
+            for (origin, span) in std::iter::once(base).chain(sources) {
                 match origin {
                     Origin::Stage(stage) => waiting.push(stage),
-                    Origin::Image(image) if !self.images.contains_key(&image) => missing.push((index, image)),
+                    Origin::Image(image) if !self.images.contains_key(&image) => missing.push((index, image, span)),
                     _ => {}
                 }
             }
             self.stages.push(planned);
         }
-        missing.sort_by_key(|(index, _)| *index);
-        for (_, image) in missing {
+        missing.sort_by_key(|(index, _, _)| *index);
+        for (_, image, span) in missing {
             if !self.missing.contains(&image) {
                 self.missing.push(image);
+                self.missing_spans.push(span);
             }
         }
         self.stages.sort_by_key(|stage| stage.index);
@@ -225,7 +230,7 @@ impl<'f> Plan<'f> {
     }
 
     /// What a stage copies and mounts, beside its base.
-    fn sources(&self, planned: &PlannedStage<'f>) -> Result<Vec<Origin>, Error> {
+    fn sources(&self, planned: &PlannedStage<'f>) -> Result<Vec<(Origin, Span)>, Error> {
         let mut origins = Vec::new();
         for instruction in &planned.instructions {
             let words: Vec<&Word> = match &instruction.instruction.command {
@@ -234,7 +239,8 @@ impl<'f> Plan<'f> {
                 _ => continue,
             };
             for word in words.into_iter().filter(|word| !word.value.is_empty()) {
-                origins.push(self.origin(planned.index, word).map_err(|error| instruction.relocate(error))?);
+                let origin = self.origin(planned.index, word).map_err(|error| instruction.relocate(error))?;
+                origins.push((origin, instruction.place.unwrap_or(word.span)));
             }
         }
         Ok(origins)

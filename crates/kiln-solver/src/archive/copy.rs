@@ -10,7 +10,7 @@ use kiln_graph::{Copy, Digest, FileAction, FileOp, Hasher, Origin, Owner, glob};
 use super::emit::{EmitError, Emitter, Meta};
 use super::pipe::StreamReader;
 use crate::context::{Context, Kind};
-use crate::error::{Result, SolveError};
+use crate::error::{Result, Searched, SolveError};
 
 /// Where a copy reads from.
 #[derive(Clone)]
@@ -320,8 +320,7 @@ impl Worker<'_> {
         SolveError::CopyMissing {
             origin: Box::new(self.origin.clone()),
             pattern: source.to_owned(),
-            place: "the stage or image that it is copied from".to_owned(),
-            ignored: false,
+            place: Searched::Snapshot,
         }
     }
 }
@@ -331,8 +330,10 @@ pub(crate) fn missing(context: &Context, pattern: &str, origin: &Origin) -> Solv
     SolveError::CopyMissing {
         origin: Box::new(origin.clone()),
         pattern: pattern.to_owned(),
-        place: format!("the build context {}", context.root().display()),
-        ignored: context.hides(pattern.trim_matches('/').trim_start_matches("./")),
+        place: Searched::Context {
+            root: context.root().to_owned(),
+            hidden_by: context.hidden_by(pattern.trim_matches('/').trim_start_matches("./")),
+        },
     }
 }
 

@@ -25,6 +25,10 @@ pub trait Filter: Send + Sync {
     fn excluded(&self, path: &str) -> bool;
     /// Whether a folder that is left out must still be searched for exceptions.
     fn descends(&self, folder: &str) -> bool;
+    /// What leaves the path out, for people: `.dockerignore:3 leaves it out`.
+    fn rule(&self, path: &str) -> Option<String> {
+        self.excluded(path).then(|| "an ignore rule leaves it out".to_owned())
+    }
 }
 
 /// A filter that lets everything in.
@@ -116,9 +120,9 @@ impl Context {
         self.position(path).map(|i| &self.entries[i])
     }
 
-    /// Whether the path exists but the ignore rules hide it.
-    pub(crate) fn hides(&self, path: &str) -> bool {
-        self.filter.excluded(path) && self.root.join(path).symlink_metadata().is_ok()
+    /// What hides the path, if it exists but does not belong to the context.
+    pub(crate) fn hidden_by(&self, path: &str) -> Option<String> {
+        self.filter.rule(path).filter(|_| self.root.join(path).symlink_metadata().is_ok())
     }
 
     /// Everything below a folder, not the folder itself. All of the context for the empty path.
@@ -271,8 +275,8 @@ mod tests {
         let paths: Vec<&str> = context.entries().iter().map(|e| &*e.path).collect();
         assert_eq!(paths, ["a", "a/b.txt", "a-b"]);
         assert_eq!(context.below("a").len(), 1);
-        assert!(context.hides("secret"));
-        assert!(!context.hides("nothing"));
+        assert!(context.hidden_by("secret").is_some());
+        assert_eq!(context.hidden_by("nothing"), None);
     }
 
     #[test]

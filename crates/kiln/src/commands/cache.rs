@@ -1,6 +1,6 @@
 //! `kiln cache`: what kiln keeps in the daemon, and how to be rid of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::cli::{self, CacheCommand};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::ui::Ui;
-use crate::{project, session};
+use crate::{project, scope, session};
 
 /// What `--only` calls the committed steps.
 const CHECKPOINTS: &str = "checkpoints";
@@ -27,7 +27,11 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     match command {
         CacheCommand::Ls { json } => list(ui, &engine, *json).await,
         CacheCommand::Du { json } => usage(ui, &engine, *json).await,
-        CacheCommand::Prune(args) => prune(ui, &engine, args).await,
+        CacheCommand::Prune(args) => {
+            let locks = session::locks(environment, engine.as_ref());
+            let scope = if args.all { None } else { Some(scope_of(environment, &args.path)?) };
+            prune(ui, &engine, args, scope.as_deref(), &locks).await
+        }
         CacheCommand::Stats { .. } => Ok(()),
     }
 }
@@ -45,6 +49,9 @@ struct Item {
     size: Option<u64>,
     /// Seconds since 1970.
     created: i64,
+    /// When it was used last, as far as is known.
+    #[serde(skip)]
+    used: i64,
     /// Whether a container holds it.
     in_use: bool,
     #[serde(skip)]
@@ -54,13 +61,15 @@ struct Item {
 impl Item {
     fn of_volume(volume: &Volume) -> Self {
         let label = |name: &str| volume.labels.get(name).cloned().unwrap_or_default();
+        let created = volume.created.as_deref().and_then(seconds).unwrap_or_default();
         Self {
             cache: label(labels::CACHE),
             scope: label(labels::SCOPE),
             platform: label(labels::PLATFORM),
             name: volume.name.clone(),
             size: volume.size,
-            created: volume.created.as_deref().and_then(seconds).unwrap_or_default(),
+            created,
+            used: created,
             in_use: volume.users.is_some_and(|users| users > 0),
             image: false,
         }
@@ -75,6 +84,7 @@ impl Item {
             name: image.id.0.clone(),
             size: Some(image.size),
             created: image.created,
+            used: image.created,
             in_use: false,
             image: true,
         }
@@ -150,7 +160,14 @@ async fn usage(ui: Ui, engine: &Arc<dyn Engine>, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune) -> Result<()> {
+/// The cache scope of a project.
+fn scope_of(environment: &Environment, path: &Path) -> Result<String> {
+    let project = cli::Project { path: path.to_owned(), ..cli::Project::default() };
+    Ok(project::load(environment, &project, Vec::new())?.config.resolved().cache.scope)
+}
+
+/// Removes what is chosen of one scope, or of all.
+async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune, scope: Option<&str>, locks: &Path) -> Result<()> {
     let usage = |problem: String, hint: &str| CliError::Usage { problem, hint: hint.to_owned() };
     let keep = match &args.keep_size {
         Some(text) => {
@@ -165,7 +182,30 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune) -> Result<()
     let (volumes, images) = tokio::join!(volumes(engine), engine.images_with_label(labels::KEY));
     let mut items = volumes?;
     items.extend(images?.iter().map(Item::of_image));
+    items.retain(|item| scope.is_none_or(|scope| item.scope == scope));
+    let known: BTreeSet<String> = items.iter().map(|item| item.cache.clone()).collect();
+    if let Some(unknown) = args.only.iter().find(|cache| !known.contains(*cache) && *cache != CHECKPOINTS) {
+        let known: Vec<String> = known.into_iter().collect();
+        let known =
+            if known.is_empty() { "nothing is cached".to_owned() } else { format!("there are {}", known.join(", ")) };
+        return Err(usage(format!("--only: there is no cache `{unknown}` here"), &known));
+    }
     items.retain(|item| args.only.is_empty() || args.only.contains(&item.cache));
+    for item in items.iter_mut().filter(|item| !item.image) {
+        // The daemon knows when a volume was made, the lock when it was used.
+        item.used = item.created.max(scope::last_used(locks, &item.scope).unwrap_or_default());
+    }
+    // Held until all is removed, so that no build begins in between.
+    let mut held = BTreeMap::new();
+    for scope in items.iter().map(|item| item.scope.clone()).collect::<BTreeSet<_>>() {
+        let lock = scope::seize(locks, &scope)?;
+        held.insert(scope, lock);
+    }
+    let building = |item: &Item| held.get(&item.scope).is_some_and(Option::is_none);
+    for (scope, _) in held.iter().filter(|(_, lock)| lock.is_none()) {
+        ui.say(&format!("{scope} is being built: what it has stays"));
+    }
+    items.retain(|item| !building(item));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let doomed = choose(items, now, keep.map(|keep| keep.0), older);
     let mut freed = 0;
@@ -173,7 +213,7 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune) -> Result<()
     let mut removed = 0;
     for item in &doomed {
         if args.dry_run {
-            ui.say(&format!("would remove {} {} ({})", item.cache, item.name, size(item.size)));
+            ui.say(&format!("would remove {} of {} ({}): {}", item.cache, item.scope, size(item.size), item.name));
             continue;
         }
         let result =
@@ -192,20 +232,20 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune) -> Result<()
         ui.say(&format!("{} of kiln's volumes and checkpoints would be removed", doomed.len()));
         return Ok(());
     }
-    let held = if kept > 0 { format!("; {kept} are in use and stay") } else { String::new() };
-    ui.say(&format!("removed {removed} volumes and checkpoints, {}{held}", size(Some(freed))));
+    let stay = if kept > 0 { format!("; {kept} are in use and stay") } else { String::new() };
+    ui.say(&format!("removed {removed} volumes and checkpoints, {}{stay}", size(Some(freed))));
     Ok(())
 }
 
-/// What goes: what is older than `older`, and the oldest beyond `keep` bytes; everything if neither is said. Newest
+/// What goes: what was not used for `older`, and the oldest beyond `keep` bytes; everything if neither is said. Newest
 /// checkpoints first, because later ones stand on earlier ones.
 fn choose(mut items: Vec<Item>, now: Duration, keep: Option<u64>, older: Option<Duration>) -> Vec<Item> {
-    items.sort_by_key(|item| std::cmp::Reverse(item.created));
+    items.sort_by_key(|item| std::cmp::Reverse(item.used));
     let limit = older.map(|age| i64::try_from(now.saturating_sub(age).as_secs()).unwrap_or(i64::MAX));
     let mut sum = 0;
     items.retain(|item| {
         sum += item.size.unwrap_or_default();
-        let too_old = limit.is_some_and(|limit| item.created < limit);
+        let too_old = limit.is_some_and(|limit| item.used < limit);
         let too_much = keep.is_some_and(|keep| sum > keep);
         !item.in_use && (too_old || too_much || (limit.is_none() && keep.is_none()))
     });
@@ -275,6 +315,7 @@ mod tests {
             name: name.into(),
             size: Some(size),
             created,
+            used: created,
             in_use: false,
             image: false,
         }
@@ -289,7 +330,7 @@ mod tests {
         let now = Duration::from_secs(1000);
         let items = || vec![item("old", 10, 100), item("new", 10, 900), item("mid", 10, 500)];
         assert_eq!(names(&choose(items(), now, Some(20), None)), ["old"]);
-        assert_eq!(names(&choose(items(), now, None, Some(Duration::from_secs(600)))), ["old"]);
+        assert_eq!(names(&choose(items(), now, None, Some(Duration::from_mins(10)))), ["old"]);
         assert_eq!(names(&choose(items(), now, None, None)), ["new", "mid", "old"]);
         let mut used = items();
         used[0].in_use = true;

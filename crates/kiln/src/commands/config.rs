@@ -1,5 +1,7 @@
 //! `kiln config`.
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 
 use crate::cli::ConfigCommand;
@@ -8,7 +10,7 @@ use crate::error::Result;
 use crate::project;
 use crate::ui::Ui;
 
-pub(crate) fn run(ui: &Ui, environment: &Environment, command: &ConfigCommand) -> Result<()> {
+pub(crate) fn run(ui: Ui, environment: &Environment, command: &ConfigCommand) -> Result<()> {
     let ConfigCommand::Show { project: args, json } = command;
     let project = project::load(environment, args, Vec::new())?;
     ui.warnings(&project.warnings);
@@ -22,7 +24,7 @@ pub(crate) fn run(ui: &Ui, environment: &Environment, command: &ConfigCommand) -
     let mut text = String::new();
     for entry in entries {
         let value = entry.value.as_deref().unwrap_or("(unset)");
-        text.push_str(&format!("{} = {value}  # {}\n", entry.key, entry.provenance));
+        let _ = writeln!(text, "{} = {value}  # {}", entry.key, entry.provenance);
     }
     ui.print(&text);
     Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kiln_docker::emulation::{self, ProbeResult};
 use kiln_graph::Platform;
+use kiln_solver::Cancel;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -26,7 +27,12 @@ pub(crate) async fn run(
     let here = cli::Project { path: PathBuf::from("."), ..cli::Project::default() };
     let project = project::load(environment, &here, Vec::new())?;
     let own = project.config.for_platform(Platform::linux(engine.info().arch));
-    let locks = environment.cache_folder.join("locks").join(kiln_graph::Digest::of(&engine.info().id).short());
+    let locks = session::locks(environment, engine.as_ref());
+    let (events, mut received) = mpsc::channel(64);
+    let cancel = Cancel::new();
+    if !matches!(command, EmulationCommand::Status { .. }) {
+        session::stop_on_signals(cancel.clone(), events.downgrade());
+    }
     let mut surroundings = Surroundings {
         engine: &engine,
         qemu_image: project.config.resolved().emulation.qemu_image,
@@ -37,8 +43,8 @@ pub(crate) async fn run(
         state: &environment.cache_folder.join("emulation"),
         locks: &locks,
         owner: session::Host::this().owner(),
+        cancel: &cancel,
     };
-    let (events, mut received) = mpsc::channel(64);
     let say = tokio::spawn(async move {
         while let Some(event) = received.recv().await {
             if let kiln_solver::BuildEvent::Notice { platform, text } = event {

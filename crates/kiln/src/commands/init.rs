@@ -10,9 +10,10 @@ use crate::{project, recipe};
 const FILE: &str = "kiln.toml";
 const DOCKERFILE: &str = "kiln.Dockerfile";
 
-pub(crate) fn run(ui: &Ui, args: &cli::Init) -> Result<()> {
-    let facts = project::facts(&args.path)?;
-    let path = args.path.join(FILE);
+pub(crate) fn run(ui: Ui, args: &cli::Init) -> Result<()> {
+    let folder = project::folder(&args.path)?;
+    let facts = project::facts(&folder)?;
+    let path = project::shown(&folder.join(FILE));
     let exists = |path: &std::path::Path| path.symlink_metadata().is_ok();
     if exists(&path) && !args.force {
         return Err(CliError::Usage {
@@ -32,26 +33,34 @@ pub(crate) fn run(ui: &Ui, args: &cli::Init) -> Result<()> {
                 });
             }
         };
-        let target = args.path.join(DOCKERFILE);
+        let target = project::shown(&folder.join(DOCKERFILE));
         if exists(&target) && !args.force {
             return Err(CliError::Usage {
                 problem: format!("{} is there already", target.display()),
                 hint: "edit it, or replace it with --force".to_owned(),
             });
         }
-        let source = recipe::source(&recipe, &args.path)?;
-        fs_err::write(&target, source.text).map_err(CliError::io("write", &target))?;
+        let ejected = recipe::ejected(&recipe, &folder)?;
+        fs_err::write(&target, ejected).map_err(CliError::io("write", &target))?;
         ui.say(&format!("wrote {}", target.display()));
-        text.push_str(
-            "\n# The recipe was written out for editing: set `recipe = \"kiln.Dockerfile\"` in [build] to use it.\n",
-        );
+        text = use_dockerfile(&text);
     }
     fs_err::write(&path, text).map_err(CliError::io("write", &path))?;
     ui.say(&format!("wrote {}", path.display()));
+    let scripts = facts.pyproject.as_ref().is_some_and(|project| !project.scripts.is_empty());
     match facts.entry_candidates().as_slice() {
+        [] if scripts => ui.say("the program is the first script of pyproject.toml; check `module`"),
         [] => ui.say("no program was found: set `entry` or `module` in [project] before building"),
         [entry] => ui.say(&format!("the program is {entry}; `kiln build` builds it")),
         several => ui.say(&format!("several files could be the program: {}; check `entry`", several.join(", "))),
     }
     Ok(())
+}
+
+/// The settings with the recipe that was written out in use.
+fn use_dockerfile(settings: &str) -> String {
+    let recipe = format!("recipe = \"{DOCKERFILE}\"");
+    let is_recipe = |line: &str| line.strip_prefix('#').unwrap_or(line).starts_with("recipe = ");
+    let lines: Vec<&str> = settings.lines().map(|line| if is_recipe(line) { &recipe } else { line }).collect();
+    lines.join("\n") + "\n"
 }

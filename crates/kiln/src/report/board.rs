@@ -7,7 +7,7 @@ use kiln_graph::{Origin, Platform, VertexId};
 use kiln_solver::{BuildEvent, Stage};
 
 use super::text::{Paint, clock, cut, duration, harmless, pad};
-use super::{stage_name, step_name, step_place};
+use super::{is_stop, stage_name, step_name, step_place};
 use crate::phase::PhaseTracker;
 
 /// Lines of a failed step that are kept above the rows while other platforms go on.
@@ -38,6 +38,7 @@ enum State {
     UpToDate,
     Done(Duration),
     Failed { after: Duration, at: String },
+    Stopped(Duration),
 }
 
 #[derive(Debug)]
@@ -123,7 +124,9 @@ impl Board {
             BuildEvent::TargetFailed { platform, error } => {
                 if let Some(row) = self.row(*platform) {
                     row.open = row.open.saturating_sub(1);
-                    if !matches!(row.state, State::Failed { .. }) {
+                    if is_stop(error) {
+                        row.state = State::Stopped(at);
+                    } else if !matches!(row.state, State::Failed { .. }) {
                         row.state = State::Failed { after: at, at: harmless(error).into_owned() };
                     }
                 }
@@ -179,6 +182,7 @@ impl Board {
                 (paint.good("✓"), clock(*took), text)
             }
             State::Failed { after, at } => (paint.bad("✗"), clock(*after), format!("failed: {at}")),
+            State::Stopped(after) => (paint.bad("✗"), clock(*after), "stopped".to_owned()),
             State::Stage(stage, since) => {
                 (spinner(at), clock(at.saturating_sub(*since)), stage_name(*stage).to_owned())
             }

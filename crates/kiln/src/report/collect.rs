@@ -102,8 +102,13 @@ impl Collected {
                 }
                 let failure = failed.iter().position(|failure| failure.platform == planned.platform);
                 let (outcome, took) = match failure.map(|index| failed.remove(index)) {
+                    Some(failure) if super::is_stop(&failure.error) => (Outcome::Stopped, failure.took),
                     Some(failure) => {
-                        let at = failure.step.as_ref().map_or_else(|| failure.error.clone(), super::step_name);
+                        let at = failure.step.as_ref();
+                        let at = at.map_or_else(
+                            || format!(": {}", failure.error),
+                            |step| format!(" at {}", super::step_name(step)),
+                        );
                         (Outcome::Failed { at }, failure.took)
                     }
                     None => (Outcome::Stopped, self.took),

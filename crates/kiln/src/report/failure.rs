@@ -11,6 +11,8 @@ use super::text::{Paint, cut, harmless, one_line, short_instruction};
 
 /// Lines of a step's output that are shown; all of them are in the full log.
 const TAIL: usize = 20;
+/// As many where the step has said what is wrong.
+const TAIL_BESIDE_ERRORS: usize = 5;
 
 /// Where and how an error is shown.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +38,16 @@ pub(crate) fn render_error(error: &SolveError, options: FailureOptions<'_>) -> S
             let _ = writeln!(text, "  {} {}", paint.faint("|"), cut(&instruction, options.width.saturating_sub(4)));
         }
     }
-    causes(&mut text, error.source(), paint);
+    causes(&mut text, &headline, error.source(), paint);
     match error {
         SolveError::Step { tail, errors, .. } => {
-            for line in errors {
+            for line in errors.iter().skip(1) {
                 let _ = writeln!(text, "  {} {}", paint.bad("!"), harmless(line));
             }
-            output(&mut text, tail, paint);
+            let lines = if errors.is_empty() { TAIL } else { TAIL_BESIDE_ERRORS };
+            output(&mut text, tail, lines, paint);
         }
-        SolveError::Smoke { tail, .. } => output(&mut text, tail, paint),
+        SolveError::Smoke { tail, .. } => output(&mut text, tail, TAIL, paint),
         _ => {}
     }
     if let Some(log) = options.log {
@@ -59,7 +62,7 @@ pub(crate) fn render_chain(error: &dyn Error, hint_text: Option<&str>, color: bo
     let paint = Paint { color };
     let mut text = String::new();
     head(&mut text, &error.to_string(), paint);
-    causes(&mut text, error.source(), paint);
+    causes(&mut text, &error.to_string(), error.source(), paint);
     hint(&mut text, hint_text, paint);
     text
 }
@@ -68,6 +71,8 @@ pub(crate) fn render_chain(error: &dyn Error, hint_text: Option<&str>, color: bo
 fn headline(error: &SolveError, width: usize) -> String {
     let instruction = |origin: &Origin| cut(&short_instruction(&origin.text), width.max(40) / 2).into_owned();
     match error {
+        // What the step itself says is better than that it failed.
+        SolveError::Step { platform, errors, .. } if !errors.is_empty() => format!("{} ({platform})", errors[0]),
         SolveError::Step { origin, platform, code, oom, .. } => {
             let memory = if *oom { " (out of memory)" } else { "" };
             format!("`{}` failed for {platform} with exit code {code}{memory}", instruction(origin))
@@ -104,12 +109,12 @@ fn place(text: &mut String, origin: &Origin, paint: Paint) {
     text.push('\n');
 }
 
-fn causes(text: &mut String, mut cause: Option<&dyn Error>, paint: Paint) {
-    let mut last = String::new();
+fn causes(text: &mut String, headline: &str, mut cause: Option<&dyn Error>, paint: Paint) {
+    let mut last = headline.to_owned();
     while let Some(error) = cause {
         let message = one_line(&error.to_string());
         // Wrappers often repeat what they wrap.
-        if !message.is_empty() && message != last {
+        if !message.is_empty() && !last.ends_with(&message) {
             let _ = writeln!(text, "  {} {message}", paint.strong("caused by:"));
         }
         last = message;
@@ -117,9 +122,9 @@ fn causes(text: &mut String, mut cause: Option<&dyn Error>, paint: Paint) {
     }
 }
 
-fn output(text: &mut String, tail: &[String], paint: Paint) {
+fn output(text: &mut String, tail: &[String], count: usize, paint: Paint) {
     let lines: Vec<&String> = tail.iter().filter(|line| !line.starts_with("kiln: ")).collect();
-    let lines = lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default();
+    let lines = lines.get(lines.len().saturating_sub(count)..).unwrap_or_default();
     if lines.is_empty() {
         return;
     }
@@ -142,6 +147,7 @@ mod tests {
     use std::path::PathBuf;
 
     use kiln_docker::EngineError;
+    use kiln_solver::Searched;
 
     use super::*;
     use crate::report::script;
@@ -200,8 +206,7 @@ mod tests {
         let error = SolveError::CopyMissing {
             origin: Box::new(Origin { text: "COPY requirments.txt /src/".into(), ..script::origin(2) }),
             pattern: "requirments.txt".into(),
-            place: "the build context".into(),
-            ignored: false,
+            place: Searched::Context { root: "/project".into(), hidden_by: None },
         };
         insta::assert_snapshot!("failure_copy", render_error(&error, PLAIN));
     }

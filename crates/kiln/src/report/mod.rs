@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kiln_graph::{Origin, Platform};
-use kiln_solver::{BuildEvent, Stage};
+use kiln_solver::{BuildEvent, SolveError, Stage};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
@@ -183,6 +183,11 @@ fn step_place(origin: &Origin) -> String {
 /// `compile 3/5 RUN make`: where a step stands, and what it is.
 fn step_name(origin: &Origin) -> String {
     format!("{} {}", step_place(origin), text::short_instruction(&origin.text)).trim_start().to_owned()
+}
+
+/// Whether the error of a target is that the user stopped the build.
+fn is_stop(error: &str) -> bool {
+    error == SolveError::Cancelled.to_string()
 }
 
 fn stage_name(stage: Stage) -> &'static str {

@@ -8,7 +8,7 @@ use kiln_graph::{Platform, VertexId};
 use kiln_solver::{BuildEvent, Stage};
 
 use super::text::{clock, duration, harmless, one_line};
-use super::{stage_name, step_place};
+use super::{is_stop, stage_name, step_place};
 
 /// A step that says nothing but its progress does so after this time without a line: services end silent builds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -96,6 +96,9 @@ impl<W: Write> Plain<W> {
             BuildEvent::TargetFinished { report } => {
                 let end = if report.up_to_date { "up to date" } else { "finished" };
                 writeln!(self.out, "[{}] {end} after {}", report.platform, duration(report.took))
+            }
+            BuildEvent::TargetFailed { platform, error } if is_stop(error) => {
+                writeln!(self.out, "[{platform}] stopped after {}", duration(at))
             }
             BuildEvent::TargetFailed { platform, error } => {
                 writeln!(self.out, "[{platform}] failed after {}: {}", duration(at), one_line(error))

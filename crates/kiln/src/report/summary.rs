@@ -46,7 +46,7 @@ pub(crate) enum Outcome {
     UpToDate,
     /// It failed.
     Failed {
-        /// The step, or the error if it was no step.
+        /// What goes on with "failed": " at STEP", or ": ERROR" if it was no step.
         at: String,
     },
     /// The build ended before it did.
@@ -157,7 +157,7 @@ fn line(cells: &[&str], widths: &[usize; COLUMNS]) -> String {
 fn details(row: &TargetRow, (aligned, width): (usize, usize), paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     if let Outcome::Failed { at } = &row.outcome {
-        lines.push(cut(&format!("{}: failed at {}", row.platform, harmless(at)), width).into_owned());
+        lines.push(cut(&format!("{}: failed{}", row.platform, harmless(at)), width).into_owned());
     }
     for artifact in &row.artifacts {
         let path = artifact.path.display().to_string();
@@ -221,7 +221,7 @@ mod tests {
 
     fn failed() -> Vec<TargetRow> {
         let mut rows = rows();
-        rows[0].outcome = Outcome::Failed { at: "dependencies 4/4 RUN pip install ".to_owned() + &"x ".repeat(60) };
+        rows[0].outcome = Outcome::Failed { at: " at dependencies 4/4 RUN pip install ".to_owned() + &"x ".repeat(60) };
         rows[0].artifacts.clear();
         rows[1].outcome = Outcome::Stopped;
         rows[1].artifacts.clear();

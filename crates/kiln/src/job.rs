@@ -1,0 +1,311 @@
+//! A build that is asked for, from settings and files to a plan.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
+use kiln_docker::toolbox::ToolFile;
+use kiln_docker::{Engine, PullPolicy};
+use kiln_dockerfile::{Dockerfile, NoCache};
+use kiln_graph::Platform;
+use kiln_solver::context::{Context, StatCache};
+use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
+use tokio::sync::mpsc;
+
+use crate::cli;
+use crate::emulate::{self, Surroundings};
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::lower::{self, Wanted};
+use crate::project::Project;
+use crate::{context, network, recipe, session};
+
+/// Folder of kiln's state in a project.
+const STATE: &str = ".kiln";
+/// The graph's name for the build context.
+const CONTEXT: &str = ".";
+
+/// What this run adds to a job.
+pub(crate) struct Run<'a> {
+    pub(crate) args: &'a cli::Build,
+    /// Parallel compilers where the settings leave it to kiln.
+    pub(crate) auto_jobs: u32,
+    /// Folder for locks between processes that use this daemon.
+    pub(crate) locks: &'a Path,
+}
+
+/// A build that is known down to its files, but not yet compared with a daemon.
+pub(crate) struct Job {
+    pub(crate) project: Project,
+    platforms: Vec<PlatformSettings>,
+    /// Parsed Dockerfiles, by platform.
+    dockerfiles: Vec<Arc<Dockerfile>>,
+    /// Whether the Dockerfile is a recipe, which kiln fills with arguments and whose result it knows.
+    recipe: bool,
+    source: recipe::Source,
+    output: PathBuf,
+    /// kiln's folder in the project.
+    pub(crate) state: PathBuf,
+    user_args: BTreeMap<String, String>,
+}
+
+impl Job {
+    /// Reads the Dockerfiles and checks the settings against the project.
+    pub(crate) fn new(environment: &Environment, args: &cli::Build, project: Project) -> Result<Self> {
+        let settings = project.config.resolved();
+        let folder = project.folder.clone();
+        project.config.check_files(&project.facts, |path| folder.join(path).exists())?;
+        let platforms: Vec<PlatformSettings> =
+            settings.build.platforms.iter().map(|p| project.config.for_platform(*p)).collect();
+        let mut dockerfiles = Vec::new();
+        let mut parsed: Vec<(Recipe, Arc<Dockerfile>)> = Vec::new();
+        let mut first = None;
+        for platform in &platforms {
+            let recipe = &platform.build.recipe;
+            let known = parsed.iter().find(|(r, _)| r == recipe).map(|(_, d)| d.clone());
+            let dockerfile = if let Some(dockerfile) = known {
+                dockerfile
+            } else {
+                let source = recipe::source(recipe, &folder)?;
+                let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
+                parsed.push((recipe.clone(), dockerfile.clone()));
+                first.get_or_insert(source);
+                dockerfile
+            };
+            dockerfiles.push(dockerfile);
+        }
+        let source = first.expect("there is at least one platform");
+        let recipe = source.is_recipe;
+        if recipe {
+            settings.program(&project.facts.entry_candidates())?;
+        }
+        Ok(Self {
+            output: folder.join(&settings.build.output),
+            state: folder.join(STATE),
+            user_args: build_args(environment, &args.args),
+            platforms,
+            dockerfiles,
+            recipe,
+            source,
+            project,
+        })
+    }
+
+    /// Finds out what there is to do, and makes sure that the platforms can run.
+    pub(crate) async fn plan(
+        &self,
+        engine: &Arc<dyn Engine>,
+        run: &Run<'_>,
+        events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
+    ) -> Result<Plan> {
+        let (args, settings) = (run.args, self.project.config.resolved());
+        let tools = network::files(&settings.network, &self.project.folder)?;
+        let request = cancel.unless_stopped(self.request(engine, run, &tools, events)).await??;
+        let owner = request.owner.clone();
+        self.prepare_state()?;
+        let context = request.contexts.get(CONTEXT).cloned();
+        let mut plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
+        let cache = self.state.join("state").join("context.bin");
+        if let Some(Err(error)) = context.map(|context| context.save_cache(&cache)) {
+            let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
+        }
+        if plan.is_up_to_date() {
+            return Ok(plan);
+        }
+        cancel.unless_stopped(self.clean_up(engine, events)).await??;
+        let own = Platform::linux(engine.info().arch);
+        let surroundings = Surroundings {
+            engine,
+            qemu_image: settings.emulation.qemu_image.clone(),
+            env: network::variables(&self.project.config.for_platform(own).network),
+            tools,
+            network: network::spec(&settings.network),
+            args: emulate::arguments(&settings.network),
+            state: &self.state.join("state").join("emulation"),
+            locks: run.locks,
+            owner,
+            cancel,
+        };
+        let install = settings.emulation.install && !args.no_install_emulation;
+        plan.set_ways(emulate::ensure(&surroundings, &plan.platforms_to_run(), install, events).await?);
+        Ok(plan)
+    }
+
+    async fn request(
+        &self,
+        engine: &Arc<dyn Engine>,
+        run: &Run<'_>,
+        tools: &[ToolFile],
+        events: &mpsc::Sender<BuildEvent>,
+    ) -> Result<BuildRequest> {
+        let (args, settings) = (run.args, self.project.config.resolved());
+        let scan = self.scan()?;
+        let no_cache = match (args.no_cache, args.no_cache_filter.is_empty()) {
+            (true, _) => NoCache::All,
+            (false, false) => NoCache::Stages(args.no_cache_filter.clone()),
+            (false, true) => NoCache::None,
+        };
+        let pull = if args.pull { PullPolicy::Always } else { PullPolicy::Missing };
+        let wanted = self.wanted(run.auto_jobs)?;
+        let (scanned, lowered) = tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, events));
+        let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
+        let lowered = lowered.map_err(|error| self.blame_base(error))?;
+        self.warn(&lowered.warnings, events).await;
+        let env: BTreeMap<Platform, Vec<(String, String)>> =
+            self.platforms.iter().map(|p| (p.platform, network::variables(&p.network))).collect();
+        Ok(BuildRequest {
+            id: session::new_id(),
+            owner: session::Host::this().owner(),
+            scope: settings.cache.scope.clone(),
+            graph: lowered.graph,
+            contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
+            outputs: self.platforms.iter().map(|p| self.output(p)).collect(),
+            run: RunSettings {
+                env,
+                network: network::spec(&settings.network),
+                tools: tools.to_owned(),
+                ..RunSettings::default()
+            },
+            parallel: args.parallel.map_or(usize::MAX >> 4, NonZeroUsize::get),
+            keep_going: !args.fail_fast,
+            no_cache_mounts: args.no_cache_mounts,
+            state: self.state.join("state"),
+            locks: run.locks.to_owned(),
+        })
+    }
+
+    /// The base image of a recipe is a setting: that is the place to look at.
+    fn blame_base(&self, error: CliError) -> CliError {
+        match error {
+            CliError::Image { error, .. } if self.recipe => {
+                let from = self.project.config.provenance(Section::Build, "base", None);
+                CliError::Image { place: from.is_explicit().then(|| from.to_string()), error }
+            }
+            other => other,
+        }
+    }
+
+    /// Shows what is questionable in the user's own Dockerfile.
+    async fn warn(&self, lowered: &[(String, kiln_dockerfile::Warning)], events: &mpsc::Sender<BuildEvent>) {
+        if self.recipe {
+            return;
+        }
+        let checked = self.dockerfiles.first().map(|d| (d.name.clone(), d.check())).into_iter();
+        let checked = checked.flat_map(|(name, warnings)| warnings.into_iter().map(move |w| (name.clone(), w)));
+        for (name, warning) in lowered.iter().cloned().chain(checked) {
+            let place = warning.span.map_or(name.clone(), |span| format!("{name}:{}", span.line));
+            let text = format!("{place}: {} ({})", warning.message, warning.rule.name());
+            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
+        }
+    }
+
+    /// The policy of each platform, for the summary.
+    pub(crate) fn notes(&self, auto_jobs: u32) -> Vec<(Platform, String)> {
+        if !self.recipe {
+            return Vec::new();
+        }
+        let note = |p: &PlatformSettings| format!("lto={} jobs={}", p.lto.summary(), recipe::jobs(p, auto_jobs));
+        self.platforms.iter().map(|p| (p.platform, note(p))).collect()
+    }
+
+    /// Starts listing the context.
+    fn scan(&self) -> Result<tokio::task::JoinHandle<kiln_solver::Result<Context>>> {
+        let mut hidden = vec![STATE.to_owned()];
+        if self.recipe {
+            if let Ok(inside) = self.output.strip_prefix(&self.project.folder) {
+                hidden.push(inside.display().to_string());
+            }
+            if let Some(name) = self.project.file.as_ref().and_then(|f| f.strip_prefix(&self.project.folder).ok()) {
+                let name = name.display().to_string();
+                // pyproject.toml belongs to the program: tools and packages read it.
+                if name != "pyproject.toml" {
+                    hidden.push(name);
+                }
+            }
+        }
+        let filter = context::filter(&self.project.folder, &self.source, &hidden)?;
+        let (folder, cache) = (self.project.folder.clone(), self.state.join("state").join("context.bin"));
+        Ok(tokio::task::spawn_blocking(move || Context::scan(&folder, filter, StatCache::load(&cache))))
+    }
+
+    fn wanted(&self, auto_jobs: u32) -> Result<Vec<Wanted>> {
+        let mut wanted = Vec::new();
+        for (settings, dockerfile) in self.platforms.iter().zip(&self.dockerfiles) {
+            let (target, mut args) = if self.recipe {
+                let args = recipe::arguments(settings, &self.project.folder, auto_jobs)?;
+                (Some(recipe::EXPORT.to_owned()), args)
+            } else {
+                (settings.build.target.clone(), settings.build.args.clone())
+            };
+            args.extend(self.user_args.clone());
+            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args });
+        }
+        Ok(wanted)
+    }
+
+    fn output(&self, settings: &PlatformSettings) -> Output {
+        let name = settings.platform.folder();
+        if !self.recipe {
+            // As buildx does: a folder per platform where there are several.
+            let folder = if self.platforms.len() > 1 { self.output.join(name) } else { self.output.clone() };
+            return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
+        }
+        let command = match &settings.verify.run {
+            SmokeSetting::Off => None,
+            SmokeSetting::Auto => Some(SmokeCommand::Auto),
+            SmokeSetting::Arguments(arguments) => Some(SmokeCommand::Arguments(arguments.clone())),
+            SmokeSetting::Shell(line) => Some(SmokeCommand::Shell(line.clone())),
+        };
+        let image = settings.verify.image.clone();
+        let smoke =
+            command.zip(image).map(|(command, image)| Smoke { image, command, timeout: settings.verify.timeout });
+        Output::Files(FilesOutput {
+            folder: self.output.clone(),
+            artifact: Some(settings.artifact.clone()),
+            smoke,
+            reports: Some(self.state.join("reports").join(name)),
+            sums: true,
+        })
+    }
+
+    /// Makes the state folder, invisible to git.
+    fn prepare_state(&self) -> Result<()> {
+        let ignore = self.state.join(".gitignore");
+        if !ignore.exists() {
+            fs_err::create_dir_all(&self.state).map_err(CliError::io("make", &self.state))?;
+            fs_err::write(&ignore, "*\n").map_err(CliError::io("write", &ignore))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what killed builds left behind.
+    async fn clean_up(&self, engine: &Arc<dyn Engine>, events: &mpsc::Sender<BuildEvent>) -> Result<()> {
+        let removed = session::Host::this().sweep(engine.as_ref()).await?;
+        if removed > 0 {
+            let text = format!("removed {removed} containers of builds that were killed");
+            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
+        }
+        let output = self.output.clone();
+        let swept = tokio::task::spawn_blocking(move || kiln_artifact::place::sweep(&output)).await;
+        // Leftovers in the output folder are harmless; that they could not be removed will be seen when writing there.
+        if let Ok(Ok(removed)) = swept
+            && !removed.is_empty()
+        {
+            let text = format!("removed {} unfinished output folders", removed.len());
+            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
+        }
+        Ok(())
+    }
+}
+
+fn build_args(environment: &Environment, args: &[String]) -> BTreeMap<String, String> {
+    args.iter()
+        .filter_map(|arg| match arg.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => environment.get(arg).map(|value| (arg.clone(), value.to_owned())),
+        })
+        .collect()
+}
