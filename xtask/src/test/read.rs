@@ -86,8 +86,7 @@ impl Reader {
             return self.loud && !line.is_empty();
         };
         let passed = status.starts_with("PASS") || status.starts_with("LEAK");
-        let slow = status.starts_with("SLOW") || status.starts_with("TERMINATING");
-        if slow {
+        if matches!(status.as_str(), "SLOW" | "TERMINATING") {
             return true;
         }
         // After the rule the failures are named once more.

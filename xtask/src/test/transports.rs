@@ -3,10 +3,12 @@
 //! socat and an ssh server of our own stand before the engine's socket, with keys that live as long as the tests.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -58,7 +60,7 @@ impl Transports {
             if start.elapsed() > Duration::from_secs(10) {
                 bail!("{} does not listen", command.get_program().display());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -86,7 +88,8 @@ impl Transports {
              key={folder}/server-key.pem,cafile={folder}/ca.pem"
         );
         self.socat(port, listen, socket)?;
-        self.tell("KILN_TEST_DOCKER_TLS", format!("tcp://127.0.0.1:{port}"));
+        let front = front(port)?;
+        self.tell("KILN_TEST_DOCKER_TLS", format!("tcp://127.0.0.1:{front}"));
         self.tell("KILN_TEST_DOCKER_CERTS", folder);
         Ok(())
     }
@@ -131,6 +134,35 @@ impl Drop for Transports {
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Lets TLS through to a port, and answers plain HTTP as a daemon does: socat would just hang up.
+fn front(behind: u16) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    let pass = move |mut client: TcpStream| -> std::io::Result<()> {
+        let mut first = [0];
+        // A TLS record of a handshake begins with this byte; RFC 8446, section 5.1.
+        if client.peek(&mut first)? == 1 && first[0] != 0x16 {
+            // What is not read before the end would reset the connection, and the answer with it.
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request)?;
+            return client
+                .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n");
+        }
+        let server = TcpStream::connect(("127.0.0.1", behind))?;
+        let (mut from, mut to) = (server.try_clone()?, client.try_clone()?);
+        let back = thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            to.shutdown(Shutdown::Write)
+        });
+        std::io::copy(&mut client, &mut &server)?;
+        server.shutdown(Shutdown::Write)?;
+        back.join().expect("copying does not panic")
+    };
+    // It ends with the process.
+    thread::spawn(move || listener.incoming().flatten().for_each(|client| drop(thread::spawn(move || pass(client)))));
+    Ok(port)
 }
 
 /// A port that nobody listened on a moment ago.

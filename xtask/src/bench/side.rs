@@ -1,0 +1,230 @@
+//! What is measured: a way to build the example for a platform, in a project folder of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use super::measure::{self, Sample};
+use super::named;
+use crate::daemon::Daemon;
+use crate::process::run;
+use crate::workspace;
+
+/// The scope of everything that kiln makes for the bench: what is removed before a cold build.
+const SCOPE: &str = "kiln-bench";
+/// Where the bench puts certificates that containers need, if the machine has its own.
+const CERTIFICATES: &str = "bench-certificates.crt";
+/// The file whose line changes, and the line's beginning.
+const CHANGED: (&str, &str) = ("greeting.py", "from kiln");
+
+/// A way to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// `docker buildx build`
+    #[value(skip)]
+    Buildx,
+    /// kiln with the same Dockerfile
+    Dockerfile,
+    /// kiln with its own recipe
+    Recipe,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Buildx, Self::Dockerfile, Self::Recipe];
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Buildx => "buildx",
+            Self::Dockerfile => "dockerfile",
+            Self::Recipe => "recipe",
+        }
+    }
+}
+
+/// What all sides stand on.
+pub(super) struct Ground {
+    kiln: PathBuf,
+    host: String,
+    env: Vec<(String, String)>,
+    peer: Option<String>,
+    folder: PathBuf,
+    /// The image that all sides build on.
+    base: String,
+}
+
+impl Ground {
+    pub(super) fn new(kiln: PathBuf, host: String, env: Vec<(String, String)>, peer: Option<String>) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("kiln-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let registry = env.iter().find(|(name, _)| name == "KILN_TESTBED_REGISTRY").map(|(_, value)| value.clone());
+        let served =
+            |registry: &String| Daemon::at(&format!("tcp://{registry}")).get("/v2/library/debian/tags/list").is_ok();
+        // Where Docker Hub is reached, the testbed's registry is empty.
+        let base = match registry.filter(served) {
+            Some(registry) => format!("{registry}/library/debian:bookworm"),
+            None => "debian:bookworm".to_owned(),
+        };
+        Ok(Self { kiln, host, env, peer, folder, base })
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The example's Dockerfile, with the base image and what this machine's network asks of pip; the same for all sides.
+    fn dockerfile(&self, text: &str, certificates: bool) -> String {
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            lines.push(line.replace("FROM debian:bookworm", &format!("FROM {}", self.base)));
+            if line.starts_with("FROM debian") {
+                if certificates {
+                    lines.push(format!("COPY {CERTIFICATES} /etc/ssl/certs/ca-certificates.crt"));
+                    lines.push("ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt".to_owned());
+                }
+                if let Some(index) = self.variable("KILN_NETWORK_PIP_INDEX_URL") {
+                    lines.push(format!("ENV PIP_INDEX_URL={index}"));
+                }
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One way to build the example for one platform.
+pub(super) struct Side<'a> {
+    pub(super) kind: Kind,
+    ground: &'a Ground,
+    platform: String,
+    folder: PathBuf,
+    /// The unchanged text of the file that changes.
+    text: String,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn new(ground: &'a Ground, kind: Kind, example: &str, platform: &str) -> Result<Self> {
+        let folder = named(&ground.folder, kind, platform);
+        let source = workspace::root().join("examples").join(example);
+        copy(&source, &folder)?;
+        let dockerfile = folder.join("Dockerfile.buildx");
+        let text = fs::read_to_string(&dockerfile)
+            .with_context(|| format!("examples/{example} has no Dockerfile.buildx to measure with"))?;
+        let certificates = ground.variable("KILN_NETWORK_CA_CERTIFICATES");
+        if let Some(path) = certificates {
+            fs::copy(path, folder.join(CERTIFICATES))?;
+        }
+        fs::write(&dockerfile, ground.dockerfile(&text, certificates.is_some()))?;
+        let text = fs::read_to_string(folder.join(CHANGED.0))?;
+        if !text.contains(CHANGED.1) {
+            bail!("{} has no line to change", CHANGED.0);
+        }
+        Ok(Self { kind, ground, platform: platform.to_owned(), folder, text })
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Buildx => "docker buildx",
+            Kind::Dockerfile => "kiln, same Dockerfile",
+            Kind::Recipe => "kiln, its own recipe",
+        }
+    }
+
+    /// Builds with nothing at hand.
+    pub(super) fn cold(&self) -> Result<Sample> {
+        fs::write(self.folder.join(CHANGED.0), &self.text)?;
+        for made in ["out", ".kiln"] {
+            let _ = fs::remove_dir_all(self.folder.join(made));
+        }
+        if let (Kind::Buildx, Some(peer)) = (self.kind, &self.ground.peer) {
+            let mut prune = Command::new("docker");
+            run(prune.args(["buildx", "prune", "--all", "--force"]).env("DOCKER_HOST", peer))?;
+            return measure::run(&mut self.command());
+        }
+        Daemon::at(&self.ground.host).remove_labelled(&format!("kiln.scope={}", self.scope()))?;
+        // Checkpoints of other projects would do as well, and stay: so they are not looked at.
+        measure::run(self.command().arg("--no-cache"))
+    }
+
+    /// Builds what is there.
+    pub(super) fn build(&self) -> Result<Sample> {
+        measure::run(&mut self.command())
+    }
+
+    /// Changes a line to one that no other run has, and builds.
+    pub(super) fn changed(&self, index: usize) -> Result<Sample> {
+        let line = format!("from run {index} of {} with kiln", std::process::id());
+        fs::write(self.folder.join(CHANGED.0), self.text.replacen(CHANGED.1, &line, 1))?;
+        self.build()
+    }
+
+    fn scope(&self) -> String {
+        format!("{SCOPE}-{}", self.kind.word())
+    }
+
+    fn command(&self) -> Command {
+        let (arch, lto) = match self.platform.as_str() {
+            "linux/amd64" => ("x86_64", "yes"),
+            "linux/386" => ("i686", "yes"),
+            "linux/arm64" => ("arm64", "no"),
+            other => (other, "no"),
+        };
+        let arguments = [
+            "build".to_owned(),
+            "--file=Dockerfile.buildx".to_owned(),
+            format!("--platform={}", self.platform),
+            format!("--build-arg=ARCH={arch}"),
+            format!("--build-arg=ENABLE_LTO={lto}"),
+            "--output=type=local,dest=out".to_owned(),
+        ];
+        let mut command = if self.kind == Kind::Buildx {
+            let mut command = Command::new("docker");
+            command.arg("buildx").args(arguments).args(["--network=host", "--progress=plain"]);
+            command.env("DOCKER_HOST", self.ground.peer.as_deref().unwrap_or_default());
+            for (name, value) in &self.ground.env {
+                if let Some(name) = name.strip_prefix("KILN_NETWORK_").filter(|name| name.ends_with("_PROXY")) {
+                    command.arg(format!("--build-arg={name}={value}"));
+                }
+            }
+            command
+        } else {
+            let mut command = Command::new(&self.ground.kiln);
+            if self.kind == Kind::Dockerfile {
+                command.args(arguments);
+            } else {
+                command.args(["build", "--recipe=debian", "--output=out"]).arg(format!("--platform={}", self.platform));
+                command.args(["--set", &format!("build.base={}", self.ground.base)]);
+                command.args(["--set", &format!("verify.image={}", self.ground.base)]);
+            }
+            command.arg("--progress=json").envs(self.ground.env.iter().cloned());
+            command.env("DOCKER_HOST", &self.ground.host).env("KILN_CACHE_SCOPE", self.scope());
+            command
+        };
+        command.arg(".").current_dir(&self.folder);
+        command
+    }
+}
+
+fn copy(source: &Path, target: &Path) -> Result<()> {
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(source).with_context(|| format!("there is no {}", source.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "dist" || name == ".kiln" || name == "__pycache__" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target.join(&name))?;
+        } else {
+            fs::copy(entry.path(), target.join(&name))?;
+        }
+    }
+    Ok(())
+}
