@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Bake the musl example for arm64 too (some more minutes)
     #[arg(long)]
     musl_arm64: bool,
-    /// Only tests whose names contain one of these
+    /// Only tests whose names, or whose files' names, contain one of these
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
 }

@@ -113,9 +113,19 @@ impl Tests<'_> {
     pub(crate) fn nextest(&self) -> Result<Outcome> {
         let mut command = cargo(["nextest", "run", "--locked", "--workspace", "--no-fail-fast", "--no-tests=pass"]);
         // Output of tests that passed is where the skipped ones say so.
-        command.args(["--color=never", "--success-output=immediate", "--failure-output=immediate", "-E", self.select]);
-        command.args(self.filters);
+        command.args(["--color=never", "--success-output=immediate", "--failure-output=immediate"]);
+        command.arg("-E").arg(self.expression());
         run(isolated(&mut command).envs(self.env.iter().cloned()), Reader::nextest(self.show))
+    }
+
+    /// The tests of the tier whose name, or whose binary's name, contains one of the filters.
+    fn expression(&self) -> String {
+        let Self { select, filters, .. } = self;
+        if filters.is_empty() {
+            return (*select).to_owned();
+        }
+        let named: Vec<_> = filters.iter().map(|word| format!("test(~{word}) or binary(~{word})")).collect();
+        format!("({select}) and ({})", named.join(" or "))
     }
 }
 
