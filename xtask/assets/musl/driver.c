@@ -8,6 +8,15 @@
 
 #define ZIG "/opt/zig/zig"
 
+/* Whether the arguments ask for something other than a dynamically linked program. */
+static int no_program(char **argv) {
+    static const char *const others[] = {"-c", "-S", "-E", "-M", "-MM", "-r", "-shared", "-static", "-static-pie", NULL};
+    for (; *argv; argv++)
+        for (int i = 0; others[i]; i++)
+            if (!strcmp(*argv, others[i])) return 1;
+    return 0;
+}
+
 int main(int argc, char **argv) {
     const char *slash = strrchr(argv[0], '/'), *name = slash ? slash + 1 : argv[0];
     int plus = strstr(name, "++") != NULL;
@@ -23,6 +32,8 @@ int main(int argc, char **argv) {
         /* zig's defaults are for finding bugs; these are a distribution compiler's. */
         out[n++] = "-fno-sanitize=undefined";
         out[n++] = "-Wno-date-time";
+        /* On musl zig links statically unless told otherwise, for which it would compile all of libc. */
+        if (!no_program(argv + 1)) out[n++] = "-dynamic";
     }
     for (int i = 1; i < argc; i++) out[n++] = argv[i];
     execv(ZIG, out);

