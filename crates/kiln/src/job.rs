@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
-use kiln_dockerfile::{Dockerfile, NoCache};
+use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
 use kiln_graph::Platform;
 use kiln_solver::context::{Context, StatCache};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
@@ -154,17 +154,17 @@ impl Job {
         let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
         let lowered = lowered.map_err(|error| self.blame_base(error))?;
         self.warn(&lowered.warnings, events).await;
-        let env: BTreeMap<Platform, Vec<(String, String)>> =
-            self.platforms.iter().map(|p| (p.platform, network::variables(&p.network))).collect();
+        let ccache = recipe::ccache_limit(&settings.cache);
+        let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain([ccache.clone()]).collect();
         Ok(BuildRequest {
             id: session::new_id(),
             owner: session::Host::this().owner(),
             scope: settings.cache.scope.clone(),
             graph: lowered.graph,
             contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
-            outputs: self.platforms.iter().map(|p| self.output(p)).collect(),
+            outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
             run: RunSettings {
-                env,
+                env: self.platforms.iter().map(|p| (p.platform, env(p))).collect(),
                 network: network::spec(&settings.network),
                 tools: tools.to_owned(),
                 ..RunSettings::default()
@@ -246,7 +246,7 @@ impl Job {
         Ok(wanted)
     }
 
-    fn output(&self, settings: &PlatformSettings) -> Output {
+    fn output(&self, settings: &PlatformSettings, images: &ResolvedImages) -> Output {
         let name = settings.platform.folder();
         if !self.recipe {
             // As buildx does: a folder per platform where there are several.
@@ -259,7 +259,7 @@ impl Job {
             SmokeSetting::Arguments(arguments) => Some(SmokeCommand::Arguments(arguments.clone())),
             SmokeSetting::Shell(line) => Some(SmokeCommand::Shell(line.clone())),
         };
-        let image = settings.verify.image.clone();
+        let image = self.clean_image(settings, images);
         let smoke =
             command.zip(image).map(|(command, image)| Smoke { image, command, timeout: settings.verify.timeout });
         Output::Files(FilesOutput {
@@ -269,6 +269,19 @@ impl Job {
             reports: Some(self.state.join("reports").join(name)),
             sums: true,
         })
+    }
+
+    /// The image of the smoke run: the one that was set, else the base; but a base that is a builder itself is not clean,
+    /// and the recipe's usual one stands in for it.
+    fn clean_image(&self, settings: &PlatformSettings, images: &ResolvedImages) -> Option<String> {
+        let from = self.project.config.provenance(Section::Verify, "image", Some(settings.platform));
+        let is_builder = images.iter().any(|(base, image)| {
+            base.platform == settings.platform && image.config.env_value(recipe::TOOLCHAIN) == Some("preinstalled")
+        });
+        if is_builder && !from.is_explicit() {
+            return settings.build.recipe.default_base().map(str::to_owned);
+        }
+        settings.verify.image.clone()
     }
 
     /// Makes the state folder, invisible to git.

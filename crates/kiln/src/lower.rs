@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Lowered {
     pub(crate) graph: BuildGraph,
     pub(crate) warnings: Vec<(String, Warning)>,
+    /// The base images.
+    pub(crate) images: ResolvedImages,
 }
 
 /// Lowers all that is wanted into one graph, resolving base images on the way.
@@ -83,7 +85,7 @@ pub(crate) async fn lower(
             }
         }
     }
-    Ok(Lowered { graph, warnings })
+    Ok(Lowered { graph, warnings, images })
 }
 
 /// An error that is about the image itself names the place where it is asked for.

@@ -63,6 +63,14 @@ pub(crate) fn binfmt() -> Source {
     Source { name: "binfmt recipe".to_owned(), text: BINFMT.to_owned(), path: None, is_recipe: true }
 }
 
+/// The variable by which a base image says that it brings the compilers; `dockerfiles/README.md` has the contract.
+pub(crate) const TOOLCHAIN: &str = "KILN_TOOLCHAIN";
+
+/// The limit of a compiler cache, as ccache reads it. It is no part of a key: another limit makes no other program.
+pub(crate) fn ccache_limit(cache: &kiln_config::Cache) -> (String, String) {
+    ("CCACHE_MAXSIZE".to_owned(), format!("{}k", cache.max_size.0.div_ceil(1000)))
+}
+
 /// The stage that a recipe's result is in.
 pub(crate) const EXPORT: &str = "export";
 
@@ -156,6 +164,14 @@ fn neighbours(folder: &Path, path: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_common_part_of_the_recipes_is_the_same() {
+        let common =
+            |text: &'static str| text.split_once("# From this line to the end all recipes are the same").map(|t| t.1);
+        assert!(common(ALPINE).is_some());
+        assert_eq!(common(ALPINE), common(DEBIAN));
+    }
 
     #[test]
     fn jobs_are_shared_fairly_and_never_exceed_the_machine() {
