@@ -61,6 +61,20 @@ impl Cancel {
         }
     }
 
+    /// The result of `work`, unless somebody asks to stop before it is there: then `work` is dropped.
+    pub(crate) async fn or_stop<T, E: Into<SolveError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
+        self.unless_stopped(work).await?.map_err(Into::into)
+    }
+
+    /// The result of `work`, unless somebody asks twice before it is there.
+    pub(crate) async fn or_kill<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = self.killed() => Err(SolveError::Cancelled),
+        }
+    }
+
     /// A request that follows this one but can be made on its own.
     pub fn child(&self) -> Self {
         Self { stop: self.stop.child_token(), kill: self.kill.child_token() }

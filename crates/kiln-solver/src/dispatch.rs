@@ -1,7 +1,7 @@
 //! The dispatcher: it alone owns the mutable state of a build. Tasks run steps and finish targets, and tell it how they
 //! ended; it decides what may start next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, PlannedTarget};
+use crate::finish::Finished;
 use crate::plan::{Action, Plan};
+use crate::record::{BuiltTarget, Placed};
 use crate::report::{StepReport, TargetReport};
 use crate::request::Output;
 use crate::shared::{Shared, lock};
@@ -23,6 +25,9 @@ use crate::{finish, step};
 
 /// Containers that are removed at the same time.
 const REMOVALS: usize = 8;
+
+/// How long a killed build waits for calls that are under way.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a build ended.
 pub struct BuildOutcome {
@@ -41,18 +46,18 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     let mut dispatcher = Dispatcher::new(shared.clone(), started);
     dispatcher.announce().await;
     dispatcher.run().await;
-    let mut warnings = Vec::new();
     if let Err(error) = dispatcher.save() {
-        warnings.push(format!("{error}: the next build will not know what this one did"));
+        dispatcher.warnings.push(format!("{error}: the next build will not know what this one did"));
     }
-    let targets = dispatcher.into_targets();
+    let (targets, mut warnings) = dispatcher.into_outcome();
+    settle(&shared).await;
     warnings.extend(remove_all(&shared, to_remove).await);
     BuildOutcome { targets, took: started.elapsed(), warnings }
 }
 
 enum Ended {
     Step(VertexId, Result<Snapshot>),
-    Target(usize, Result<TargetReport>),
+    Target(usize, Result<Finished>),
     /// A commit that nobody waits for.
     Commit(Result<()>),
 }
@@ -63,14 +68,18 @@ struct Dispatcher {
     results: Vec<Option<Snapshot>>,
     /// Vertices that will never have a result.
     failed: HashSet<VertexId>,
-    started_vertices: HashSet<VertexId>,
-    /// The error of each failed vertex, until a target reports it.
-    errors: Vec<(VertexId, SolveError)>,
+    /// Steps that have started; those that still run can be stopped one by one.
+    started_vertices: HashMap<VertexId, Cancel>,
     targets: Vec<Option<Result<TargetReport>>>,
+    /// Per target: its files as they were placed.
+    placed: Vec<Vec<Placed>>,
+    /// Per target: all that it needs.
+    needed: Vec<HashSet<VertexId>>,
     started_targets: HashSet<usize>,
     tasks: JoinSet<Ended>,
     /// Commands whose result is worth a checkpoint though no other command stands on it.
     keep: HashSet<VertexId>,
+    warnings: Vec<String>,
 }
 
 impl Dispatcher {
@@ -83,15 +92,18 @@ impl Dispatcher {
                 keep.extend(plan.steps_of(target.root));
             }
         }
+        let targets = &plan.graph().targets;
         Self {
             results: vec![None; plan.graph().len()],
             failed: HashSet::new(),
-            started_vertices: HashSet::new(),
-            errors: Vec::new(),
-            targets: plan.graph().targets.iter().map(|_| None).collect(),
+            started_vertices: HashMap::new(),
+            targets: targets.iter().map(|_| None).collect(),
+            placed: vec![Vec::new(); targets.len()],
+            needed: targets.iter().map(|target| plan.steps_of(target.root).into_iter().collect()).collect(),
             started_targets: HashSet::new(),
             tasks: JoinSet::new(),
             keep,
+            warnings: Vec::new(),
             shared,
             started,
         }
@@ -137,8 +149,12 @@ impl Dispatcher {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
                 Ok(Ended::Step(id, Ok(snapshot))) => self.step_done(id, snapshot),
-                Ok(Ended::Step(id, Err(error))) => self.step_failed(id, error),
-                Ok(Ended::Target(index, result)) => self.target_done(index, result).await,
+                Ok(Ended::Step(id, Err(error))) => self.step_failed(id, error).await,
+                Ok(Ended::Target(index, Ok(finished))) => {
+                    self.placed[index] = finished.placed;
+                    self.target_done(index, Ok(finished.report)).await;
+                }
+                Ok(Ended::Target(index, Err(error))) => self.target_done(index, Err(error)).await,
                 Ok(Ended::Commit(result)) => {
                     // The build's result does not depend on it, but people want to know why the next one is slow.
                     if let Err(error) = result {
@@ -150,7 +166,17 @@ impl Dispatcher {
             }
             self.release();
         }
-        self.fail_the_rest().await;
+        // Every failure has found its targets; what is left was stopped.
+        for index in 0..self.targets.len() {
+            if self.targets[index].is_none() {
+                self.target_done(index, Err(SolveError::Cancelled)).await;
+            }
+        }
+    }
+
+    /// Whether a target that can still be made needs the vertex.
+    fn is_wanted(&self, id: VertexId) -> bool {
+        self.targets.iter().zip(&self.needed).any(|(target, needed)| target.is_none() && needed.contains(&id))
     }
 
     /// Starts everything whose inputs are there.
@@ -161,7 +187,7 @@ impl Dispatcher {
         let shared = self.shared.clone();
         // Ids are in topological order, so one pass settles all that needs no task.
         for (id, vertex) in shared.plan.graph().iter() {
-            if self.results[id.0].is_some() || self.started_vertices.contains(&id) || self.failed.contains(&id) {
+            if self.results[id.0].is_some() || self.started_vertices.contains_key(&id) || self.failed.contains(&id) {
                 continue;
             }
             match shared.plan.action(id) {
@@ -191,11 +217,14 @@ impl Dispatcher {
                 }
                 Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
                 Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
-                Op::Exec(exec) => {
-                    self.started_vertices.insert(id);
+                Op::Exec(exec) if self.is_wanted(id) => {
+                    let cancel = shared.cancel.child();
+                    self.started_vertices.insert(id, cancel.clone());
                     let (shared, exec) = (shared.clone(), exec.clone());
-                    self.tasks.spawn(async move { Ended::Step(id, step::run(&shared, id, &exec, &inputs).await) });
+                    self.tasks
+                        .spawn(async move { Ended::Step(id, step::run(&shared, id, &exec, &inputs, &cancel).await) });
                 }
+                Op::Exec(_) => {}
             }
         }
         for (index, target) in shared.plan.graph().targets.iter().enumerate() {
@@ -205,8 +234,9 @@ impl Dispatcher {
             let Some(snapshot) = self.results[target.root.0].clone() else { continue };
             self.started_targets.insert(index);
             let (shared, started) = (shared.clone(), self.started);
-            self.tasks
-                .spawn(async move { Ended::Target(index, finish::target(&shared, index, snapshot, started).await) });
+            self.tasks.spawn(async move {
+                Ended::Target(index, Box::pin(finish::target(&shared, index, snapshot, started)).await)
+            });
         }
     }
 
@@ -220,11 +250,25 @@ impl Dispatcher {
         self.results[id.0] = Some(snapshot);
     }
 
-    fn step_failed(&mut self, id: VertexId, error: SolveError) {
+    /// Gives the error to the first target that needs the step; the others are told where to look.
+    async fn step_failed(&mut self, id: VertexId, error: SolveError) {
         self.failed.insert(id);
-        self.errors.push((id, error));
-        if !self.shared.plan.request.keep_going {
-            self.shared.cancel.stop();
+        if matches!(error, SolveError::Cancelled) {
+            return;
+        }
+        let origin = self.shared.plan.graph().vertex(id).origin().clone();
+        let mut error = Some(error);
+        for index in 0..self.targets.len() {
+            if self.targets[index].is_some() || !self.needed[index].contains(&id) {
+                continue;
+            }
+            let platform = self.shared.plan.graph().targets[index].platform;
+            let dependency = || SolveError::Dependency { origin: Box::new(origin.clone()), platform };
+            let error = error.take().unwrap_or_else(dependency);
+            self.target_done(index, Err(error)).await;
+        }
+        if let Some(error) = error {
+            self.warnings.push(format!("another step failed, too: {error}"));
         }
     }
 
@@ -235,33 +279,16 @@ impl Dispatcher {
             Err(error) => BuildEvent::TargetFailed { platform, error: error.to_string() },
         };
         self.shared.emit(event).await;
-        if result.is_err() && !self.shared.plan.request.keep_going {
+        let failed = result.is_err();
+        self.targets[index] = Some(result);
+        if failed && !self.shared.plan.request.keep_going {
             self.shared.cancel.stop();
         }
-        self.targets[index] = Some(result);
-    }
-
-    /// Gives every target without a result its error: the first that needs a failed vertex gets the error itself.
-    async fn fail_the_rest(&mut self) {
-        for index in 0..self.targets.len() {
-            if self.targets[index].is_some() {
-                continue;
+        // Steps that only a failed target needed would run for nothing.
+        for (id, cancel) in &self.started_vertices {
+            if failed && !self.is_wanted(*id) {
+                cancel.stop();
             }
-            let target = &self.shared.plan.graph().targets[index];
-            let (root, platform) = (target.root, target.platform);
-            let needed: HashSet<VertexId> = self.shared.plan.steps_of(root).into_iter().collect();
-            let real = |e: &SolveError| !matches!(e, SolveError::Cancelled);
-            let position = self
-                .errors
-                .iter()
-                .position(|(id, e)| needed.contains(id) && real(e))
-                .or_else(|| self.errors.iter().position(|(id, _)| needed.contains(id)));
-            let error = match position {
-                Some(position) => self.errors.remove(position).1,
-                None if needed.iter().any(|id| self.failed.contains(id)) => SolveError::Dependency { platform },
-                None => SolveError::Cancelled,
-            };
-            self.target_done(index, Err(error)).await;
         }
     }
 
@@ -279,14 +306,21 @@ impl Dispatcher {
                 steps.push((target.platform, origin, plan.step_record(id)));
             }
             if let (Output::Files(files), Some(Ok(report))) = (output, &self.targets[index]) {
-                targets.push((target.clone(), files.clone(), plan.key(target.root), report.clone()));
+                targets.push(BuiltTarget {
+                    target: target.clone(),
+                    output: files.clone(),
+                    key: plan.key(target.root),
+                    report: report.clone(),
+                    placed: self.placed[index].clone(),
+                });
             }
         }
         plan.records.save(targets, steps)
     }
 
-    fn into_targets(self) -> Vec<Result<TargetReport>> {
-        self.targets.into_iter().map(|t| t.unwrap_or(Err(SolveError::Cancelled))).collect()
+    fn into_outcome(self) -> (Vec<Result<TargetReport>>, Vec<String>) {
+        let targets = self.targets.into_iter().map(|t| t.unwrap_or(Err(SolveError::Cancelled))).collect();
+        (targets, self.warnings)
     }
 }
 
@@ -327,6 +361,20 @@ pub(crate) fn step_reports(shared: &Shared, root: VertexId) -> (Vec<StepReport>,
         })
         .collect();
     (reports, in_containers)
+}
+
+/// Waits for calls that make something on the daemon. Whoever asked twice does not wait for long: what is made after
+/// that is removed by the next build.
+async fn settle(shared: &Shared) {
+    shared.tasks.close();
+    let hurry = async {
+        shared.cancel.killed().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        () = shared.tasks.wait() => {}
+        () = hurry => {}
+    }
 }
 
 async fn remove_all(shared: &Shared, mut to_remove: mpsc::UnboundedReceiver<ContainerId>) -> Vec<String> {

@@ -132,12 +132,34 @@ pub enum SolveError {
         /// Last lines of its output.
         tail: Vec<String>,
     },
+    /// An image that the build stands on was removed after it was planned.
+    #[error("the {what} was removed from the daemon while the build ran")]
+    ImageGone {
+        /// What it is, for people.
+        what: String,
+        /// What the daemon said.
+        #[source]
+        source: EngineError,
+    },
+    /// A cache that should be emptied is in use.
+    #[error("the cache `{id}` for {platform} cannot be emptied while a container uses it")]
+    CacheInUse {
+        /// Id of the cache.
+        id: String,
+        /// Its platform.
+        platform: Platform,
+        /// What the daemon said.
+        #[source]
+        source: EngineError,
+    },
     /// The user stopped the build.
     #[error("the build was cancelled")]
     Cancelled,
     /// Something this one needs has failed and is reported on its own.
-    #[error("something that {platform} needs has failed")]
+    #[error("`{}` failed, which {platform} needs too", origin.text)]
     Dependency {
+        /// The instruction that failed.
+        origin: Box<Origin>,
         /// The platform.
         platform: Platform,
     },
@@ -201,6 +223,8 @@ impl SolveError {
                 Searched::Snapshot => "check the path, and that the steps before make it".to_owned(),
             }),
             Self::ContextChanged { .. } => Some("build again when nothing writes to the project".to_owned()),
+            Self::ImageGone { .. } => Some("build again".to_owned()),
+            Self::CacheInUse { .. } => Some("wait for the other build, or leave out --no-cache-mounts".to_owned()),
             Self::NothingToExport { .. } => {
                 Some("name a stage that ends with files, for instance `FROM scratch` and a `COPY --from`".to_owned())
             }
@@ -221,9 +245,15 @@ impl SolveError {
             | Self::StepEngine { origin, .. }
             | Self::CopyMissing { origin, .. }
             | Self::Copy { origin, .. }
-            | Self::Unsupported { origin, .. } => Some(origin),
+            | Self::Unsupported { origin, .. }
+            | Self::Dependency { origin, .. } => Some(origin),
             _ => None,
         }
+    }
+
+    /// Whether somebody else has stopped reading; they know why.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -4,18 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
 use kiln_artifact::{check, checksum, place};
 use kiln_docker::CommitSpec;
 use kiln_graph::{Platform, Target};
 
-use crate::archive::{self, Place, StreamReader};
+use crate::archive::{self, ApplyError, Place, Remote, StreamReader};
 use crate::error::{Result, SolveError, io_hint};
 use crate::event::{BuildEvent, Stage};
 use crate::plan::Action;
+use crate::record::Placed;
 use crate::report::{ArtifactReport, CcacheStats, TargetReport};
 use crate::request::{FilesOutput, Output};
-use crate::shared::Shared;
+use crate::shared::{Shared, joined};
 use crate::snapshot::Snapshot;
 use crate::{dispatch, smoke};
 
@@ -24,26 +24,31 @@ const REPORTS: &str = ".kiln";
 /// The recipe's compiler cache statistics, in [`REPORTS`].
 const CCACHE_STATS: &str = "ccache-stats.json";
 
+/// A finished target, and its files as they were when they had just been placed.
+pub(crate) struct Finished {
+    pub(crate) report: TargetReport,
+    pub(crate) placed: Vec<Placed>,
+}
+
 /// Does with a target's file system what its output says.
 pub(crate) async fn target(
     shared: &Arc<Shared>,
     index: usize,
     snapshot: Snapshot,
     started: Instant,
-) -> Result<TargetReport> {
+) -> Result<Finished> {
     let target = &shared.plan.graph().targets[index];
-    let mut ccache = None;
-    let mut artifacts = Vec::new();
+    let mut written = Written::default();
     let mut image = None;
     match &shared.plan.request.outputs[index] {
-        Output::Files(output) => (artifacts, ccache) = files(shared, target, output, &snapshot).await?,
+        Output::Files(output) => written = Box::pin(files(shared, target, output, &snapshot)).await?,
         Output::Image(name) => image = Some(commit(shared, target, name.clone(), &snapshot).await?),
         Output::Nothing => {}
     }
     let steps = shared.plan.steps_of(target.root);
     let ran = steps.iter().filter(|id| matches!(shared.plan.action(**id), Action::Run(_))).count();
     let (step_reports, in_containers) = dispatch::step_reports(shared, target.root);
-    Ok(TargetReport {
+    let report = TargetReport {
         target: target.name.clone(),
         platform: target.platform,
         way: shared.way(target.platform),
@@ -52,11 +57,12 @@ pub(crate) async fn target(
         cached: steps.len() - ran,
         in_containers,
         up_to_date: false,
-        artifacts,
-        ccache,
+        artifacts: written.reports,
+        ccache: written.ccache,
         image,
         steps: step_reports,
-    })
+    };
+    Ok(Finished { report, placed: written.placed })
 }
 
 async fn commit(
@@ -65,63 +71,67 @@ async fn commit(
     name: Option<(String, String)>,
     snapshot: &Snapshot,
 ) -> Result<String> {
-    let container = shared.container_of(snapshot).await?;
     let labels = target.config.labels.clone();
     let spec = CommitSpec { config: target.config.clone(), labels, comment: format!("kiln: {}", target.name), name };
-    Ok(shared.engine.commit(&container, &spec).await?.0)
+    Ok(shared.cancel.or_stop(shared.commit_target(snapshot, target.platform, spec)).await?.0)
 }
 
-async fn files(
-    shared: &Arc<Shared>,
-    target: &Target,
-    output: &FilesOutput,
-    snapshot: &Snapshot,
-) -> Result<(Vec<ArtifactReport>, Option<CcacheStats>)> {
+/// What was written to a folder.
+#[derive(Default)]
+struct Written {
+    reports: Vec<ArtifactReport>,
+    ccache: Option<CcacheStats>,
+    placed: Vec<Placed>,
+}
+
+async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snapshot: &Snapshot) -> Result<Written> {
     let platform = target.platform;
     let stage = async |stage| shared.emit(BuildEvent::TargetStage { platform, stage }).await;
     stage(Stage::Export).await;
     let staging = place::Staging::new(&output.folder).map_err(|e| bad(platform, e))?;
     export(shared, platform, snapshot, staging.path()).await?;
-    let ccache = take_reports(output, staging.path())?;
-    if is_empty(staging.path())? {
+    if is_empty(staging.path(), output.reports.as_ref().map(|_| REPORTS))? {
         return Err(SolveError::NothingToExport { target: target.name.clone(), platform });
     }
-    let mut facts = Vec::new();
+    let ccache = take_reports(output, staging.path())?;
+    let mut facts = None;
     if let Some(artifact) = &output.artifact {
         stage(Stage::Verify).await;
-        facts.push(examine(shared, platform, output, artifact, staging.path()).await?);
+        let examining = Box::pin(examine(shared, platform, output, artifact, staging.path()));
+        facts = Some(shared.cancel.or_stop(examining).await?);
     }
     if shared.cancel.is_stopped() {
         return Err(SolveError::Cancelled);
     }
+    // From here on it is a matter of milliseconds, and is not broken off.
     stage(Stage::Place).await;
     let (sums, folder, whole) = (output.sums, output.folder.clone(), output.artifact.is_some());
-    let placed = blocking(move || {
+    blocking(move || {
         let placements = placements(staging.path(), whole)?;
-        let placed = staging.commit(&placements).map_err(|e| bad(platform, e))?;
+        let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
         let mut reports = Vec::new();
         let mut list = checksum::Sums::new();
-        for (placement, path) in placements.iter().zip(placed) {
-            let (report, sum) = describe(platform, &path)?;
+        let mut placed = Vec::new();
+        for (placement, path) in placements.iter().zip(placed_at) {
+            let seen = Placed::read_all(&path);
+            let (mut report, sum) = describe(platform, &path)?;
+            if let Some((_, needs, smoke)) = facts.as_ref().filter(|(artifact, ..)| *artifact == placement.to) {
+                report.needs = Some(needs.clone());
+                report.smoke.clone_from(smoke);
+            }
             if let Some(sum) = sum {
                 list.insert(placement.to.to_string_lossy(), sum);
             }
+            placed.extend(seen);
             reports.push(report);
         }
         if sums {
             list.update(&folder).map_err(|e| bad(platform, e))?;
         }
-        Ok(reports)
+        placed.sort_by(|a, b| a.path().cmp(b.path()));
+        Ok(Written { reports, ccache, placed })
     })
-    .await?;
-    let mut reports = placed;
-    for (artifact, needs, smoke) in facts {
-        if let Some(report) = reports.iter_mut().find(|r| r.path.ends_with(&artifact)) {
-            report.needs = Some(needs);
-            report.smoke = smoke;
-        }
-    }
-    Ok((reports, ccache))
+    .await
 }
 
 /// Path in the target, what it needs, and how the smoke run went.
@@ -166,53 +176,39 @@ async fn examine(
 
 /// Writes the files of a snapshot to `folder`. What was copied onto nothing is read straight from where it lies.
 async fn export(shared: &Arc<Shared>, platform: Platform, snapshot: &Snapshot, folder: &Path) -> Result<()> {
+    let cancel = &shared.cancel;
     let (base, operations) = snapshot.split();
-    let stream = if matches!(base, Snapshot::Scratch(_)) {
-        let apply = shared.resolve(&operations).await?;
+    let result = if matches!(base, Snapshot::Scratch(_)) {
+        let apply = cancel.or_stop(shared.resolve(&operations)).await?;
         let (writer, stream) = archive::writer();
-        let engine = shared.engine.clone();
-        let runtime = tokio::runtime::Handle::current();
-        let writing = tokio::task::spawn_blocking(move || {
-            let writer = archive::apply(&engine, &runtime, &Place::EmptyFolder, &apply, writer)?;
-            writer.finish().map_err(SolveError::io("write", "archive"))
+        let remote = Remote::new(shared.engine.clone());
+        let writing = shared.tasks.spawn_blocking(move || {
+            let writer = archive::apply(&remote, &Place::EmptyFolder, &[], &apply, writer)?;
+            writer.finish().map_err(SolveError::io("write", "the archive")).map_err(ApplyError::from)
         });
-        let extracted = extract(shared, platform, stream, folder).await;
-        let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        return match written {
+        let extracted = extract(platform, archive::until_stopped(stream, cancel), folder).await;
+        match joined(writing.await) {
             // The side that broke off first knows why.
-            Err(error) if !is_broken_pipe(&error) && !shared.cancel.is_stopped() => Err(error),
+            Err(ApplyError::Failed(error)) if !error.is_broken_pipe() => Err(error),
             _ => extracted,
-        };
+        }
     } else {
-        let container = shared.container_of(snapshot).await?;
-        shared.engine.export(&container).await?
+        let container = cancel.or_stop(shared.container_of(snapshot)).await?;
+        let stream = cancel.or_stop(shared.engine.export(&container)).await?;
+        extract(platform, archive::until_stopped(stream, cancel), folder).await
     };
-    extract(shared, platform, stream, folder).await
-}
-
-fn is_broken_pipe(error: &SolveError) -> bool {
-    match error {
-        SolveError::Io { source, .. } => source.kind() == std::io::ErrorKind::BrokenPipe,
-        SolveError::Copy { problem, .. } => problem.contains("broken pipe"),
-        _ => false,
+    match result {
+        Err(_) if cancel.is_stopped() => Err(SolveError::Cancelled),
+        result => result,
     }
 }
 
-/// Unpacks a stream; a stop breaks it off.
-async fn extract(
-    shared: &Arc<Shared>,
-    platform: Platform,
-    stream: kiln_docker::ByteStream,
-    folder: &Path,
-) -> Result<()> {
+async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path) -> Result<()> {
     let folder = folder.to_owned();
-    let cancel = shared.cancel.clone();
-    let stream = stream.take_until(async move { cancel.stopped().await }).boxed();
-    let extracted = blocking(move || {
+    blocking(move || {
         place::extract_tar(StreamReader::new(stream), &folder, 0).map(|_| ()).map_err(|e| bad(platform, e))
     })
-    .await;
-    if shared.cancel.is_stopped() { Err(SolveError::Cancelled) } else { extracted }
+    .await
 }
 
 /// Moves the recipe's reports out of the result, and reads what kiln shows of them.
@@ -243,9 +239,15 @@ fn parse_ccache(text: &str) -> Option<CcacheStats> {
     Some(CcacheStats { hits: count("direct_cache_hit") + count("preprocessed_cache_hit"), misses: count("cache_miss") })
 }
 
-fn is_empty(folder: &Path) -> Result<bool> {
-    let mut entries = fs_err::read_dir(folder).map_err(SolveError::io("read", folder))?;
-    Ok(entries.next().is_none())
+/// Whether a folder holds nothing, or nothing but `aside`.
+fn is_empty(folder: &Path, aside: Option<&str>) -> Result<bool> {
+    for entry in fs_err::read_dir(folder).map_err(SolveError::io("read", folder))? {
+        let entry = entry.map_err(SolveError::io("read", folder))?;
+        if aside.is_none_or(|aside| entry.file_name() != aside) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What is placed: an artifact as a whole, so that a folder has no leftovers of the build before; other results file by
@@ -306,7 +308,7 @@ fn placing_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))
+    joined(tokio::task::spawn_blocking(work).await)
 }
 
 #[cfg(test)]

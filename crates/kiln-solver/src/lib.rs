@@ -11,6 +11,8 @@ mod dispatch;
 mod error;
 mod event;
 mod finish;
+mod keys;
+mod pattern;
 mod plan;
 mod record;
 mod report;

@@ -4,13 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kiln_docker::{Engine, ImageId, labels};
-use kiln_graph::{
-    BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, MissReason, Op, PartKind, Platform, Source, VertexId, key,
-};
+use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, VertexId};
 
-use crate::archive;
-use crate::context::Context;
-use crate::error::{Result, SolveError};
+use crate::error::Result;
+use crate::keys;
 use crate::record::{FileList, Records, StepRecord, TargetRecord};
 use crate::request::{BuildRequest, Output};
 
@@ -34,7 +31,9 @@ pub struct Plan {
     pub(crate) platforms: Vec<Vec<Platform>>,
     /// Per target: the record that makes building it needless.
     pub(crate) current: Vec<Option<TargetRecord>>,
-    pub(crate) files: HashMap<usize, FileList>,
+    /// Per vertex: whether it must run whatever is cached.
+    forced: Vec<bool>,
+    files: HashMap<VertexId, Arc<FileList>>,
     pub(crate) records: Records,
 }
 
@@ -44,44 +43,49 @@ impl Plan {
     /// # Errors
     /// If the daemon does not answer, a context cannot be read, or a `COPY` names what is not there.
     pub async fn make(engine: &Arc<dyn Engine>, request: BuildRequest) -> Result<Self> {
-        let request = tokio::task::spawn_blocking(move || {
-            let keys = compute_keys(&request);
-            (request, keys)
-        });
-        let (images, keys) = tokio::join!(engine.images_with_label(labels::KEY), request);
-        // A panic in the key computation is a bug; it is passed on as what it is.
-        let (request, keys) = keys.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        let (keys, files) = keys?;
+        let plan = tokio::task::spawn_blocking(move || Self::without_daemon(request));
+        let (images, plan) = tokio::join!(engine.images_with_label(labels::KEY), plan);
+        // A panic in there is a bug; it is passed on as what it is.
+        let mut plan = plan.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
         let mut checkpoints: HashMap<String, ImageId> = HashMap::new();
         for image in images? {
             if let Some(key) = image.labels.get(labels::KEY) {
                 checkpoints.insert(key.clone(), image.id);
             }
         }
+        plan.decide(&checkpoints);
+        Ok(plan)
+    }
+
+    /// All that can be said without the daemon.
+    fn without_daemon(request: BuildRequest) -> Result<Self> {
+        let graph = &request.graph;
+        let keys = keys::compute(graph, &request.contexts)?;
+        let forced = forced(graph);
         let records = Records::load(&request.state);
-        let current = request
-            .graph
+        let current: Vec<Option<TargetRecord>> = graph
             .targets
             .iter()
             .zip(&request.outputs)
             .map(|(target, output)| match output {
-                Output::Files(files) if !is_forced(&request.graph, target.root) => {
+                Output::Files(files) if !forced[target.root.0] => {
                     records.target_if_current(target, keys[target.root.0].0, files)
                 }
                 _ => None,
             })
             .collect();
-        let mut plan = Self {
-            platforms: platforms(&request.graph),
-            actions: vec![Action::Unneeded; request.graph.len()],
+        let is_current = !current.is_empty() && current.iter().all(Option::is_some);
+        let files = if is_current { HashMap::new() } else { keys::files(graph, &request.contexts)? };
+        Ok(Self {
+            platforms: platforms(graph),
+            actions: vec![Action::Unneeded; graph.len()],
             request,
             keys,
+            forced,
             current,
             files,
             records,
-        };
-        plan.decide(&checkpoints);
-        Ok(plan)
+        })
     }
 
     fn decide(&mut self, checkpoints: &HashMap<String, ImageId>) {
@@ -101,7 +105,7 @@ impl Plan {
                 continue;
             }
             let vertex = self.request.graph.vertex(id);
-            let forced = is_forced(&self.request.graph, id);
+            let forced = self.forced[id.0];
             let (key, parts) = &self.keys[id.0];
             match checkpoints.get(&key.to_string()) {
                 Some(image) if !forced => self.actions[id.0] = Action::Cached(image.clone()),
@@ -120,7 +124,7 @@ impl Plan {
         let last = platform.and_then(|p| self.records.step(p, vertex.origin()));
         match MissReason::between(last.map(|r| &r.parts), parts) {
             MissReason::Changed { part: part @ PartKind::Context(_), .. } => {
-                let detail = last.and_then(|last| last.files.first_difference(self.files.get(&id.0)?));
+                let detail = last.and_then(|last| last.files.first_difference(self.files.get(&id)?));
                 MissReason::Changed { part, detail }
             }
             reason => reason,
@@ -190,14 +194,19 @@ impl Plan {
     }
 
     pub(crate) fn step_record(&self, id: VertexId) -> StepRecord {
-        StepRecord { parts: self.keys[id.0].1.clone(), files: self.files.get(&id.0).cloned().unwrap_or_default() }
+        StepRecord { parts: self.keys[id.0].1.clone(), files: self.files.get(&id).cloned().unwrap_or_default() }
     }
 }
 
-/// Whether the vertex, or anything that it needs, must run whatever is cached.
-fn is_forced(graph: &BuildGraph, id: VertexId) -> bool {
-    let vertex = graph.vertex(id);
-    (vertex.no_cache && !matches!(vertex.op, Op::Source(_))) || vertex.inputs.iter().any(|i| is_forced(graph, *i))
+/// Per vertex: whether it, or anything that it needs, must run whatever is cached.
+fn forced(graph: &BuildGraph) -> Vec<bool> {
+    let mut forced: Vec<bool> = Vec::with_capacity(graph.len());
+    for (_, vertex) in graph.iter() {
+        let own = vertex.no_cache && !matches!(vertex.op, Op::Source(_));
+        let inherited = vertex.inputs.iter().any(|input| forced[input.0]);
+        forced.push(own || inherited);
+    }
+    forced
 }
 
 fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
@@ -212,67 +221,4 @@ fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
         }
     }
     serves
-}
-
-type Keys = (Vec<(CacheKey, KeyParts)>, HashMap<usize, FileList>);
-
-fn compute_keys(request: &BuildRequest) -> Result<Keys> {
-    let mut content = Contents { contexts: &request.contexts };
-    // The first bad COPY is reported with its place; `compute` knows only digests.
-    for (_, vertex) in request.graph.iter() {
-        let Op::File(file) = &vertex.op else { continue };
-        for action in &file.actions {
-            if let FileAction::Copy(copy) = action
-                && let Op::Source(Source::Local { name }) = &request.graph.vertex(vertex.inputs[copy.input]).op
-                && let Some(context) = request.contexts.get(name)
-                && let Some(pattern) = context.select(copy).missing.first()
-            {
-                return Err(archive::missing(context, pattern, vertex.origin()));
-            }
-        }
-    }
-    let keys = key::compute(&request.graph, &mut content)?;
-    let mut files = HashMap::new();
-    for (id, vertex) in request.graph.iter() {
-        let Op::File(file) = &vertex.op else { continue };
-        let mut list = FileList::default();
-        for action in &file.actions {
-            if let FileAction::Copy(copy) = action
-                && let Op::Source(Source::Local { name }) = &request.graph.vertex(vertex.inputs[copy.input]).op
-                && let Some(context) = request.contexts.get(name)
-            {
-                list.add(context, &context.select(copy))?;
-            }
-        }
-        files.insert(id.0, list);
-    }
-    Ok((keys, files))
-}
-
-struct Contents<'a> {
-    contexts: &'a BTreeMap<String, Arc<Context>>,
-}
-
-impl Contents<'_> {
-    fn context(&self, name: &str) -> Result<&Context> {
-        self.contexts.get(name).map(AsRef::as_ref).ok_or_else(|| SolveError::Io {
-            action: "read",
-            path: name.into(),
-            source: std::io::Error::other("there is no context of this name"),
-        })
-    }
-}
-
-impl key::LocalContent for Contents<'_> {
-    type Error = SolveError;
-
-    fn selection(&mut self, name: &str, copy: &Copy) -> Result<Digest> {
-        let context = self.context(name)?;
-        context.selection_digest(&context.select(copy))
-    }
-
-    fn subtree(&mut self, name: &str, path: &str) -> Result<Digest> {
-        let context = self.context(name)?;
-        context.subtree_digest(path)?.ok_or_else(|| archive::missing(context, path, &kiln_graph::Origin::default()))
-    }
 }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use kiln_graph::{CacheKey, Digest, KeyParts, Origin, Platform, Target};
+use kiln_artifact::checksum::{SUMS_NAME, Sums};
+use kiln_graph::{CacheKey, Digest, Hasher, KeyParts, Origin, Platform, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Kind, Selection};
@@ -15,27 +16,49 @@ use crate::report::TargetReport;
 use crate::request::FilesOutput;
 
 /// Version of both files; another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Beyond this many files, the detail of a miss is not worth the bytes.
 const MOST_FILES: usize = 20_000;
 
-/// A file as it was left in place.
+/// A file or folder as it was left in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Placed {
+pub(crate) struct Placed {
     path: PathBuf,
     size: u64,
     inode: u64,
     /// Nanoseconds since 1970.
     mtime: i128,
+    mode: u32,
 }
 
 impl Placed {
-    fn read(path: &Path) -> Option<Self> {
-        let meta = fs_err::symlink_metadata(path).ok()?;
-        let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        // Of a folder only its being there is compared.
-        let (size, inode, mtime) = if meta.is_dir() { (0, 0, 0) } else { (meta.size(), meta.ino(), mtime) };
-        Some(Self { path: path.to_owned(), size, inode, mtime })
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at a path and everything below it.
+    pub(crate) fn read_all(path: &Path) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut todo = vec![path.to_owned()];
+        while let Some(path) = todo.pop() {
+            let Ok(meta) = path.symlink_metadata() else { continue };
+            if meta.is_dir() {
+                // Its times tell nothing that its files do not.
+                found.push(Self { path: path.clone(), size: 0, inode: meta.ino(), mtime: 0, mode: meta.mode() });
+                let listing = std::fs::read_dir(&path).into_iter().flatten().flatten();
+                todo.extend(listing.map(|entry| entry.path()));
+                continue;
+            }
+            found.push(Self {
+                path,
+                size: meta.size(),
+                inode: meta.ino(),
+                mtime: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+                mode: meta.mode(),
+            });
+        }
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
     }
 }
 
@@ -45,6 +68,7 @@ pub(crate) struct TargetRecord {
     key: CacheKey,
     /// Digest of how it was exported and tried.
     output: Digest,
+    /// Every file and folder of the result, in order.
     files: Vec<Placed>,
     pub(crate) report: TargetReport,
 }
@@ -54,9 +78,10 @@ pub(crate) struct TargetRecord {
 pub(crate) struct FileList(BTreeMap<String, u64>);
 
 impl FileList {
-    pub(crate) fn add(&mut self, context: &Context, selection: &Selection<'_>) -> Result<()> {
+    /// Adds what was selected; false if that is too much.
+    pub(crate) fn add(&mut self, context: &Context, selection: &Selection<'_>) -> Result<bool> {
         if self.0.len() + selection.entries.len() > MOST_FILES {
-            return Ok(());
+            return Ok(false);
         }
         for selected in &selection.entries {
             if selected.entry.kind != Kind::Folder {
@@ -69,7 +94,15 @@ impl FileList {
                 );
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    fn digest(&self) -> String {
+        let mut hasher = Hasher::new();
+        for (path, digest) in &self.0 {
+            hasher.field(path).field(digest.to_le_bytes());
+        }
+        hasher.finish().short()
     }
 
     /// The first file that is new, gone or different, and how many there are.
@@ -95,42 +128,67 @@ impl FileList {
 }
 
 /// What a step's key was made of.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct StepRecord {
     pub(crate) parts: KeyParts,
-    pub(crate) files: FileList,
+    pub(crate) files: Arc<FileList>,
+}
+
+/// A target that was built now.
+pub(crate) struct BuiltTarget {
+    pub(crate) target: Target,
+    pub(crate) output: FilesOutput,
+    pub(crate) key: CacheKey,
+    pub(crate) report: TargetReport,
+    /// The files as they were when they had just been placed.
+    pub(crate) placed: Vec<Placed>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct TargetFile {
     version: u32,
-    targets: HashMap<String, TargetRecord>,
+    targets: BTreeMap<String, TargetRecord>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct StepFile {
     version: u32,
-    steps: HashMap<String, StepRecord>,
+    steps: BTreeMap<String, StoredStep>,
+    /// By digest: the same COPY for three platforms has one list.
+    lists: BTreeMap<String, FileList>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredStep {
+    parts: KeyParts,
+    files: Option<String>,
 }
 
 /// All records of a project. Steps are read only when something missed.
 pub(crate) struct Records {
     folder: PathBuf,
-    targets: HashMap<String, TargetRecord>,
+    targets: BTreeMap<String, TargetRecord>,
     steps: OnceLock<HashMap<String, StepRecord>>,
 }
 
 impl Records {
     pub(crate) fn load(folder: &Path) -> Self {
         let file: TargetFile = read(&folder.join("targets.json"));
-        let targets = if file.version == VERSION { file.targets } else { HashMap::new() };
+        let targets = if file.version == VERSION { file.targets } else { BTreeMap::new() };
         Self { folder: folder.to_owned(), targets, steps: OnceLock::new() }
     }
 
     fn steps(&self) -> &HashMap<String, StepRecord> {
         self.steps.get_or_init(|| {
             let file: StepFile = read(&self.folder.join("steps.json"));
-            if file.version == VERSION { file.steps } else { HashMap::new() }
+            if file.version != VERSION {
+                return HashMap::new();
+            }
+            let lists: BTreeMap<String, Arc<FileList>> =
+                file.lists.into_iter().map(|(digest, list)| (digest, Arc::new(list))).collect();
+            let list = |digest: Option<String>| digest.and_then(|d| lists.get(&d).cloned()).unwrap_or_default();
+            let record = |step: StoredStep| StepRecord { parts: step.parts, files: list(step.files) };
+            file.steps.into_iter().map(|(id, step)| (id, record(step))).collect()
         })
     }
 
@@ -144,7 +202,9 @@ impl Records {
         let record = self.targets.get(&target_id(target, output))?;
         let intact = record.key == key
             && record.output == output_digest(output)
-            && record.files.iter().all(|file| Placed::read(&file.path).as_ref() == Some(file));
+            && !record.files.is_empty()
+            && record.files == placed(&record.report)
+            && (!output.sums || are_listed(&record.report, &output.folder));
         intact.then(|| record.clone())
     }
 
@@ -155,18 +215,12 @@ impl Records {
 
     /// Adds what this build found out and writes both files. Other builds of the project may have written meanwhile:
     /// what they wrote about other targets stays.
-    pub(crate) fn save(
-        &self,
-        targets: Vec<(Target, FilesOutput, CacheKey, TargetReport)>,
-        steps: Vec<(Platform, Origin, StepRecord)>,
-    ) -> Result<()> {
+    pub(crate) fn save(&self, targets: Vec<BuiltTarget>, steps: Vec<(Platform, Origin, StepRecord)>) -> Result<()> {
+        let _turn = self.lock()?;
         if !targets.is_empty() {
             let mut stored = Self::load(&self.folder).targets;
-            for (target, output, key, report) in targets {
-                let mut paths: Vec<PathBuf> = report.artifacts.iter().map(|a| a.path.clone()).collect();
-                paths.sort();
-                let files = paths.iter().filter_map(|path| Placed::read(path)).collect();
-                let record = TargetRecord { key, output: output_digest(&output), files, report };
+            for BuiltTarget { target, output, key, report, placed } in targets {
+                let record = TargetRecord { key, output: output_digest(&output), files: placed, report };
                 stored.insert(target_id(&target, &output), record);
             }
             self.write("targets.json", &TargetFile { version: VERSION, targets: stored })?;
@@ -176,9 +230,29 @@ impl Records {
             for (platform, origin, record) in steps {
                 stored.insert(step_id(platform, &origin), record);
             }
-            self.write("steps.json", &StepFile { version: VERSION, steps: stored })?;
+            let mut file = StepFile { version: VERSION, ..StepFile::default() };
+            for (id, record) in stored {
+                let digest = (!record.files.0.is_empty()).then(|| record.files.digest());
+                if let Some(digest) = &digest
+                    && !file.lists.contains_key(digest)
+                {
+                    file.lists.insert(digest.clone(), FileList::clone(&record.files));
+                }
+                file.steps.insert(id, StoredStep { parts: record.parts, files: digest });
+            }
+            self.write("steps.json", &file)?;
         }
         Ok(())
+    }
+
+    /// Keeps two builds from writing what the other has just read. Without locks (some network file systems), one of
+    /// them may lose its records, which costs it time.
+    fn lock(&self) -> Result<std::fs::File> {
+        let failed = |source| SolveError::Io { action: "write", path: self.folder.clone(), source };
+        fs_err::create_dir_all(&self.folder).map_err(failed)?;
+        let file = std::fs::File::open(&self.folder).map_err(failed)?;
+        let _ = file.lock();
+        Ok(file)
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
@@ -202,6 +276,23 @@ fn read<T: Default + serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
+/// The files of a report as they are now.
+fn placed(report: &TargetReport) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = report.artifacts.iter().flat_map(|a| Placed::read_all(&a.path)).collect();
+    placed.sort_by(|a, b| a.path.cmp(&b.path));
+    placed
+}
+
+/// Whether the list of sums beside the artifacts has them all.
+fn are_listed(report: &TargetReport, folder: &Path) -> bool {
+    let text = fs_err::read_to_string(folder.join(SUMS_NAME)).unwrap_or_default();
+    let Ok(sums) = Sums::parse(&text) else { return false };
+    report.artifacts.iter().all(|artifact| match (&artifact.sha256, artifact.path.strip_prefix(folder)) {
+        (Some(sum), Ok(name)) => sums.get(&name.to_string_lossy()).is_some_and(|listed| listed.to_string() == *sum),
+        _ => true,
+    })
+}
+
 fn target_id(target: &Target, output: &FilesOutput) -> String {
     format!("{} {} {}", target.name, target.platform, output.folder.display())
 }
@@ -212,4 +303,71 @@ fn step_id(platform: Platform, origin: &Origin) -> String {
 
 fn output_digest(output: &FilesOutput) -> Digest {
     Digest::of(format!("{output:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_and_foreign_files_are_no_records() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        for text in ["", "{", "[]", "{\"version\": 999, \"targets\": {}}", "{\"version\": \"x\"}", "\u{0}"] {
+            fs_err::write(dir.path().join("targets.json"), text).expect("write");
+            fs_err::write(dir.path().join("steps.json"), text).expect("write");
+            let records = Records::load(dir.path());
+            assert!(records.targets.is_empty(), "{text}");
+            assert!(records.steps().is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn builds_of_other_platforms_keep_their_records() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let list = |path: &str| Arc::new(FileList(BTreeMap::from([(path.to_owned(), 1)])));
+        let record = |path: &str| StepRecord { parts: KeyParts::default(), files: list(path) };
+        let amd64: Platform = "linux/amd64".parse().expect("known");
+        let arm64: Platform = "linux/arm64".parse().expect("known");
+        let origin = Origin { stage: "build".into(), step: 1, ..Origin::default() };
+        // Both have read the empty folder before either wrote.
+        let (first, second) = (Records::load(dir.path()), Records::load(dir.path()));
+        first.save(vec![], vec![(amd64, origin.clone(), record("same"))]).expect("saved");
+        second.save(vec![], vec![(arm64, origin.clone(), record("same"))]).expect("saved");
+        let read = Records::load(dir.path());
+        assert_eq!(read.step(amd64, &origin).expect("kept").files, list("same"));
+        assert_eq!(read.step(arm64, &origin).expect("added").files, list("same"));
+        let file: StepFile = super::read(&dir.path().join("steps.json"));
+        assert_eq!(file.lists.len(), 1, "equal lists are stored once");
+    }
+
+    #[test]
+    fn every_change_below_an_artifact_is_seen() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let folder = dir.path().join("app.dist");
+        fs_err::create_dir_all(folder.join("lib")).expect("folder");
+        fs_err::write(folder.join("lib/a.so"), "a").expect("file");
+        let before = Placed::read_all(&folder);
+        assert_eq!(before.len(), 3);
+        assert_eq!(Placed::read_all(&folder), before);
+        fs_err::write(folder.join("new"), "").expect("file");
+        assert_ne!(Placed::read_all(&folder), before);
+        fs_err::remove_file(folder.join("new")).expect("removed");
+        assert_eq!(Placed::read_all(&folder), before);
+        fs_err::remove_file(folder.join("lib/a.so")).expect("removed");
+        assert_ne!(Placed::read_all(&folder), before);
+        assert!(Placed::read_all(&dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let list = |files: &[(&str, u64)]| FileList(files.iter().map(|(p, d)| ((*p).to_owned(), *d)).collect());
+        let before = list(&[("a", 1), ("b", 2), ("c", 3)]);
+        assert_eq!(before.first_difference(&list(&[("a", 1), ("b", 9), ("c", 3)])).as_deref(), Some("b"));
+        assert_eq!(before.first_difference(&list(&[("a", 1), ("b", 2)])).as_deref(), Some("c is gone"));
+        let more = list(&[("a", 1), ("b", 2), ("c", 3), ("d", 4)]);
+        assert_eq!(before.first_difference(&more).as_deref(), Some("d is new"));
+        let many = list(&[("a", 7), ("b", 8), ("c", 9)]);
+        assert_eq!(before.first_difference(&many).as_deref(), Some("a and 2 more"));
+        assert_eq!(before.first_difference(&before.clone()), None);
+    }
 }

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_docker::{ContainerId, ContainerSpec, Engine, ImageId, MountSpec, labels, toolbox};
-use kiln_graph::{MissReason, Op, Platform, VertexId};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, ImageId, MountSpec, labels, toolbox};
+use kiln_graph::{MissReason, Op, Platform, Source, VertexId};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
 
 use crate::cancel::Cancel;
 use crate::context::Context;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, Way};
+use crate::keys::no_context;
 use crate::plan::{Action, Plan};
+
+/// Something that is made once, by whoever needs it first.
+type Once<T> = Arc<OnceCell<T>>;
 
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
@@ -21,13 +26,25 @@ pub(crate) struct Shared {
     pub(crate) events: EventSender,
     /// Limits the steps that run at a time.
     pub(crate) permits: Semaphore,
+    /// What must come to its end even if nobody waits for it any more: calls that make something on the daemon.
+    pub(crate) tasks: TaskTracker,
     /// Every container that is made goes here; the dispatcher removes them all at the end.
     made: mpsc::UnboundedSender<ContainerId>,
-    readers: Mutex<HashMap<ImageId, Arc<OnceCell<ContainerId>>>>,
-    scratch: Mutex<HashMap<Platform, Arc<OnceCell<ImageId>>>>,
+    readers: Mutex<HashMap<(ImageId, Reader), Once<ContainerId>>>,
+    scratch: Mutex<HashMap<Platform, Once<ImageId>>>,
     toolbox: OnceCell<String>,
     pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
     pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
+}
+
+/// What a container that never runs is read for. The daemon locks a container while it sends an archive of it, so one
+/// that answers questions in the middle of a transfer must not be the one that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reader {
+    /// To copy files from.
+    Files,
+    /// To ask what is there.
+    Questions,
 }
 
 /// Times of a step that ran.
@@ -54,6 +71,7 @@ impl Shared {
             cancel,
             events,
             permits,
+            tasks: TaskTracker::new(),
             made,
             readers: Mutex::default(),
             scratch: Mutex::default(),
@@ -64,12 +82,34 @@ impl Shared {
         (Arc::new(shared), to_remove)
     }
 
-    /// Makes a container and remembers to remove it.
-    pub(crate) async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId> {
-        let id = self.engine.create_container(spec).await?;
-        // The receiver lives as long as the build.
-        let _ = self.made.send(id.clone());
-        Ok(id)
+    /// Makes a container and remembers to remove it, also if the caller is dropped meanwhile.
+    pub(crate) async fn create(&self, spec: ContainerSpec) -> Result<ContainerId> {
+        let (engine, made, image) = (self.engine.clone(), self.made.clone(), spec.image.clone());
+        let making = self.tasks.spawn(async move {
+            let id = engine.create_container(&spec).await?;
+            // The receiver lives as long as the build.
+            let _ = made.send(id.clone());
+            Ok(id)
+        });
+        match joined(making.await) {
+            Err(error @ EngineError::NotFound { .. }) => Err(self.image_gone(&image, error)),
+            made => Ok(made?),
+        }
+    }
+
+    /// The error for an image that was there when the build was planned.
+    fn image_gone(&self, image: &ImageId, source: EngineError) -> SolveError {
+        let of = self.plan.graph().iter().find_map(|(id, vertex)| match (&vertex.op, self.plan.action(id)) {
+            (_, Action::Cached(cached)) if cached == image => Some(format!("checkpoint of `{}`", vertex.origin().text)),
+            (Op::Source(Source::Image { id, reference, .. }), _) if *id == image.0 => {
+                Some(format!("image `{reference}`"))
+            }
+            _ => None,
+        });
+        match of {
+            Some(what) => SolveError::ImageGone { what, source },
+            None => source.into(),
+        }
     }
 
     pub(crate) fn labels(&self, role: &str) -> BTreeMap<String, String> {
@@ -81,8 +121,8 @@ impl Shared {
         ])
     }
 
-    pub(crate) fn reader(&self, image: &ImageId) -> Arc<OnceCell<ContainerId>> {
-        lock(&self.readers).entry(image.clone()).or_default().clone()
+    pub(crate) fn reader(&self, image: &ImageId, reader: Reader) -> Once<ContainerId> {
+        lock(&self.readers).entry((image.clone(), reader)).or_default().clone()
     }
 
     pub(crate) async fn scratch_image(&self, platform: Platform) -> Result<ImageId> {
@@ -103,11 +143,7 @@ impl Shared {
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {
-        self.plan.request.contexts.get(name).cloned().ok_or_else(|| SolveError::Io {
-            action: "read",
-            path: name.into(),
-            source: std::io::Error::other("there is no context of this name"),
-        })
+        self.plan.request.contexts.get(name).cloned().ok_or_else(|| no_context(name))
     }
 
     pub(crate) fn way(&self, platform: Platform) -> Way {
@@ -117,8 +153,13 @@ impl Shared {
     }
 
     pub(crate) async fn emit(&self, event: BuildEvent) {
-        // A consumer that went away does not stop the build.
-        let _ = self.events.send(event).await;
+        tokio::select! {
+            biased;
+            // A consumer that went away does not stop the build.
+            _ = self.events.send(event) => {}
+            // Nor does one that hangs keep a user waiting who has asked twice.
+            () = self.cancel.killed() => {}
+        }
     }
 
     pub(crate) async fn notice(&self, platform: Option<Platform>, text: impl Into<String>) {
@@ -140,11 +181,22 @@ impl Shared {
         self.emit(BuildEvent::StepStarted { vertex: id, platforms, origin, reason, way }).await;
     }
 
+    pub(crate) async fn step_failed(&self, id: VertexId, took: Duration) {
+        let platforms = self.plan.platforms[id.0].clone();
+        let origin = self.plan.graph().vertex(id).origin().clone();
+        self.emit(BuildEvent::StepFailed { vertex: id, platforms, origin, took }).await;
+    }
+
     pub(crate) async fn step_finished(&self, id: VertexId, took: Duration) {
         lock(&self.times).entry(id).or_default().took = took;
         let platforms = self.plan.platforms[id.0].clone();
         self.emit(BuildEvent::StepFinished { vertex: id, platforms, took }).await;
     }
+}
+
+/// The result of a task that nobody aborts; its panic goes on.
+pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// Locks without caring for a panic elsewhere: what is behind these locks is whole after every statement.

@@ -12,7 +12,7 @@ use kiln_graph::Platform;
 use crate::archive;
 use crate::error::{Result, SolveError};
 use crate::request::{Smoke, SmokeCommand};
-use crate::shared::Shared;
+use crate::shared::{Shared, joined};
 use crate::step::{Lines, wait};
 
 /// Where the artifact is put in the clean image.
@@ -96,7 +96,7 @@ async fn attempt(
         extra_hosts: Vec::new(),
         shm_size: None,
     };
-    let container = shared.create(&spec).await?;
+    let container = shared.create(spec).await?;
     upload(shared, &container, artifact).await?;
     let mut logs = shared.engine.attach(&container).await?;
     match shared.engine.start_container(&container).await {
@@ -125,7 +125,7 @@ async fn attempt(
     };
     let timed = async {
         tokio::select! {
-            status = wait(shared, &container) => Ok::<_, SolveError>(Some(status?.code)),
+            status = wait(shared, &container, &shared.cancel) => Ok::<_, SolveError>(Some(status?.code)),
             () = tokio::time::sleep(smoke.timeout) => {
                 shared.engine.stop_container(&container, 0).await?;
                 Ok(None)
@@ -139,7 +139,7 @@ async fn attempt(
 async fn upload(shared: &Arc<Shared>, container: &kiln_docker::ContainerId, artifact: &Path) -> Result<()> {
     let (writer, stream) = archive::writer();
     let path = artifact.to_owned();
-    let writing = tokio::task::spawn_blocking(move || {
+    let writing = shared.tasks.spawn_blocking(move || {
         let mut builder = tar::Builder::new(writer);
         builder.follow_symlinks(false);
         let name = format!("{}/{}", &FOLDER[1..], path.file_name().unwrap_or_default().to_string_lossy());
@@ -154,7 +154,9 @@ async fn upload(shared: &Arc<Shared>, container: &kiln_docker::ContainerId, arti
             .map_err(SolveError::io("read", path))
     });
     let uploaded = shared.engine.upload(container, "/", stream).await;
-    let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    uploaded?;
-    written
+    match (joined(writing.await), uploaded) {
+        (Err(error), uploaded) if error.is_broken_pipe() => Ok(uploaded?),
+        (Err(error), _) => Err(error),
+        (Ok(()), uploaded) => Ok(uploaded?),
+    }
 }

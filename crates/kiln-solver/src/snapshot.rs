@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, NetworkSpec, labels};
 use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
 use tokio::sync::OnceCell;
 
-use crate::archive::{self, Apply, CopySource, Place};
+use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
 use crate::error::{Result, SolveError};
-use crate::shared::Shared;
+use crate::shared::{Reader, Shared, joined};
 
 /// The result of a vertex.
 #[derive(Clone)]
@@ -124,19 +125,20 @@ impl Shared {
             Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),
             Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) => {
                 let image = self.image_of(snapshot).await?;
-                self.reader_of(&image, self.platform_of(snapshot)).await
+                self.reader_of(&image, self.platform_of(snapshot), Reader::Files).await
             }
         }
     }
 
     /// A container that is never started, to read an image's files from.
-    async fn reader_of(&self, image: &ImageId, platform: Platform) -> Result<ContainerId> {
-        let cell = self.reader(image);
+    async fn reader_of(&self, image: &ImageId, platform: Platform, reader: Reader) -> Result<ContainerId> {
+        let cell = self.reader(image, reader);
         let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
         Ok(id.clone())
     }
 
-    /// Commits a container as the checkpoint of its vertex, once.
+    /// Commits a container as the checkpoint of its vertex, once. A commit that has begun comes to its end even if the
+    /// caller is dropped: the container must not be removed under it.
     pub(crate) async fn commit(self: &Arc<Self>, made: &Arc<Made>) -> Result<ImageId> {
         let commit = || async {
             let vertex = self.plan.graph().vertex(made.vertex);
@@ -150,8 +152,7 @@ impl Shared {
             ]);
             let spec =
                 CommitSpec { config: ImageConfig::default(), labels, comment: short(&origin.text, 200), name: None };
-            let id = self.engine.commit(&made.container, &spec).await;
-            id.map_err(|source| SolveError::StepEngine {
+            self.commit_as(&made.container, spec).await.map_err(|source| SolveError::StepEngine {
                 origin: Box::new(origin.clone()),
                 platform: made.platform,
                 source,
@@ -160,18 +161,50 @@ impl Shared {
         made.image.get_or_try_init(commit).await.cloned()
     }
 
+    async fn commit_as(&self, container: &ContainerId, spec: CommitSpec) -> kiln_docker::Result<ImageId> {
+        let (engine, container) = (self.engine.clone(), container.clone());
+        joined(self.tasks.spawn(async move { engine.commit(&container, &spec).await }).await)
+    }
+
+    /// Commits a snapshot as the image that a user asked for.
+    pub(crate) async fn commit_target(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        platform: Platform,
+        spec: CommitSpec,
+    ) -> Result<ImageId> {
+        let (base, operations) = snapshot.split();
+        let container = match &base {
+            Snapshot::Step(made) if operations.is_empty() => made.container.clone(),
+            // One chain of files on nothing serves several platforms; an image says which it is for.
+            Snapshot::Scratch(_) => self.filled(&Snapshot::Scratch(platform), platform, &operations).await?,
+            _ => self.container_of(snapshot).await?,
+        };
+        Ok(self.commit_as(&container, spec).await?)
+    }
+
     /// A container with file operations applied to what is below them.
     async fn make(self: &Arc<Self>, pending: &Arc<Pending>) -> Result<Arc<Made>> {
         let make = || async {
             let snapshot = Snapshot::Pending(pending.clone());
             let (base, operations) = snapshot.split();
             let platform = self.platform_of(&base);
-            let image = self.image_of(&base).await?;
-            let container = self.idle_container(image.clone(), platform, "copy").await?;
-            self.apply(&container, &image, platform, &operations).await?;
+            let container = self.filled(&base, platform, &operations).await?;
             Ok(Arc::new(Made::new(pending.vertex, container, platform)))
         };
         pending.made.get_or_try_init(make).await.cloned()
+    }
+
+    async fn filled(
+        self: &Arc<Self>,
+        base: &Snapshot,
+        platform: Platform,
+        operations: &[Arc<Pending>],
+    ) -> Result<ContainerId> {
+        let image = self.image_of(base).await?;
+        let container = self.idle_container(image.clone(), platform, "copy").await?;
+        self.apply(&container, &image, platform, &[], operations).await?;
+        Ok(container)
     }
 
     /// A container that is never started.
@@ -191,10 +224,11 @@ impl Shared {
             extra_hosts: Vec::new(),
             shm_size: None,
         };
-        self.create(&spec).await
+        self.create(spec).await
     }
 
-    /// Unpacks file operations into a container that was just made of `image`.
+    /// Unpacks file operations into a container that was just made of `image`; false if that would write into one of its
+    /// `mounts`.
     ///
     /// The daemon locks a container while it unpacks into it, so what is there already is asked of another one.
     pub(crate) async fn apply(
@@ -202,42 +236,59 @@ impl Shared {
         container: &ContainerId,
         image: &ImageId,
         platform: Platform,
+        mounts: &[String],
         operations: &[Arc<Pending>],
-    ) -> Result<()> {
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let started = std::time::Instant::now();
+    ) -> Result<bool> {
+        let Some(last) = operations.last() else { return Ok(true) };
+        let started = Instant::now();
+        // The sources may take steps of their own, so they come before the clock of this one is shown.
+        let apply = self.resolve(operations).await?;
+        let place = Place::Container(self.reader_of(image, platform, Reader::Questions).await?);
         for pending in operations {
             self.step_started(pending.vertex).await;
         }
-        let apply = self.resolve(operations).await?;
+        let applied = self.transfer(container, place, mounts.to_vec(), apply).await;
+        for pending in operations {
+            match &applied {
+                Ok(true) => self.step_finished(pending.vertex, started.elapsed()).await,
+                // It is done again in another way, and is told then.
+                Ok(false) => {}
+                Err(_) => self.step_failed(pending.vertex, started.elapsed()).await,
+            }
+        }
+        applied.map_err(|error| match error {
+            SolveError::Engine(source) => {
+                let origin = Box::new(self.plan.graph().vertex(last.vertex).origin().clone());
+                SolveError::StepEngine { origin, platform, source }
+            }
+            error => error,
+        })
+    }
+
+    async fn transfer(
+        &self,
+        container: &ContainerId,
+        place: Place,
+        mounts: Vec<String>,
+        apply: Vec<Apply>,
+    ) -> Result<bool> {
         let (writer, stream) = archive::writer();
-        let engine = self.engine.clone();
-        let place = Place::Container(self.reader_of(image, platform).await?);
-        let runtime = tokio::runtime::Handle::current();
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut writer = archive::apply(&engine, &runtime, &place, &apply, writer)?;
+        let remote = Remote::new(self.engine.clone());
+        let writing = self.tasks.spawn_blocking(move || {
+            let mut writer = archive::apply(&remote, &place, &mounts, &apply, writer)?;
             std::io::Write::flush(&mut writer)
                 .and_then(|()| writer.finish())
-                .map_err(SolveError::io("write", "archive"))
+                .map_err(SolveError::io("write", "the archive"))
+                .map_err(ApplyError::from)
         });
-        // A stop breaks the stream off: the writer sees that and ends too.
-        let upload = self.cancel.unless_stopped(self.engine.upload(container, "/", stream)).await;
-        let written = writing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        let upload = upload?;
-        match (written, upload) {
+        let upload = self.engine.upload(container, "/", stream).await;
+        match (joined(writing.await), upload) {
+            (Err(ApplyError::Mounted), _) => Ok(false),
             // A broken pipe on our side is only the shadow of the daemon's error.
-            (Err(SolveError::Io { source, .. }), Err(error)) if source.kind() == std::io::ErrorKind::BrokenPipe => {
-                Err(error.into())
-            }
-            (Err(SolveError::Copy { .. }), Err(error @ kiln_docker::EngineError::NoSpace { .. })) => Err(error.into()),
-            (written, upload) => written.and(upload.map_err(Into::into)),
-        }?;
-        for pending in operations {
-            self.step_finished(pending.vertex, started.elapsed()).await;
+            (Err(ApplyError::Failed(error)), Err(upload)) if error.is_broken_pipe() => Err(upload.into()),
+            (Err(ApplyError::Failed(error)), _) => Err(error),
+            (Ok(()), upload) => Ok(upload.map(|()| true)?),
         }
-        Ok(())
     }
 
     /// The operations with their sources looked up.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, LogStream, MountSpec, NetworkSpec, VolumeSource, toolbox};
-use kiln_graph::{Exec, MountKind, Network, Origin, Platform, VertexId};
+use kiln_docker::{
+    ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, MountSpec, NetworkSpec, VolumeSource, toolbox,
+};
+use kiln_graph::{CacheMount, Exec, MountKind, Network, Origin, Platform, VertexId};
 
+use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::BuildEvent;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Snapshot};
-use crate::volumes;
+use crate::volumes::{self, Held};
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
 const GRACE: u32 = 2;
@@ -42,80 +45,31 @@ const INJECTED: &[&str] = &[
     "no_proxy",
 ];
 
-/// Runs the command of `id` on top of its first input.
-pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs: &[Snapshot]) -> Result<Snapshot> {
+/// Runs the command of `id` on top of its first input, unless `cancel` comes first.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    id: VertexId,
+    exec: &Exec,
+    inputs: &[Snapshot],
+    cancel: &Cancel,
+) -> Result<Snapshot> {
     let origin = shared.plan.graph().vertex(id).origin();
-    let mut mounts = Vec::new();
-    // Held to the end of the step. Taken in one order by all, so two steps cannot wait for each other.
-    let mut caches: Vec<_> = exec.mounts.iter().filter(|m| matches!(m.kind, MountKind::Cache(_))).collect();
-    caches.sort_by(|a, b| format!("{:?}", a.kind).cmp(&format!("{:?}", b.kind)));
-    let mut held = Vec::new();
-    for mount in caches {
-        let MountKind::Cache(cache) = &mount.kind else { continue };
-        let volume = volumes::hold(shared, cache, exec.platform).await?;
-        let source = VolumeSource::Volume(volume.volume.clone());
-        mounts.push(MountSpec { target: mount.target.clone(), source, readonly: mount.readonly });
-        held.push((volume, cache, mount.target.clone()));
-    }
-    for mount in &exec.mounts {
-        match &mount.kind {
-            MountKind::Cache(cache) if cache.from.is_some() => return Err(unsupported(origin, "a cache with `from`")),
-            MountKind::Cache(_) => {}
-            MountKind::Tmpfs { size } => mounts.push(MountSpec {
-                target: mount.target.clone(),
-                source: VolumeSource::Tmpfs(*size),
-                readonly: false,
-            }),
-            MountKind::Bind { .. } => return Err(unsupported(origin, "`--mount=type=bind`")),
-            MountKind::Secret(_) => return Err(unsupported(origin, "`--mount=type=secret`")),
-            MountKind::Ssh { .. } => return Err(unsupported(origin, "`--mount=type=ssh`")),
-        }
-    }
-    let _permit = tokio::select! {
-        permit = shared.permits.acquire() => permit.map_err(|_| SolveError::Cancelled)?,
-        () = shared.cancel.stopped() => return Err(SolveError::Cancelled),
-    };
-    let started = Instant::now();
-    let (base, mut operations) = inputs[0].split();
-    let mut image = shared.image_of(&base).await?;
-    // What is copied to a place that the step mounts over would end up in the mount: put it below first.
-    if operations.iter().any(|_| !mounts.is_empty()) && overlaps(shared, &operations, &mounts) {
-        image = shared.image_of(&inputs[0]).await?;
-        operations.clear();
-    }
-    mounts.extend(shared.toolbox(exec.platform).await?);
-    let spec = ContainerSpec {
-        image: image.clone(),
-        platform: exec.platform,
-        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone()),
-        env: environment(shared, exec),
-        cwd: exec.cwd.clone(),
-        user: exec.user.clone(),
-        mounts,
-        network: match exec.network {
-            Network::Default => shared.plan.request.run.network.clone(),
-            Network::None => NetworkSpec::None,
-            Network::Host => NetworkSpec::Host,
-        },
-        privileged: exec.privileged,
-        labels: shared.labels("step"),
-        name: None,
-        extra_hosts: shared.plan.request.run.extra_hosts.clone(),
-        shm_size: shared.plan.request.run.shm_size,
-    };
     let in_engine = |error: SolveError| match error {
         SolveError::Engine(source) => {
             SolveError::StepEngine { origin: Box::new(origin.clone()), platform: exec.platform, source }
         }
         other => other,
     };
-    let container = shared.create(&spec).await.map_err(in_engine)?;
-    shared.apply(&container, &image, exec.platform, &operations).await?;
-    if shared.cancel.is_stopped() {
-        return Err(SolveError::Cancelled);
-    }
+    let caches = caches(exec, origin)?;
+    // Held to the end of the step.
+    let held = cancel.or_stop(volumes::hold(shared, &caches, exec.platform)).await.map_err(in_engine)?;
+    let mounts = mounts(exec, &held, origin)?;
+    let permit = async { shared.permits.acquire().await.map_err(|_| SolveError::Cancelled) };
+    let _permit = cancel.or_stop(permit).await?;
+    let started = Instant::now();
+    let container = cancel.or_stop(prepare(shared, exec, inputs, mounts)).await.map_err(in_engine)?;
     shared.step_started(id).await;
-    let outcome = execute(shared, id, exec.platform, &container, origin).await;
+    let outcome = cancel.or_kill(execute(shared, id, exec.platform, &container, origin, cancel)).await;
     let took = started.elapsed();
     drop(held);
     match outcome {
@@ -124,40 +78,96 @@ pub(crate) async fn run(shared: &Arc<Shared>, id: VertexId, exec: &Exec, inputs:
             shared.step_finished(id, took).await;
             Ok(Snapshot::Step(Arc::new(Made::new(id, container, exec.platform))))
         }
-        Err(SolveError::Cancelled) => Err(SolveError::Cancelled),
         Err(error) => {
-            let platforms = shared.plan.platforms[id.0].clone();
-            shared.emit(BuildEvent::StepFailed { vertex: id, platforms, origin: origin.clone(), took }).await;
+            shared.step_failed(id, took).await;
             Err(in_engine(error))
         }
     }
 }
 
-fn unsupported(origin: &Origin, what: &str) -> SolveError {
-    SolveError::Unsupported { origin: Box::new(origin.clone()), what: what.to_owned() }
+/// The cache mounts of a step.
+fn caches<'a>(exec: &'a Exec, origin: &Origin) -> Result<Vec<&'a CacheMount>> {
+    let mut caches = Vec::new();
+    for mount in &exec.mounts {
+        if let MountKind::Cache(cache) = &mount.kind {
+            if cache.from.is_some() {
+                return Err(unsupported(origin, "a cache with `from`"));
+            }
+            caches.push(cache);
+        }
+    }
+    Ok(caches)
 }
 
-/// Whether a file operation writes below a mount point.
-fn overlaps(shared: &Shared, operations: &[Arc<crate::snapshot::Pending>], mounts: &[MountSpec]) -> bool {
-    use kiln_graph::{FileAction, Op};
-    let below = |path: &str| {
-        let path = path.trim_end_matches('/');
-        mounts.iter().any(|m| {
-            let target = m.target.trim_end_matches('/');
-            path == target
-                || path.strip_prefix(target).is_some_and(|r| r.starts_with('/'))
-                // Copying a folder to a parent of the mount may reach into it.
-                || target.strip_prefix(path).is_some_and(|r| r.starts_with('/'))
-        })
+/// All mounts of a step, with the volumes that are held for it.
+fn mounts(exec: &Exec, held: &Held, origin: &Origin) -> Result<Vec<MountSpec>> {
+    let mut volumes = held.volumes.iter();
+    let mut mounts = Vec::new();
+    for mount in &exec.mounts {
+        let target = mount.target.clone();
+        mounts.push(match &mount.kind {
+            MountKind::Cache(_) => {
+                let volume = volumes.next().expect("a volume is held for each cache mount").clone();
+                MountSpec { target, source: VolumeSource::Volume(volume), readonly: mount.readonly }
+            }
+            MountKind::Tmpfs { size } => MountSpec { target, source: VolumeSource::Tmpfs(*size), readonly: false },
+            MountKind::Bind { .. } => return Err(unsupported(origin, "`--mount=type=bind`")),
+            MountKind::Secret(_) => return Err(unsupported(origin, "`--mount=type=secret`")),
+            MountKind::Ssh { .. } => return Err(unsupported(origin, "`--mount=type=ssh`")),
+        });
+    }
+    Ok(mounts)
+}
+
+/// A container of the step, ready to start: its files are those of the first input.
+async fn prepare(
+    shared: &Arc<Shared>,
+    exec: &Exec,
+    inputs: &[Snapshot],
+    mounts: Vec<MountSpec>,
+) -> Result<ContainerId> {
+    let (base, operations) = match inputs[0].split() {
+        // One chain of files on nothing may serve several platforms.
+        (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
+        split => split,
     };
-    operations.iter().any(|pending| match &shared.plan.graph().vertex(pending.vertex).op {
-        Op::File(op) => op.actions.iter().any(|action| match action {
-            FileAction::Mkdir { path, .. } => mounts.iter().any(|m| path.starts_with(&m.target)),
-            FileAction::Write { path, .. } => below(path),
-            FileAction::Copy(copy) => below(&copy.dest),
-        }),
-        _ => false,
+    let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let image = shared.image_of(&base).await?;
+    let container = shared.create(spec(shared, exec, &image, &mounts).await?).await?;
+    if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
+        return Ok(container);
+    }
+    // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
+    let image = shared.image_of(&inputs[0]).await?;
+    shared.create(spec(shared, exec, &image, &mounts).await?).await
+}
+
+async fn spec(shared: &Shared, exec: &Exec, image: &ImageId, mounts: &[MountSpec]) -> Result<ContainerSpec> {
+    let run = &shared.plan.request.run;
+    let toolbox = shared.toolbox(exec.platform).await?;
+    Ok(ContainerSpec {
+        image: image.clone(),
+        platform: exec.platform,
+        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone()),
+        env: environment(shared, exec),
+        cwd: exec.cwd.clone(),
+        user: exec.user.clone(),
+        mounts: mounts.iter().cloned().chain(toolbox).collect(),
+        network: match exec.network {
+            Network::Default => run.network.clone(),
+            Network::None => NetworkSpec::None,
+            Network::Host => NetworkSpec::Host,
+        },
+        privileged: exec.privileged,
+        labels: shared.labels("step"),
+        name: None,
+        extra_hosts: run.extra_hosts.clone(),
+        shm_size: run.shm_size,
     })
+}
+
+fn unsupported(origin: &Origin, what: &str) -> SolveError {
+    SolveError::Unsupported { origin: Box::new(origin.clone()), what: what.to_owned() }
 }
 
 fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
@@ -181,19 +191,17 @@ async fn execute(
     platform: Platform,
     container: &ContainerId,
     origin: &Origin,
+    cancel: &Cancel,
 ) -> Result<std::time::Duration> {
-    let logs = shared.engine.attach(container).await?;
+    let logs = cancel.or_stop(shared.engine.attach(container)).await?;
     let started = Instant::now();
     shared.engine.start_container(container).await?;
     let following = follow(shared, id, logs);
-    let waiting = wait(shared, container);
+    let waiting = wait(shared, container, cancel);
     // The wait may answer before the last lines have come.
     let (output, status) = tokio::join!(following, waiting);
     let ran = started.elapsed();
     let status = status?;
-    if shared.cancel.is_stopped() {
-        return Err(SolveError::Cancelled);
-    }
     if status.code != 0 {
         return Err(SolveError::Step {
             origin: Box::new(origin.clone()),
@@ -209,17 +217,13 @@ async fn execute(
 }
 
 /// Waits for the end of a container, or ends it if the user says so.
-pub(crate) async fn wait(shared: &Shared, container: &ContainerId) -> Result<ExitStatus> {
-    let ended = shared.engine.wait_container(container);
-    tokio::pin!(ended);
+pub(crate) async fn wait(shared: &Shared, container: &ContainerId, cancel: &Cancel) -> Result<ExitStatus> {
     tokio::select! {
-        status = &mut ended => return Ok(status?),
-        () = shared.cancel.stopped() => {}
+        status = shared.engine.wait_container(container) => return Ok(status?),
+        () = cancel.stopped() => {}
     }
-    tokio::select! {
-        stopped = shared.engine.stop_container(container, GRACE) => stopped?,
-        () = shared.cancel.killed() => shared.engine.stop_container(container, 0).await?,
-    }
+    // If it cannot be stopped it is killed when it is removed.
+    let _ = shared.engine.stop_container(container, GRACE).await;
     Err(SolveError::Cancelled)
 }
 
@@ -254,13 +258,7 @@ async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream) -> Output {
         output.add(&line);
         shared.emit(BuildEvent::StepLog { vertex: id, platforms: platforms.clone(), stderr, line }).await;
     };
-    loop {
-        let chunk = tokio::select! {
-            chunk = logs.next() => chunk,
-            // A killed container may leave its log stream open.
-            () = shared.cancel.killed() => None,
-        };
-        let Some(Ok(chunk)) = chunk else { break };
+    while let Some(Ok(chunk)) = logs.next().await {
         for line in lines[usize::from(chunk.stderr)].push(&chunk.bytes) {
             send(&mut output, chunk.stderr, line).await;
         }

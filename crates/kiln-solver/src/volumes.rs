@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln_docker::labels;
+use kiln_docker::{EngineError, labels};
 use kiln_graph::{CacheMount, Digest, Platform, Sharing};
 
 use crate::error::{Result, SolveError};
 use crate::shared::Shared;
 
-/// A cache volume that a step may use until this is dropped.
+/// Time between two looks at a lock that somebody else has.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The cache volumes that a step may use until this is dropped.
+#[derive(Default)]
 pub(crate) struct Held {
-    pub(crate) volume: String,
-    /// Kept open: the lock ends with it, also when the process is killed.
-    _lock: Option<std::fs::File>,
+    /// Names of volumes, in the order of the mounts that were asked for.
+    pub(crate) volumes: Vec<String>,
+    /// Kept open: a lock ends with its file, also when the process is killed.
+    _locks: Vec<std::fs::File>,
 }
 
 /// The name of a cache volume: readable, and unique by scope, id and platform.
@@ -28,51 +33,86 @@ pub(crate) fn volume_name(scope: &str, id: &str, platform: Platform, copy: u32) 
     format!("kiln-cache-{readable}-{}-{digest}{suffix}", platform.arch.artifact_name())
 }
 
-/// Gets a volume for a mount, waiting if another step or build holds it.
-pub(crate) async fn hold(shared: &Shared, mount: &CacheMount, platform: Platform) -> Result<Held> {
-    let scope = &shared.plan.request.scope;
-    let mut copy = 0;
+/// Gets volumes for all the mounts of a step, waiting if other steps or builds hold them.
+///
+/// All steps of all builds take them in the order of their names, so no two can wait for each other, and each volume
+/// once, though several mounts may show it. A step that shares a volume keeps away those that want it for themselves.
+pub(crate) async fn hold(shared: &Shared, mounts: &[&CacheMount], platform: Platform) -> Result<Held> {
+    let name = |mount: &CacheMount, copy| volume_name(&shared.plan.request.scope, &mount.id, platform, copy);
+    let mut wanted: BTreeMap<String, &CacheMount> = BTreeMap::new();
+    for mount in mounts.iter().filter(|mount| mount.sharing != Sharing::Private) {
+        let known = wanted.entry(name(mount, 0)).or_insert(mount);
+        if mount.sharing == Sharing::Locked {
+            *known = mount;
+        }
+    }
+    let mut locks = Vec::new();
+    for (volume, mount) in &wanted {
+        let exclusive = mount.sharing == Sharing::Locked;
+        locks.push(wait_for(shared, volume, mount, platform, exclusive).await?);
+        prepare(shared, volume, mount, platform).await?;
+    }
+    let mut volumes = Vec::new();
+    for mount in mounts {
+        if mount.sharing != Sharing::Private {
+            volumes.push(name(mount, 0));
+            continue;
+        }
+        // Another copy is made rather than waited for, so the order does not matter.
+        for copy in 0.. {
+            let volume = name(mount, copy);
+            if wanted.contains_key(&volume) {
+                continue;
+            }
+            if let Some(lock) = try_lock(&lock_path(shared, &volume), true)? {
+                locks.push(lock);
+                prepare(shared, &volume, mount, platform).await?;
+                volumes.push(volume);
+                break;
+            }
+        }
+    }
+    Ok(Held { volumes, _locks: locks })
+}
+
+fn lock_path(shared: &Shared, volume: &str) -> PathBuf {
+    shared.plan.request.locks.join(format!("{volume}.lock"))
+}
+
+async fn wait_for(
+    shared: &Shared,
+    volume: &str,
+    mount: &CacheMount,
+    platform: Platform,
+    exclusive: bool,
+) -> Result<std::fs::File> {
+    let path = lock_path(shared, volume);
     let started = Instant::now();
     let mut said = false;
     loop {
-        let volume = volume_name(scope, &mount.id, platform, copy);
-        let path = shared.plan.request.locks.join(format!("{volume}.lock"));
-        let lock = match mount.sharing {
-            Sharing::Shared => Some(None),
-            Sharing::Private | Sharing::Locked => try_lock(&path)?.map(Some),
-        };
-        if let Some(lock) = lock {
-            prepare(shared, &volume, mount, platform).await?;
-            return Ok(Held { volume, _lock: lock });
-        }
-        if mount.sharing == Sharing::Private {
-            copy += 1;
-            continue;
+        if let Some(lock) = try_lock(&path, exclusive)? {
+            return Ok(lock);
         }
         if !said && started.elapsed() > Duration::from_secs(1) {
             said = true;
-            shared
-                .notice(Some(platform), format!("waiting for another build that uses the cache `{}`", mount.id))
-                .await;
+            let text = format!("waiting for another step or build that uses the cache `{}`", mount.id);
+            shared.notice(Some(platform), text).await;
         }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-            () = shared.cancel.stopped() => return Err(SolveError::Cancelled),
-        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
-fn try_lock(path: &Path) -> Result<Option<std::fs::File>> {
+fn try_lock(path: &Path, exclusive: bool) -> Result<Option<std::fs::File>> {
     if let Some(folder) = path.parent() {
         fs_err::create_dir_all(folder).map_err(SolveError::io("write", folder))?;
     }
     let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path);
     let file = file.map_err(SolveError::io("write", path))?.into_parts().0;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+    let locked = if exclusive { file.try_lock() } else { file.try_lock_shared() };
+    match locked {
         Err(TryLockError::WouldBlock) => Ok(None),
-        // A file system without locks (some network ones): better no lock than no build.
-        Err(TryLockError::Error(_)) => Ok(Some(file)),
+        // An error is a file system without locks (some network ones): better no lock than no build.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
 }
 
@@ -85,8 +125,12 @@ async fn prepare(shared: &Shared, volume: &str, mount: &CacheMount, platform: Pl
     ]);
     if shared.plan.request.no_cache_mounts {
         let mut emptied = shared.emptied.lock().await;
-        if emptied.insert(volume.to_owned()) {
-            shared.engine.remove_volume(volume).await?;
+        if !emptied.contains(volume) {
+            shared.engine.remove_volume(volume).await.map_err(|source| match source {
+                EngineError::Conflict { .. } => SolveError::CacheInUse { id: mount.id.clone(), platform, source },
+                source => source.into(),
+            })?;
+            emptied.insert(volume.to_owned());
         }
     }
     shared.engine.ensure_volume(volume, &labels).await?;
@@ -113,9 +157,14 @@ mod tests {
     fn a_lock_excludes_until_it_is_dropped() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let path = dir.path().join("locks/a.lock");
-        let first = try_lock(&path).expect("lockable").expect("free");
-        assert!(try_lock(&path).expect("lockable").is_none());
+        let lock = |exclusive| try_lock(&path, exclusive).expect("lockable");
+        let first = lock(true).expect("free");
+        assert!(lock(true).is_none());
+        assert!(lock(false).is_none());
         drop(first);
-        assert!(try_lock(&path).expect("lockable").is_some());
+        let (one, two) = (lock(false).expect("free"), lock(false).expect("shared"));
+        assert!(lock(true).is_none());
+        drop((one, two));
+        assert!(lock(true).is_some());
     }
 }

@@ -1,11 +1,45 @@
 //! Archives between the client and the daemon, as streams in constant memory.
 //!
 //! The tar crate is synchronous; the daemon's streams are not. [`pipe`] joins the two: one end lives on a blocking
-//! thread, the other is a stream, and a bounded channel between them is the only buffer.
+//! thread, the other is a stream, and a bounded channel between them is the only buffer. [`apply`] turns file operations
+//! into such an archive: what is copied comes from a context ([`context`]) or a container ([`container`]), and [`emit`]
+//! writes it so that the daemon unpacks it the way `COPY` means it.
 
-mod copy;
+mod apply;
+mod container;
+mod context;
 mod emit;
+mod owners;
 mod pipe;
+mod unpack;
 
-pub(crate) use copy::{Apply, CopySource, Place, apply, missing};
-pub(crate) use pipe::{PipeWriter, StreamReader, writer};
+use std::sync::Arc;
+
+use kiln_docker::{ByteStream, ContainerId, Engine, PathStat};
+
+pub(crate) use apply::{Apply, ApplyError, CopySource, Place, apply};
+pub(crate) use context::missing;
+pub(crate) use pipe::{PipeWriter, StreamReader, until_stopped, writer};
+
+use crate::error::Result;
+
+/// The engine, seen from a blocking thread.
+pub(crate) struct Remote {
+    engine: Arc<dyn Engine>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Remote {
+    /// To be made where a runtime is current.
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, runtime: tokio::runtime::Handle::current() }
+    }
+
+    fn stat(&self, id: &ContainerId, path: &str) -> Result<Option<PathStat>> {
+        Ok(self.runtime.block_on(self.engine.stat(id, path))?)
+    }
+
+    fn download(&self, id: &ContainerId, path: &str) -> Result<ByteStream> {
+        Ok(self.runtime.block_on(self.engine.download(id, path))?)
+    }
+}

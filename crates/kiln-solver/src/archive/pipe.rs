@@ -7,6 +7,8 @@ use futures::StreamExt;
 use kiln_docker::ByteStream;
 use tokio::sync::mpsc;
 
+use crate::cancel::Cancel;
+
 /// Size of a chunk in bytes. Eight of them may wait between the two ends.
 const CHUNK: usize = 128 * 1024;
 const CHUNKS: usize = 8;
@@ -17,33 +19,51 @@ const CHUNKS: usize = 8;
 /// never taken for a whole one.
 pub(crate) fn writer() -> (PipeWriter, ByteStream) {
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    let stream = futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|item: io::Result<Bytes>| (item, receiver))
+    // Empty chunks are never sent, so one can say that all was sent.
+    let stream = futures::stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver: mpsc::Receiver<Bytes> = receiver?;
+        match receiver.recv().await {
+            Some(chunk) if chunk.is_empty() => None,
+            Some(chunk) => Some((Ok(chunk), Some(receiver))),
+            None => Some((Err(io::Error::other("the archive is incomplete")), None)),
+        }
     });
-    (PipeWriter { sender: Some(sender), buffer: BytesMut::with_capacity(CHUNK) }, stream.boxed())
+    (PipeWriter { sender, buffer: BytesMut::with_capacity(CHUNK) }, stream.boxed())
+}
+
+/// The stream, until somebody asks to stop; then it ends with an error.
+pub(crate) fn until_stopped(stream: ByteStream, cancel: &Cancel) -> ByteStream {
+    let state = (stream, cancel.clone(), false);
+    let stream = futures::stream::unfold(state, |(mut stream, cancel, ended)| async move {
+        if ended {
+            return None;
+        }
+        tokio::select! {
+            chunk = stream.next() => chunk.map(|chunk| (chunk, (stream, cancel, false))),
+            () = cancel.stopped() => Some((Err(io::Error::other("cancelled")), (stream, cancel.clone(), true))),
+        }
+    });
+    stream.boxed()
 }
 
 pub(crate) struct PipeWriter {
-    sender: Option<mpsc::Sender<io::Result<Bytes>>>,
+    sender: mpsc::Sender<Bytes>,
     buffer: BytesMut,
 }
 
 impl PipeWriter {
     fn send(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
-        match &self.sender {
-            Some(sender) if !chunk.is_empty() => {
-                sender.blocking_send(Ok(chunk)).map_err(|_| io::ErrorKind::BrokenPipe.into())
-            }
-            _ => Ok(()),
+        if self.buffer.is_empty() {
+            return Ok(());
         }
+        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
+        self.sender.blocking_send(chunk).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Sends the rest and ends the stream well.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.send()?;
-        self.sender = None;
-        Ok(())
+        self.sender.blocking_send(Bytes::new()).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -59,14 +79,6 @@ impl Write for PipeWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         self.send()
-    }
-}
-
-impl Drop for PipeWriter {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.try_send(Err(io::Error::other("the archive is incomplete")));
-        }
     }
 }
 
@@ -105,7 +117,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_goes_in_comes_out() {
         let (mut writer, stream) = writer();
-        let data: Vec<u8> = (0..3 * CHUNK + 17).map(|i| (i % 251) as u8).collect();
+        let data: Vec<u8> = (0..=250).cycle().take(3 * CHUNK + 17).collect();
         let sent = data.clone();
         let writing = tokio::task::spawn_blocking(move || {
             writer.write_all(&sent).expect("reader lives");
@@ -122,8 +134,25 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_abandoned_archive_is_an_error() {
-        let (writer, mut stream) = writer();
-        drop(writer);
+        let (mut writer, mut stream) = writer();
+        // Also when nobody reads and all buffers are full.
+        let full = tokio::task::spawn_blocking(move || {
+            let _ = writer.write_all(&vec![0; CHUNKS * CHUNK]);
+        });
+        full.await.expect("written");
+        for _ in 0..CHUNKS {
+            assert!(stream.next().await.expect("a chunk").is_ok());
+        }
         assert!(stream.next().await.expect("one item").is_err());
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stopped_stream_ends_with_an_error() {
+        let cancel = Cancel::new();
+        let mut stream = until_stopped(futures::stream::pending().boxed(), &cancel);
+        cancel.stop();
+        assert!(stream.next().await.expect("one item").is_err());
+        assert!(stream.next().await.is_none());
     }
 }

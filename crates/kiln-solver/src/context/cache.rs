@@ -17,6 +17,8 @@ const VERSION: u32 = 1;
 /// A file that was changed less than this before it was hashed may change again within the same clock tick, so its
 /// digest is not remembered. Nanoseconds; kernels stamp files with a tick of 1 to 10 ms.
 const RACY: i128 = 20_000_000;
+/// The same for file systems that stamp with whole seconds.
+const RACY_COARSE: i128 = 2_000_000_000;
 
 /// What tells that a file is still the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +79,9 @@ impl StatCache {
     pub(crate) fn put(&mut self, path: &str, stat: StatKey, digest: Digest) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let now = i128::try_from(now).unwrap_or(i128::MAX);
-        if now - stat.mtime.max(stat.ctime) < RACY {
+        let latest = stat.mtime.max(stat.ctime);
+        let racy = if latest % 1_000_000_000 == 0 { RACY_COARSE } else { RACY };
+        if now - latest < racy {
             return;
         }
         self.used.insert(path.into(), (stat, digest));

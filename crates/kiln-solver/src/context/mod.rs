@@ -10,6 +10,7 @@ mod select;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use kiln_graph::{Digest, Hasher};
@@ -18,6 +19,13 @@ pub use cache::StatCache;
 pub(crate) use select::Selection;
 
 use crate::error::{Result, SolveError};
+
+/// Threads that hash files; the disk gains nothing from more.
+const MOST_THREADS: usize = 8;
+/// Fewer files than this are not worth a thread of their own.
+const FILES_PER_THREAD: usize = 32;
+/// Bytes that are read at once.
+const BUFFER: usize = 128 * 1024;
 
 /// Decides what of a folder belongs to the context. Paths are relative, with `/`, without a leading one.
 pub trait Filter: Send + Sync {
@@ -136,6 +144,7 @@ impl Context {
         &rest[..rest.iter().take_while(|e| inside(e)).count()]
     }
 
+    #[cfg(test)]
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -153,17 +162,56 @@ impl Context {
             Kind::Folder => Digest::of(""),
             Kind::Symlink(to) => Digest::of(to),
             Kind::File => {
-                let known = self.lock_cache().get(&entry.path, entry.stat);
-                if let Some(digest) = known {
-                    digest
-                } else {
-                    let digest = hash_file(&self.absolute(entry))?;
-                    self.lock_cache().put(&entry.path, entry.stat, digest);
-                    digest
-                }
+                self.hash_all([entry])?;
+                // It was just made sure of.
+                return Ok(*entry.digest.get_or_init(|| Digest::of("")));
             }
         };
         Ok(*entry.digest.get_or_init(|| digest))
+    }
+
+    /// Makes sure of the digests of many entries: known ones at one go, the others on all processors.
+    pub(crate) fn hash_all<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<()> {
+        let mut unknown: Vec<&Entry> = Vec::new();
+        {
+            let mut cache = self.lock_cache();
+            for entry in entries {
+                if entry.kind != Kind::File || entry.digest.get().is_some() {
+                    continue;
+                }
+                match cache.get(&entry.path, entry.stat) {
+                    Some(digest) => drop(entry.digest.set(digest)),
+                    None => unknown.push(entry),
+                }
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let threads = threads.min(unknown.len().div_ceil(FILES_PER_THREAD));
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            let mut buffer = vec![0; BUFFER];
+            while let Some(entry) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let digest = hash_file(&self.absolute(entry), &mut buffer)?;
+                let _ = entry.digest.set(digest);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut result = work();
+            for helper in helpers {
+                let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                result = result.and(helped);
+            }
+            result
+        })?;
+        let mut cache = self.lock_cache();
+        for entry in unknown {
+            if let Some(digest) = entry.digest.get() {
+                cache.put(&entry.path, entry.stat, *digest);
+            }
+        }
+        Ok(())
     }
 
     fn lock_cache(&self) -> std::sync::MutexGuard<'_, StatCache> {
@@ -176,12 +224,11 @@ fn order(path: &str) -> impl Iterator<Item = u8> + '_ {
     path.bytes().map(|b| if b == b'/' { 0 } else { b })
 }
 
-fn hash_file(path: &Path) -> Result<Digest> {
-    let mut file = fs_err::File::open(path).map_err(SolveError::io("read", path))?;
+fn hash_file(path: &Path, buffer: &mut [u8]) -> Result<Digest> {
+    let mut file = std::fs::File::open(path).map_err(SolveError::io("read", path))?;
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 128 * 1024];
     loop {
-        let n = io::Read::read(&mut file, &mut buffer).map_err(SolveError::io("read", path))?;
+        let n = io::Read::read(&mut file, buffer).map_err(SolveError::io("read", path))?;
         if n == 0 {
             return Ok(hasher.finish());
         }

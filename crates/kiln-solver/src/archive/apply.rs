@@ -1,0 +1,152 @@
+//! Turns file operations into one archive that is unpacked over a destination.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use kiln_docker::{ContainerId, PathStat};
+use kiln_graph::{FileAction, FileOp, Origin};
+
+use super::Remote;
+use super::emit::{EmitError, Emitter, Meta};
+use super::owners::Owners;
+use crate::context::Context;
+use crate::error::{Result, SolveError};
+
+/// Where a copy reads from.
+#[derive(Clone)]
+pub(crate) enum CopySource {
+    Context(Arc<Context>),
+    Container(ContainerId),
+}
+
+/// Where an archive will be unpacked.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// Over the files of this container, though not in it: it answers what is there.
+    Container(ContainerId),
+    /// In an empty folder on the client.
+    EmptyFolder,
+}
+
+/// One vertex's file operations with their sources, by input index.
+pub(crate) struct Apply {
+    pub(crate) op: FileOp,
+    pub(crate) sources: HashMap<usize, CopySource>,
+    pub(crate) origin: Origin,
+}
+
+/// Why an archive cannot be made.
+#[derive(Debug)]
+pub(crate) enum ApplyError {
+    /// It would write to where something is mounted. Nothing of it has been written there.
+    Mounted,
+    Failed(SolveError),
+}
+
+impl From<SolveError> for ApplyError {
+    fn from(error: SolveError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Writes the archive of all operations to `out`; returns it when all is written. Runs on a blocking thread.
+///
+/// `mounts` are absolute paths that the archive must keep away from.
+pub(crate) fn apply<W: Write>(
+    remote: &Remote,
+    place: &Place,
+    mounts: &[String],
+    operations: &[Apply],
+    out: W,
+) -> Result<W, ApplyError> {
+    let probe = |path: &str| probe(remote, place, path);
+    let mut emitter = Emitter::new(out, &probe);
+    let nowhere = Origin::default();
+    emitter.set_mounts(mounts).map_err(|error| failed(error, "/", &nowhere))?;
+    let mut owners = Owners::new(remote, place);
+    for operation in operations {
+        let origin = &operation.origin;
+        for action in &operation.op.actions {
+            match action {
+                FileAction::Mkdir { path, owner } => {
+                    let (uid, gid) = owners.resolve(owner.as_ref(), origin)?;
+                    emitter.set_owner((uid, gid));
+                    let meta = Meta { mode: 0o755, uid, gid, ..Meta::default() };
+                    emitter.folder(path, &meta).map_err(|e| failed(e, path, origin))?;
+                }
+                FileAction::Write { path, mode, owner, data } => {
+                    let (uid, gid) = owners.resolve(owner.as_ref(), origin)?;
+                    emitter.set_owner((uid, gid));
+                    let meta = Meta { mode: *mode, uid, gid, ..Meta::default() };
+                    let real = emitter.real(path).map_err(|e| failed(e, path, origin))?;
+                    emitter
+                        .file(&real, &meta, data.len() as u64, &mut data.as_slice())
+                        .map_err(|e| failed(e, path, origin))?;
+                }
+                FileAction::Copy(copy) => {
+                    let owner = match &copy.owner {
+                        Some(owner) => Some(owners.resolve(Some(owner), origin)?),
+                        None => None,
+                    };
+                    emitter.set_owner(owner.unwrap_or_default());
+                    let devices = matches!(place, Place::Container(_));
+                    let job = Job { remote, copy, owner, origin, devices };
+                    let copied = match operation.sources.get(&copy.input) {
+                        Some(CopySource::Context(context)) => job.copy_context(context, &mut emitter),
+                        Some(CopySource::Container(id)) => job.copy_container(id, &mut emitter),
+                        None => Ok(()),
+                    };
+                    copied.map_err(|e| failed(e, &copy.dest, origin))?;
+                }
+            }
+        }
+    }
+    emitter.into_inner().map_err(SolveError::io("write", "the archive")).map_err(Into::into)
+}
+
+/// One `COPY`.
+pub(super) struct Job<'a> {
+    pub(super) remote: &'a Remote,
+    pub(super) copy: &'a kiln_graph::Copy,
+    /// `--chown`, as numbers.
+    pub(super) owner: Option<(u64, u64)>,
+    pub(super) origin: &'a Origin,
+    /// Whether devices and pipes are copied; a folder on the client gets none.
+    pub(super) devices: bool,
+}
+
+impl Job<'_> {
+    /// The destination folder, and those above it.
+    pub(super) fn plain(&self) -> Meta {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        Meta { mode: 0o755, uid, gid, ..Meta::default() }
+    }
+
+    /// Whether a single file goes into the destination rather than becoming it.
+    pub(super) fn is_into_folder<W: Write>(&self, out: &mut Emitter<'_, W>) -> Result<bool, EmitError> {
+        Ok(self.copy.dest.ends_with('/') || out.is_folder(&self.copy.dest)?)
+    }
+}
+
+fn probe(remote: &Remote, place: &Place, path: &str) -> Result<Option<PathStat>> {
+    match place {
+        Place::Container(id) => remote.stat(id, path),
+        // Archives for folders start from nothing.
+        Place::EmptyFolder => Ok(None),
+    }
+}
+
+fn failed(error: EmitError, path: &str, origin: &Origin) -> ApplyError {
+    let (path, problem) = match error {
+        EmitError::Mounted => return ApplyError::Mounted,
+        EmitError::Solve(error) => return error.into(),
+        // The reader went away; it knows why, and its error is preferred to this one.
+        EmitError::Io(source) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            return SolveError::Io { action: "write", path: "the archive".into(), source }.into();
+        }
+        EmitError::Io(source) => (path.to_owned(), source.to_string()),
+        EmitError::Clash { path, problem } => (path, problem.to_owned()),
+    };
+    SolveError::Copy { origin: Box::new(origin.clone()), path, problem }.into()
+}
