@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use kiln_artifact::place::PlaceError;
 use kiln_docker::EngineError;
 use kiln_graph::{Origin, Platform};
 
@@ -165,8 +166,24 @@ pub enum SolveError {
     },
 }
 
-/// What to do about a failure of the client's file system.
-pub(crate) fn io_hint(error: &io::Error) -> Option<String> {
+/// What to do about a failure of the client's file system, or about what was to be put there, if that is what `error` or
+/// one of its causes is.
+pub fn file_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(PlaceError::UnsafeEntry { .. }) = error.downcast_ref() {
+            let hint = "export a stage that holds the results alone: `FROM scratch` and `COPY --from=...`";
+            return Some(hint.to_owned());
+        }
+        if let Some(hint) = error.downcast_ref::<io::Error>().and_then(io_hint) {
+            return Some(hint);
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn io_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space on this machine, then build again"

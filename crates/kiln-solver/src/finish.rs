@@ -9,7 +9,7 @@ use kiln_docker::CommitSpec;
 use kiln_graph::{Platform, Target};
 
 use crate::archive::{self, ApplyError, Place, Remote, StreamReader};
-use crate::error::{Result, SolveError, io_hint};
+use crate::error::{Result, SolveError, file_hint};
 use crate::event::{BuildEvent, Stage};
 use crate::plan::Action;
 use crate::record::Placed;
@@ -285,26 +285,8 @@ fn describe(platform: Platform, path: &Path) -> Result<(ArtifactReport, Option<c
 }
 
 fn bad(platform: Platform, error: impl std::error::Error + Send + Sync + 'static) -> SolveError {
-    let hint = placing_hint(&error);
+    let hint = file_hint(&error);
     SolveError::Artifact { platform, source: Box::new(error), hint }
-}
-
-/// What to do about a failure of the output folder or of what was to be put there.
-fn placing_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(place::PlaceError::UnsafeEntry { .. }) = error.downcast_ref() {
-            let hint = "export a stage that holds the results alone: `FROM scratch` and `COPY --from=...`";
-            return Some(hint.to_owned());
-        }
-        if let Some(error) = error.downcast_ref::<std::io::Error>()
-            && let Some(hint) = io_hint(error)
-        {
-            return Some(hint);
-        }
-        next = error.source();
-    }
-    None
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -26,7 +26,7 @@ mod volumes;
 
 pub use cancel::Cancel;
 pub use dispatch::{BuildOutcome, run};
-pub use error::{Result, Searched, SolveError};
+pub use error::{Result, Searched, SolveError, file_hint};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};
 pub use record::last_reports;

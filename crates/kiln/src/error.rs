@@ -55,6 +55,8 @@ pub(crate) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("{problem}")]
     Usage { problem: String, hint: String },
     #[error("{problem}")]
@@ -77,11 +79,8 @@ impl CliError {
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
-            Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull => Some("free some space on this machine".to_owned()),
-                std::io::ErrorKind::PermissionDenied => Some("check who owns it".to_owned()),
-                _ => None,
-            },
+            Self::Io { source, .. } => kiln_solver::file_hint(source),
+            Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
             Self::Shown { .. } => None,
         }
@@ -92,7 +91,7 @@ impl CliError {
             Self::Config(_) | Self::Dockerfile(_) | Self::Ignore { .. } | Self::Missing { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } => exit::IO,
+            Self::Io { .. } | Self::Place(_) => exit::IO,
             Self::Usage { .. } => exit::USAGE,
             Self::Shown { code } => *code,
         }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
@@ -112,10 +113,12 @@ impl Job {
         if let Some(Err(error)) = context.map(|context| context.save_cache(&cache)) {
             let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
         }
+        // Also where nothing is to do: a killed build may have come as far as to its last files.
+        cancel.unless_stopped(self.clean_up(engine, events)).await??;
         if plan.is_up_to_date() {
             return Ok(plan);
         }
-        cancel.unless_stopped(self.clean_up(engine, events)).await??;
+        self.try_outputs()?;
         let own = Platform::linux(engine.info().arch);
         let surroundings = Surroundings {
             engine,
@@ -246,11 +249,16 @@ impl Job {
         Ok(wanted)
     }
 
+    /// Where the results of a platform go.
+    fn folder(&self, settings: &PlatformSettings) -> PathBuf {
+        // As buildx does: a folder per platform where there are several.
+        let apart = !self.recipe && self.platforms.len() > 1;
+        if apart { self.output.join(settings.platform.folder()) } else { self.output.clone() }
+    }
+
     fn output(&self, settings: &PlatformSettings, images: &ResolvedImages) -> Output {
-        let name = settings.platform.folder();
+        let (name, folder) = (settings.platform.folder(), self.folder(settings));
         if !self.recipe {
-            // As buildx does: a folder per platform where there are several.
-            let folder = if self.platforms.len() > 1 { self.output.join(name) } else { self.output.clone() };
             return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
         }
         let command = match &settings.verify.run {
@@ -263,7 +271,7 @@ impl Job {
         let smoke =
             command.zip(image).map(|(command, image)| Smoke { image, command, timeout: settings.verify.timeout });
         Output::Files(FilesOutput {
-            folder: self.output.clone(),
+            folder,
             artifact: Some(settings.artifact.clone()),
             smoke,
             reports: Some(self.state.join("reports").join(name)),
@@ -284,12 +292,19 @@ impl Job {
         settings.verify.image.clone()
     }
 
+    /// Fails now rather than after a long build if the results cannot be placed.
+    fn try_outputs(&self) -> Result<()> {
+        for settings in &self.platforms {
+            place::Staging::new(&self.folder(settings)).map(drop)?;
+        }
+        Ok(())
+    }
+
     /// Makes the state folder, invisible to git.
     fn prepare_state(&self) -> Result<()> {
         let ignore = self.state.join(".gitignore");
         if !ignore.exists() {
-            fs_err::create_dir_all(&self.state).map_err(CliError::io("make", &self.state))?;
-            fs_err::write(&ignore, "*\n").map_err(CliError::io("write", &ignore))?;
+            place::write_atomically(&ignore, 0o644, b"*\n")?;
         }
         Ok(())
     }
@@ -298,7 +313,7 @@ impl Job {
     async fn clean_up(&self, engine: &Arc<dyn Engine>, events: &mpsc::Sender<BuildEvent>) -> Result<()> {
         let removed = session::Host::this().sweep(engine.as_ref()).await?;
         if removed > 0 {
-            let text = format!("removed {removed} containers of builds that were killed");
+            let text = format!("removed {} of builds that were killed", counted(removed, "container"));
             let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
         }
         let output = self.output.clone();
@@ -307,11 +322,15 @@ impl Job {
         if let Ok(Ok(removed)) = swept
             && !removed.is_empty()
         {
-            let text = format!("removed {} unfinished output folders", removed.len());
+            let text = format!("removed {}", counted(removed.len(), "unfinished output folder"));
             let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
         }
         Ok(())
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn build_args(environment: &Environment, args: &[String]) -> BTreeMap<String, String> {

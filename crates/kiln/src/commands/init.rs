@@ -1,5 +1,6 @@
 //! `kiln init`.
 
+use kiln_artifact::place;
 use kiln_config::Recipe;
 
 use crate::cli;
@@ -41,11 +42,11 @@ pub(crate) fn run(ui: Ui, args: &cli::Init) -> Result<()> {
             });
         }
         let ejected = recipe::ejected(&recipe, &folder)?;
-        fs_err::write(&target, ejected).map_err(CliError::io("write", &target))?;
+        place::write_atomically(&target, 0o644, ejected.as_bytes())?;
         ui.say(&format!("wrote {}", target.display()));
         text = use_dockerfile(&text);
     }
-    fs_err::write(&path, text).map_err(CliError::io("write", &path))?;
+    place::write_atomically(&path, 0o644, text.as_bytes())?;
     ui.say(&format!("wrote {}", path.display()));
     let scripts = facts.pyproject.as_ref().is_some_and(|project| !project.scripts.is_empty());
     match facts.entry_candidates().as_slice() {

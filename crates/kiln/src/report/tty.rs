@@ -17,6 +17,10 @@ use super::text::{Paint, width};
 /// Least time between two frames.
 const FRAME: Duration = Duration::from_millis(50);
 
+/// Columns that rows leave free at their end, where the cursor stands: the terminal echoes `^C` there, and a line that wrapped
+/// would shift the rows.
+const ECHO: usize = 4;
+
 /// Asks for the rows and columns of the terminal, anew for each frame: people resize their windows.
 pub(super) type Size = Box<dyn Fn() -> (usize, usize) + Send>;
 
@@ -71,7 +75,7 @@ impl<W: Write> Tty<W> {
         }
         self.drawn = at;
         let (rows, columns) = (self.size)();
-        let mut lines = self.board.lines(at, columns, self.paint);
+        let mut lines = self.board.lines(at, columns.saturating_sub(ECHO), self.paint);
         let room = rows.saturating_sub(1).max(1);
         if lines.len() > room {
             lines.truncate(room - 1);
