@@ -1,6 +1,6 @@
 //! Dockerfiles: from text to the build graph. Pure: no I/O, no Docker.
 //!
-//! The flow: [`parse`] reads the text to a [`Dockerfile`] whose parts know their place; [`Dockerfile::base_images`] says
+//! The flow: [`parse()`] reads the text to a [`Dockerfile`] whose parts know their place; [`Dockerfile::base_images`] says
 //! which images a build of one target for one platform needs, and the caller resolves them with an engine;
 //! [`Dockerfile::lower`] expands variables and adds the vertices of the reachable stages to a
 //! [`BuildGraph`](kiln_graph::BuildGraph). [`Dockerfile::check`] finds what works but should be written differently.

@@ -2,7 +2,7 @@
 //!
 //! [`inspect`] opens a file and reads its header, its program headers and its dynamic segment with bounded reads at
 //! offsets, so a program with tens of megabytes appended costs a few dozen small reads. Section headers are never used:
-//! they may be stripped, and the loader does not look at them either. [`read`] does the same on any [`ByteSource`],
+//! they may be stripped, and the loader does not look at them either. [`read()`] does the same on any [`ByteSource`],
 //! which is how the files inside a onefile payload are read while they stream by.
 //!
 //! The structures come from `object`: its definitions are plain data that can be read piece by piece in either class

@@ -53,7 +53,7 @@ pub async fn probe(engine: &dyn Engine, platforms: &[Platform]) -> Result<Vec<(P
 }
 
 /// What runs on the daemon, and which handlers its kernel has. These can only be read with an image that has a shell
-/// (the one for [`install`]).
+/// (the one for [`install()`]).
 pub async fn status(engine: &dyn Engine, image: Option<&ImageId>) -> Result<Status> {
     let platforms: Vec<Platform> = Platform::all().collect();
     let probes = probe(engine, &platforms).await?;

@@ -1,7 +1,7 @@
 //! Archives between the client and the daemon, as streams in constant memory.
 //!
 //! The tar crate is synchronous; the daemon's streams are not. [`pipe`] joins the two: one end lives on a blocking
-//! thread, the other is a stream, and a bounded channel between them is the only buffer. [`apply`] turns file operations
+//! thread, the other is a stream, and a bounded channel between them is the only buffer. [`apply()`] turns file operations
 //! into such an archive: what is copied comes from a context ([`context`]) or a container ([`container`]), and [`emit`]
 //! writes it so that the daemon unpacks it the way `COPY` means it.
 
