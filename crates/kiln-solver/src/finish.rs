@@ -15,7 +15,7 @@ use crate::plan::Action;
 use crate::record::Placed;
 use crate::report::{ArtifactReport, CcacheStats, TargetReport};
 use crate::request::{FilesOutput, Output};
-use crate::shared::{Shared, joined};
+use crate::shared::{Shared, joined, lock};
 use crate::snapshot::Snapshot;
 use crate::{dispatch, smoke};
 
@@ -97,7 +97,7 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let mut facts = None;
     if let Some(artifact) = &output.artifact {
         stage(Stage::Verify).await;
-        let examining = Box::pin(examine(shared, platform, output, artifact, staging.path()));
+        let examining = Box::pin(examine(shared, target, output, artifact, staging.path()));
         facts = Some(shared.cancel.or_stop(examining).await?);
     }
     if shared.cancel.is_stopped() {
@@ -139,11 +139,12 @@ type Facts = (PathBuf, String, Option<String>);
 
 async fn examine(
     shared: &Arc<Shared>,
-    platform: Platform,
+    target: &Target,
     output: &FilesOutput,
     artifact: &str,
     staging: &Path,
 ) -> Result<Facts> {
+    let platform = target.platform;
     let path = staging.join(artifact);
     if fs_err::symlink_metadata(&path).is_err() {
         let problems = vec!["the build ended well but did not make it".to_owned()];
@@ -167,7 +168,9 @@ async fn examine(
             } else {
                 String::new()
             };
-            Some(smoke::run(shared, smoke, platform, &path, &program).await?)
+            let passed = smoke::run(shared, smoke, platform, &path, &program).await?;
+            lock(&shared.times).entry(target.root).or_default().in_container += passed.in_containers;
+            Some(passed.said)
         }
         None => None,
     };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::{ContainerSpec, NetworkSpec, PullPolicy, toolbox};
@@ -11,6 +11,7 @@ use kiln_graph::Platform;
 
 use crate::archive;
 use crate::error::{Result, SolveError};
+use crate::event::Way;
 use crate::request::{Smoke, SmokeCommand};
 use crate::shared::{Shared, joined};
 use crate::step::{Lines, wait};
@@ -25,9 +26,19 @@ struct Tried {
     /// None if it had to be stopped.
     code: Option<i64>,
     lines: Vec<String>,
+    /// How long it ran.
+    ran: Duration,
 }
 
-/// Runs the artifact; what it said first, for the summary.
+/// How an artifact passed.
+pub(crate) struct Passed {
+    /// What was run and what it said first, for the summary.
+    pub(crate) said: String,
+    /// Time inside containers.
+    pub(crate) in_containers: Duration,
+}
+
+/// Runs the artifact.
 ///
 /// `program` is the path of the executable below `artifact` if that is a folder, and empty if it is a file.
 pub(crate) async fn run(
@@ -36,7 +47,7 @@ pub(crate) async fn run(
     platform: Platform,
     artifact: &Path,
     program: &str,
-) -> Result<String> {
+) -> Result<Passed> {
     let image = shared.engine.resolve_image(&smoke.image, platform, PullPolicy::Missing, &|_| {}).await?;
     let name = artifact.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let path = if program.is_empty() { format!("{FOLDER}/{name}") } else { format!("{FOLDER}/{name}/{program}") };
@@ -46,6 +57,7 @@ pub(crate) async fn run(
         SmokeCommand::Shell(line) => vec![vec![line.replace("{artifact}", &path)]],
     };
     let last = attempts.len() - 1;
+    let mut in_containers = Duration::ZERO;
     for (index, arguments) in attempts.into_iter().enumerate() {
         let mut argv = match &smoke.command {
             SmokeCommand::Shell(_) => vec!["/bin/sh".to_owned(), "-c".to_owned()],
@@ -53,24 +65,37 @@ pub(crate) async fn run(
         };
         argv.extend(arguments.iter().cloned());
         let tried = attempt(shared, smoke, &image, platform, artifact, argv).await?;
+        in_containers += tried.ran;
         let command = format!("{name} {}", arguments.join(" ")).trim().to_owned();
         let problem = match tried.code {
             Some(0) => {
                 let first = tried.lines.iter().find(|l| !l.trim().is_empty()).cloned().unwrap_or_default();
                 let first: String = first.chars().take(100).collect();
-                return Ok(format!("{}: {first}", arguments.join(" ")).trim().to_owned());
+                let said = format!("{}: {first}", arguments.join(" ")).trim().to_owned();
+                return Ok(Passed { said, in_containers });
             }
             // A server does not look at arguments; that it comes up and stays up is what can be asked of it.
             None if smoke.command == SmokeCommand::Auto => {
-                return Ok(format!("started and still ran after {} s", smoke.timeout.as_secs()));
+                let said = format!("started and still ran after {} s", limit(shared, smoke, platform).as_secs());
+                return Ok(Passed { said, in_containers });
             }
-            None => format!("it did not end within {} s", smoke.timeout.as_secs()),
+            None => format!("it did not end within {} s", limit(shared, smoke, platform).as_secs()),
             Some(_) if index < last => continue,
             Some(code) => format!("exit code {code}"),
         };
         return Err(SolveError::Smoke { command, platform, image: smoke.image.clone(), problem, tail: tried.lines });
     }
-    Ok(String::new())
+    Ok(Passed { said: String::new(), in_containers })
+}
+
+/// How long a command may take. Where kiln itself chose it, a program that does not answer is not waited for as long as
+/// the user would for a test of his own.
+fn limit(shared: &Shared, smoke: &Smoke, platform: Platform) -> Duration {
+    let patience = match shared.way(platform) {
+        Way::Native => Duration::from_secs(20),
+        Way::Qemu => Duration::from_secs(90),
+    };
+    if smoke.command == SmokeCommand::Auto { smoke.timeout.min(patience) } else { smoke.timeout }
 }
 
 async fn attempt(
@@ -103,7 +128,7 @@ async fn attempt(
         Ok(()) => {}
         // The loader of the other libc, a wrong architecture: the runtime says "no such file" or "exec format error".
         Err(kiln_docker::EngineError::CannotStart { message }) => {
-            return Ok(Tried { code: Some(127), lines: vec![message] });
+            return Ok(Tried { code: Some(127), lines: vec![message], ran: Duration::ZERO });
         }
         Err(error) => return Err(error.into()),
     }
@@ -123,17 +148,19 @@ async fn attempt(
         lines.iter_mut().filter_map(Lines::finish).for_each(&mut keep);
         tail
     };
+    let limit = limit(shared, smoke, platform);
+    let started = Instant::now();
     let timed = async {
         tokio::select! {
             status = wait(shared, &container, &shared.cancel) => Ok::<_, SolveError>(Some(status?.code)),
-            () = tokio::time::sleep(smoke.timeout) => {
+            () = tokio::time::sleep(limit) => {
                 shared.engine.stop_container(&container, 0).await?;
                 Ok(None)
             }
         }
     };
-    let (lines, code) = tokio::join!(tokio::time::timeout(smoke.timeout + Duration::from_secs(20), collect), timed);
-    Ok(Tried { code: code?, lines: lines.unwrap_or_default().into() })
+    let (lines, code) = tokio::join!(tokio::time::timeout(limit + Duration::from_secs(20), collect), timed);
+    Ok(Tried { code: code?, lines: lines.unwrap_or_default().into(), ran: started.elapsed() })
 }
 
 async fn upload(shared: &Arc<Shared>, container: &kiln_docker::ContainerId, artifact: &Path) -> Result<()> {

@@ -29,6 +29,7 @@ const LONGEST_LINE: usize = 32 * 1024;
 const INJECTED: &[&str] = &[
     "APT_CONFIG",
     "CARGO_HTTP_CAINFO",
+    "CCACHE_MAXSIZE",
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
     "KILN_JOBS",
