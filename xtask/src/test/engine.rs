@@ -10,7 +10,10 @@ use super::tier::{Outcome, Tests, libtest};
 use super::transports::Transports;
 use super::{has_nextest, kiln};
 use crate::daemon::Daemon;
-use crate::testbed::Testbed;
+use crate::testbed::{Testbed, packages};
+
+/// A unit test that needs no engine, but emulators: those come with a package that only a testbed's machine must have.
+pub(super) const NEEDS_QEMU: &str = "(package(kiln-docker) and test(every_probe_gives_the_right_answer))";
 
 /// What the command of the image that brings the emulators contains, by `dockerfiles/binfmt.Dockerfile`.
 const EMULATION_MARK: &str = "/etc/qemu-version";
@@ -24,14 +27,19 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
         Ok(image) => env.push(("KILN_TEST_QEMU_IMAGE".to_owned(), image)),
         Err(error) => eprintln!("no image with emulators: {error:#}"),
     }
+    let qemu = std::env::temp_dir().join("kiln-test-qemu");
+    if qemu.is_dir() || packages::unpack("qemu-user-static", &qemu).is_ok() {
+        env.push(("KILN_TEST_QEMU_DIR".to_owned(), qemu.join("usr/bin").display().to_string()));
+    }
     // Where one of these cannot be had, the test that needs it says so.
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
     if has_nextest() {
         let select = "(package(kiln-docker) and kind(test)) or (package(kiln-e2e) and binary(engine))";
+        let select = &format!("{select} or {NEEDS_QEMU}");
         return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
     }
-    let mut outcome = libtest(&["--package", "kiln-docker", "--tests"], filters, &env, None)?;
+    let mut outcome = libtest(&["--package", "kiln-docker", "--lib", "--tests"], filters, &env, None)?;
     outcome.add(libtest(&["--package", "kiln-e2e", "--test", "engine"], filters, &env, None)?);
     Ok(outcome)
 }
