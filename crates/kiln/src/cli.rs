@@ -142,7 +142,7 @@ pub(crate) struct Build {
     /// Stage of the Dockerfile to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Value for an ARG of the Dockerfile (repeatable); NAME alone: from the environment
+    /// Value for an ARG (repeatable); NAME alone takes the environment's
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     pub(crate) args: Vec<String>,
     /// Folder for the artifacts, or type=local,dest=FOLDER
@@ -160,7 +160,7 @@ pub(crate) struct Build {
     /// Ask the registry for newer base images
     #[arg(long)]
     pub(crate) pull: bool,
-    /// auto, tty, plain, json (events on standard output), or quiet (paths only)
+    /// auto, tty, plain, json (events on stdout) or quiet (paths only)
     #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub(crate) progress: Progress,
     /// Same as --progress=quiet
@@ -242,7 +242,7 @@ pub(crate) enum EmulationCommand {
         /// Platforms, separated by commas; default: linux/arm64
         #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
         platforms: Vec<String>,
-        /// Image that brings the emulators instead of kiln's own (tonistiigi/binfmt works)
+        /// Image with the emulators instead of kiln's own (tonistiigi/binfmt works)
         #[arg(long, value_name = "IMAGE")]
         qemu_image: Option<String>,
     },

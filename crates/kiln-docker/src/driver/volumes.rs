@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bollard::errors::Error as BollardError;
 use bollard::models;
 use bollard::query_parameters as options;
 use serde::Deserialize;
@@ -39,6 +40,15 @@ struct List {
     volumes: Option<Vec<Listed>>,
 }
 
+/// How long to wait before asking again.
+const BUSY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Whether the daemon is measuring for someone else: it does so for one at a time and turns others away.
+fn is_busy(error: &BollardError) -> bool {
+    let BollardError::DockerResponseServerError { message, .. } = error else { return false };
+    message.contains("disk usage operation is already running")
+}
+
 impl BollardEngine {
     pub(super) async fn make_volume(&self, name: &str, volume_labels: &BTreeMap<String, String>) -> Result<()> {
         let doing = self.doing("making", format!("volume {name}"));
@@ -56,8 +66,13 @@ impl BollardEngine {
         let doing = self.doing("listing", "volumes");
         let listed = if with_size {
             // Asking for one type spares the daemon a walk through images; older daemons ignore the parameter.
-            let usage: DiskUsage =
-                self.wire.get_json("/system/df?type=volume").await.map_err(|error| doing.failed(error))?;
+            let usage = loop {
+                match self.wire.get_json::<DiskUsage>("/system/df?type=volume").await {
+                    Ok(usage) => break usage,
+                    Err(error) if is_busy(&error) => tokio::time::sleep(BUSY).await,
+                    Err(error) => return Err(doing.failed(error)),
+                }
+            };
             usage.volumes
         } else {
             let filter = query(&serde_json::json!({ "label": [label] }).to_string());
