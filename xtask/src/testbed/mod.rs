@@ -70,10 +70,16 @@ pub(crate) fn up(options: &Options) -> Result<Testbed> {
     let lock = layout.lock("testbed")?;
     let mut state = State::load(&layout);
     rootfs::Emulation::sweep(&layout);
-    packages::install(&[("docker-registry", "docker-registry"), ("iptables", "iptables"), ("ip", "iproute2")])?;
-    match options.engine {
-        Flavour::Stable => packages::install(&[("dockerd", "docker.io"), ("containerd", "containerd")])?,
-        Flavour::Newest | Flavour::NewestContainerd => newest::up(&layout)?,
+    let mut programs = vec![("docker-registry", "docker-registry"), ("iptables", "iptables"), ("ip", "iproute2")];
+    if options.engine == Flavour::Stable {
+        programs.extend([("dockerd", "docker.io"), ("containerd", "containerd")]);
+    }
+    if !state.real_images {
+        programs.push(("mmdebstrap", "mmdebstrap"));
+    }
+    packages::install(&programs)?;
+    if options.engine != Flavour::Stable {
+        newest::up(&layout)?;
     }
     let registry = registry::up(&layout, &mut state)?;
     let bridge = network::bridge_up(&layout, &mut state, options.engine.name())?;

@@ -51,7 +51,7 @@ pub(crate) fn debian(layout: &Layout, architectures: &[Architecture]) -> Result<
         |architecture: &Architecture| folder.join(format!("debian-{SUITE}-{RECIPE}-{}.tar", architecture.debian));
     let missing: Vec<_> = architectures.iter().filter(|architecture| !path(architecture).is_file()).collect();
     if !missing.is_empty() {
-        packages::install(&[("mmdebstrap", "mmdebstrap"), ("gpgv", "gpgv")])?;
+        packages::install(&[("mmdebstrap", "mmdebstrap")])?;
         if !Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
             packages::install(&[("debian-archive-keyring", "debian-archive-keyring")])?;
         }
