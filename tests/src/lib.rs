@@ -27,7 +27,8 @@ pub fn needed(name: &str) -> Option<String> {
 
 /// A project in a temporary folder, and a daemon to build it on.
 pub struct Project {
-    folder: tempfile::TempDir,
+    /// None only while it is dropped.
+    folder: Option<tempfile::TempDir>,
     bin: PathBuf,
     host: String,
 }
@@ -36,7 +37,7 @@ impl Project {
     /// A project of files, given by path and content; `None` where there is no daemon to build on.
     pub fn new(files: &[(&str, &str)]) -> Option<Self> {
         let (host, bin) = (needed("KILN_TEST_DOCKER_HOST")?, needed("KILN_TEST_BIN")?.into());
-        let project = Self { folder: tempfile::tempdir().expect("a temporary folder"), bin, host };
+        let project = Self { folder: Some(tempfile::tempdir().expect("a temporary folder")), bin, host };
         for (path, content) in files {
             project.write(path, content);
         }
@@ -53,7 +54,7 @@ impl Project {
 
     /// Its folder.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.folder.as_ref().expect("it is there until the end").path()
     }
 
     /// Writes a file.
@@ -112,6 +113,15 @@ impl Project {
     /// The daemon.
     pub fn daemon(&self) -> Daemon {
         Daemon::connect(&self.host)
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // What a failed build left, its logs above all, is worth a look.
+        if let (true, Some(folder)) = (std::thread::panicking(), self.folder.take()) {
+            eprintln!("the project is kept in {}", folder.keep().display());
+        }
     }
 }
 
