@@ -88,8 +88,8 @@ pub(crate) fn arguments(network: &kiln_config::Network) -> BTreeMap<String, Stri
 pub(crate) fn sentence(installed: &Installed) -> String {
     match installed {
         Installed::RunsNatively => "runs without an emulator".to_owned(),
-        Installed::AlreadyThere { handler: None } => "could run before".to_owned(),
-        Installed::AlreadyThere { handler: Some(name) } => format!("could run before, through the handler {name}"),
+        Installed::AlreadyThere { handler: None } => "runs already".to_owned(),
+        Installed::AlreadyThere { handler: Some(name) } => format!("runs already, through the handler {name}"),
         Installed::Registered { handler, replaced } if replaced.is_empty() => {
             format!("emulation was installed and tried: handler {handler}")
         }

@@ -295,6 +295,7 @@ fn a_recipe_can_be_written_out() {
     assert!(project.read("kiln.Dockerfile").starts_with("# kiln: recipe\n"));
     let ran = project.kiln(&["config", "show"]);
     assert!(ran.stdout.contains("build.recipe = \"kiln.Dockerfile\"  # kiln.toml:"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("verify.image = \"debian:bookworm\"  # from build.base"), "{}", ran.stdout);
     // It parses, and goes as far as any build without a daemon.
     assert_eq!(project.kiln(&["build"]).code, 4);
 }

@@ -14,7 +14,7 @@ use crate::cli::{self, CacheCommand};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::ui::Ui;
-use crate::{project, scope, session};
+use crate::{project, report, scope, session};
 
 /// What `--only` calls the committed steps.
 const CHECKPOINTS: &str = "checkpoints";
@@ -228,8 +228,12 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune, scope: Optio
             Err(error) => return Err(error.into()),
         }
     }
+    if doomed.is_empty() {
+        ui.say("there is nothing to remove");
+        return Ok(());
+    }
     if args.dry_run {
-        ui.say(&format!("{} of kiln's volumes and checkpoints would be removed", doomed.len()));
+        ui.say(&format!("{} volumes and checkpoints would be removed", doomed.len()));
         return Ok(());
     }
     let stay = if kept > 0 { format!("; {kept} are in use and stay") } else { String::new() };
@@ -288,7 +292,7 @@ fn stats(ui: Ui, path: &Path, json: bool) -> Result<()> {
 }
 
 fn size(bytes: Option<u64>) -> String {
-    bytes.map_or("-".to_owned(), |bytes| ByteSize(bytes).to_string())
+    bytes.map_or("-".to_owned(), report::size)
 }
 
 /// Columns side by side, two spaces apart.

@@ -98,7 +98,8 @@ async fn status(ui: Ui, surroundings: &Surroundings<'_>, platforms: &[Platform],
         for (platform, result) in &probes {
             let (way, reason) = words(result);
             let reason = reason.map(|r| format!("  {r}")).unwrap_or_default();
-            ui.print(&format!("{:<15} {way:<9}{reason}\n", platform.to_string()));
+            let line = format!("{:<15} {way:<9}{reason}", platform.to_string());
+            ui.print(&format!("{}\n", line.trim_end()));
         }
     }
     // Asked about certain platforms, the exit code answers.

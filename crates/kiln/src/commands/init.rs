@@ -44,7 +44,7 @@ pub(crate) fn run(ui: Ui, args: &cli::Init) -> Result<()> {
         let ejected = recipe::ejected(&recipe, &folder)?;
         place::write_atomically(&target, 0o644, ejected.as_bytes())?;
         ui.say(&format!("wrote {}", target.display()));
-        text = use_dockerfile(&text);
+        text = use_dockerfile(&text, &recipe);
     }
     place::write_atomically(&path, 0o644, text.as_bytes())?;
     ui.say(&format!("wrote {}", path.display()));
@@ -58,10 +58,15 @@ pub(crate) fn run(ui: Ui, args: &cli::Init) -> Result<()> {
     Ok(())
 }
 
-/// The settings with the recipe that was written out in use.
-fn use_dockerfile(settings: &str) -> String {
+/// The settings with the recipe that was written out in use. Its base is set too: no longer following from the recipe's
+/// name, it would not be known as the clean image of the smoke run.
+fn use_dockerfile(settings: &str, ejected: &Recipe) -> String {
+    let base = ejected.default_base().map(|base| format!("base = \"{base}\""));
     let recipe = format!("recipe = \"{DOCKERFILE}\"");
-    let is_recipe = |line: &str| line.strip_prefix('#').unwrap_or(line).starts_with("recipe = ");
-    let lines: Vec<&str> = settings.lines().map(|line| if is_recipe(line) { &recipe } else { line }).collect();
-    lines.join("\n") + "\n"
+    let replaced = |line: &'_ str| match line.strip_prefix('#').unwrap_or(line).split_once(" = ") {
+        Some(("recipe", _)) => recipe.clone(),
+        Some(("base", _)) => base.clone().unwrap_or_else(|| line.to_owned()),
+        _ => line.to_owned(),
+    };
+    settings.lines().map(replaced).collect::<Vec<_>>().join("\n") + "\n"
 }

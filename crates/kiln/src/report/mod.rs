@@ -32,6 +32,7 @@ pub(crate) use choose::{Progress, Terminal};
 pub(crate) use collect::Collected;
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
 pub(crate) use summary::render as render_summary;
+pub(crate) use text::size;
 
 use logs::Logs;
 use plain::Plain;
