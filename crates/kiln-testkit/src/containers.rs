@@ -1,6 +1,7 @@
 //! Containers of the fake engine and what they do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_docker::{ContainerSpec, ExitStatus, LogChunk, Result, VolumeSource};
@@ -78,6 +79,8 @@ impl Outcome {
 
 /// A container.
 pub(crate) struct FakeContainer {
+    /// Held while an archive goes in or out: nothing can be asked of it meanwhile, as of a real one.
+    pub(crate) transfer: Arc<tokio::sync::Mutex<()>>,
     pub(crate) spec: ContainerSpec,
     pub(crate) name: String,
     pub(crate) created: i64,

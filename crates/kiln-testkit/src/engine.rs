@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use kiln_docker::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Image,
     ImageId, LogStream, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::containers::{FakeContainer, Outcome, State, Step};
 use crate::files::Files;
+use crate::streams::{broken, collect, once};
 
 type Script = Arc<dyn Fn(&mut Step<'_>) -> Outcome + Send + Sync>;
 type Fault = Box<dyn FnOnce() -> EngineError + Send>;
@@ -74,9 +75,13 @@ impl FakeEngine {
         Self { info: Arc::new(info), world: Arc::default() }
     }
 
-    /// Puts an image into the registry.
+    /// Puts an image into the registry and on the daemon. The same one again is the same.
     pub fn add_image(&self, reference: &str, platform: Platform, config: ImageConfig, files: Files) -> ImageId {
         let mut world = self.world();
+        let known = world.registry.get(&(reference.to_owned(), platform)).and_then(|id| world.find(id));
+        if let Some(known) = known.filter(|known| known.files == files && known.image.config == config) {
+            return known.image.id;
+        }
         let layers = vec![world.id("layer")];
         let id = world.add(platform, config, layers, files);
         world.registry.insert((reference.to_owned(), platform), id.0.clone());
@@ -200,24 +205,6 @@ fn labelled(labels: &BTreeMap<String, String>, label: &str) -> bool {
     }
 }
 
-fn once(bytes: Vec<u8>) -> ByteStream {
-    futures::stream::iter([Ok(Bytes::from(bytes))]).boxed()
-}
-
-fn broken(action: &str, error: std::io::Error) -> EngineError {
-    EngineError::Transport { action: action.to_owned(), source: error.into() }
-}
-
-async fn collect(stream: ByteStream) -> Result<Vec<u8>> {
-    stream
-        .try_fold(Vec::new(), async |mut all, chunk| {
-            all.extend_from_slice(&chunk);
-            Ok(all)
-        })
-        .await
-        .map_err(|error| broken("uploading", error))
-}
-
 #[async_trait]
 impl Engine for FakeEngine {
     fn info(&self) -> &DaemonInfo {
@@ -296,6 +283,7 @@ impl Engine for FakeEngine {
         }
         let id = world.id("container").trim_start_matches("sha256:").to_owned();
         let container = FakeContainer {
+            transfer: Arc::default(),
             name: spec.name.clone().unwrap_or_else(|| format!("fake-{}", world.next)),
             created: i64::try_from(world.next).unwrap_or_default(),
             spec: spec.clone(),
@@ -386,21 +374,38 @@ impl Engine for FakeEngine {
     }
 
     async fn upload(&self, id: &ContainerId, path: &str, archive: ByteStream) -> Result<()> {
-        drop(self.call(format!("upload {id} {path}"))?);
+        let transfer = self.call(format!("upload {id} {path}"))?.container(id)?.transfer.clone();
+        let _busy = transfer.lock().await;
         let bytes = collect(archive).await?;
         let mut world = self.world();
         let (files, inner) = world.place(id, path)?;
         if files.get(&inner).is_none() {
             return Err(EngineError::NotFound { what: format!("`{path}` of container {id}") });
         }
-        files.unpack(&inner, &bytes).map_err(|error| broken("uploading", error))
+        // What lies below a mount point goes into the volume.
+        for (path, file) in Files::entries(path, &bytes).map_err(|error| broken("uploading", error))? {
+            let (files, inner) = world.place(id, &path)?;
+            files.unpack(&inner, file);
+        }
+        Ok(())
     }
 
     async fn download(&self, id: &ContainerId, path: &str) -> Result<ByteStream> {
-        let mut world = self.call(format!("download {id} {path}"))?;
+        let transfer = self.call(format!("download {id} {path}"))?.container(id)?.transfer.clone();
+        let busy = transfer.lock_owned().await;
+        let mut world = self.world();
         let (files, inner) = world.place(id, path)?;
-        let packed = files.pack(&inner).map_err(|error| broken("downloading", error))?;
-        packed.map(once).ok_or_else(|| EngineError::NotFound { what: format!("`{path}` of container {id}") })
+        let real = files.follow(&inner, inner.ends_with('/')).unwrap_or_default();
+        let packed = files.pack(&real).map_err(|error| broken("downloading", error))?;
+        let packed = packed.ok_or_else(|| EngineError::NotFound { what: format!("`{path}` of container {id}") })?;
+        let chunks: Vec<Bytes> = packed.chunks(4096).map(Bytes::copy_from_slice).collect();
+        // The container is locked for as long as the reader takes.
+        Ok(futures::stream::iter(chunks)
+            .map(move |chunk| {
+                let _busy = &busy;
+                Ok(chunk)
+            })
+            .boxed())
     }
 
     async fn export(&self, id: &ContainerId) -> Result<ByteStream> {
@@ -410,7 +415,9 @@ impl Engine for FakeEngine {
     }
 
     async fn stat(&self, id: &ContainerId, path: &str) -> Result<Option<PathStat>> {
-        let mut world = self.call(format!("stat {id} {path}"))?;
+        let transfer = self.call(format!("stat {id} {path}"))?.container(id)?.transfer.clone();
+        let _idle = transfer.lock().await;
+        let mut world = self.world();
         let (files, inner) = world.place(id, path)?;
         Ok(files.stat(&inner))
     }
@@ -460,6 +467,15 @@ impl Engine for FakeEngine {
 
     async fn remove_volume(&self, name: &str) -> Result<()> {
         let mut world = self.call(format!("volume-rm {name}"))?;
+        let holds = |container: &FakeContainer| {
+            container.spec.mounts.iter().any(|mount| mount.source == VolumeSource::Volume(name.to_owned()))
+        };
+        if world.containers.values().any(holds) {
+            return Err(EngineError::Conflict {
+                action: format!("removing volume {name}"),
+                message: "a container holds it".to_owned(),
+            });
+        }
         world.volumes.remove(name);
         world.volume_labels.remove(name);
         Ok(())

@@ -6,6 +6,7 @@
 mod containers;
 mod engine;
 mod files;
+mod streams;
 
 pub use containers::{Outcome, Step};
 pub use engine::FakeEngine;
