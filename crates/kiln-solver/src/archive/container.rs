@@ -105,10 +105,8 @@ impl Job<'_> {
             let mut files = 0;
             let mut folders = 0;
             self.scan(id, &root, &mut |inner, kind| {
-                if let Some((head, below)) = matched(inner)
-                    && below.is_empty()
-                {
-                    if kind.is_dir() {
+                if let Some((head, below)) = matched(inner) {
+                    if kind.is_dir() || !below.is_empty() {
                         folders += 1;
                     } else if wanted(&head) {
                         files += 1;
@@ -229,6 +227,8 @@ impl Job<'_> {
             }
             self.write(path, &mut entry, &target, &meta, out)?;
         }
+        // The daemon answers nothing else about the container before this stream is closed.
+        drop(archive);
         for (path, target) in later {
             self.stream(id, &path, &|_, _| Pick::At(target.clone()), out)?;
         }
