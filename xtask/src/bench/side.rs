@@ -81,8 +81,8 @@ impl Ground {
             lines.push(line.replace("FROM debian:bookworm", &format!("FROM {}", self.base)));
             if line.starts_with("FROM debian") {
                 if certificates {
-                    lines.push(format!("COPY {CERTIFICATES} /etc/ssl/certs/ca-certificates.crt"));
-                    lines.push("ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt".to_owned());
+                    lines.push(format!("COPY {CERTIFICATES} /etc/{CERTIFICATES}"));
+                    lines.push(format!("ENV PIP_CERT=/etc/{CERTIFICATES}"));
                 }
                 if let Some(index) = self.variable("KILN_NETWORK_PIP_INDEX_URL") {
                     lines.push(format!("ENV PIP_INDEX_URL={index}"));
