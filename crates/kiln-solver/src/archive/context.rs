@@ -57,7 +57,7 @@ impl Job<'_> {
     ) -> Result<(), EmitError> {
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.chmod.unwrap_or(entry.mode);
-        let mtime = u64::try_from(entry.mtime).unwrap_or(0);
+        let mtime = entry.mtime();
         let meta = Meta { mode, uid, gid, mtime, pax: Vec::new() };
         match &entry.kind {
             Kind::Folder => out.copy_folder(path, &meta),
@@ -71,7 +71,7 @@ impl Job<'_> {
                     Err(error) => return Err(SolveError::io("read", &source)(error).into()),
                 };
                 let mut hashed = Hashed { inner: file, hasher: Hasher::new() };
-                match out.file(path, &meta, entry.size, &mut hashed) {
+                match out.file(path, &meta, entry.size(), &mut hashed) {
                     Err(EmitError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => Err(changed().into()),
                     // The key was made of what was hashed; what was sent must be the same.
                     Ok(()) if hashed.digest() != context.digest(entry)? => Err(changed().into()),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::Metadata;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,26 +13,27 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, SolveError};
 
 /// Version of the file format: postcard of [`Stored`]. A file of another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A file that was changed less than this before it was hashed may change again within the same clock tick, so its
 /// digest is not remembered. Nanoseconds; kernels stamp files with a tick of 1 to 10 ms.
-const RACY: i128 = 20_000_000;
+const RACY: i64 = 20_000_000;
 /// The same for file systems that stamp with whole seconds.
-const RACY_COARSE: i128 = 2_000_000_000;
+const RACY_COARSE: i64 = 2_000_000_000;
 
 /// What tells that a file is still the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StatKey {
-    size: u64,
+    pub(super) size: u64,
     inode: u64,
-    mtime: i128,
-    ctime: i128,
+    /// Nanoseconds since 1970; they are enough until 2262.
+    pub(super) mtime: i64,
+    ctime: i64,
 }
 
 impl StatKey {
     pub(crate) fn of(meta: &Metadata) -> Self {
-        let nanos = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
+        let nanos = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             size: meta.size(),
             inode: meta.ino(),
@@ -41,17 +43,44 @@ impl StatKey {
     }
 }
 
+/// Hashes paths of a user's own project, where nobody makes collisions on purpose: FxHash's rule, on words.
+#[derive(Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its bucket from the low bits, which a multiplication leaves poor.
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
-    files: HashMap<Box<str>, (StatKey, [u8; 32])>,
+    files: Vec<(Box<str>, StatKey, [u8; 32])>,
+}
+
+/// A remembered digest.
+#[derive(Debug)]
+struct Known {
+    stat: StatKey,
+    digest: Digest,
+    /// Whether this scan has met it: what it has not met is forgotten.
+    used: bool,
 }
 
 /// Remembered digests of one context.
 #[derive(Debug, Default)]
 pub struct StatCache {
-    files: HashMap<Box<str>, (StatKey, Digest)>,
-    used: HashMap<Box<str>, (StatKey, Digest)>,
+    files: HashMap<Box<str>, Known, BuildHasherDefault<Quick>>,
     changed: bool,
 }
 
@@ -63,28 +92,28 @@ impl StatCache {
         if stored.version != VERSION {
             return Self::default();
         }
-        let files = stored.files.into_iter().map(|(path, (stat, digest))| (path, (stat, digest.into()))).collect();
-        Self { files, used: HashMap::new(), changed: false }
+        let known = |stat, digest: [u8; 32]| Known { stat, digest: digest.into(), used: false };
+        Self {
+            files: stored.files.into_iter().map(|(path, stat, digest)| (path, known(stat, digest))).collect(),
+            changed: false,
+        }
     }
 
     pub(crate) fn get(&mut self, path: &str, stat: StatKey) -> Option<Digest> {
-        let (path, known) = self.files.get_key_value(path)?;
-        if known.0 != stat {
-            return None;
-        }
-        self.used.insert(path.clone(), *known);
-        Some(known.1)
+        let known = self.files.get_mut(path).filter(|known| known.stat == stat)?;
+        known.used = true;
+        Some(known.digest)
     }
 
     pub(crate) fn put(&mut self, path: &str, stat: StatKey, digest: Digest) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        let now = i128::try_from(now).unwrap_or(i128::MAX);
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
         let latest = stat.mtime.max(stat.ctime);
         let racy = if latest % 1_000_000_000 == 0 { RACY_COARSE } else { RACY };
-        if now - latest < racy {
+        if now.saturating_sub(latest) < racy {
             return;
         }
-        self.used.insert(path.into(), (stat, digest));
+        self.files.insert(path.into(), Known { stat, digest, used: true });
         self.changed = true;
     }
 
@@ -93,7 +122,8 @@ impl StatCache {
         if !self.changed {
             return Ok(());
         }
-        let files = self.used.iter().map(|(p, (s, d))| (p.clone(), (*s, *d.as_bytes()))).collect();
+        let used = self.files.iter().filter(|(_, known)| known.used);
+        let files = used.map(|(path, known)| (path.clone(), known.stat, *known.digest.as_bytes())).collect();
         let stored = Stored { version: VERSION, files };
         // These types always serialise: a failure would be a bug of the format crate, and costs only time.
         let Ok(bytes) = postcard::to_allocvec(&stored) else { return Ok(()) };

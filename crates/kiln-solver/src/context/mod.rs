@@ -6,9 +6,9 @@
 
 mod cache;
 mod select;
+mod walk;
 
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -67,12 +67,20 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Normalised permission bits.
     pub(crate) mode: u32,
-    /// Size in bytes of a file.
-    pub(crate) size: u64,
-    /// Seconds since 1970.
-    pub(crate) mtime: i64,
     stat: cache::StatKey,
     digest: OnceLock<Digest>,
+}
+
+impl Entry {
+    /// Bytes of a file; of anything else, none.
+    pub(crate) fn size(&self) -> u64 {
+        if self.kind == Kind::File { self.stat.size } else { 0 }
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn mtime(&self) -> u64 {
+        u64::try_from(self.stat.mtime / 1_000_000_000).unwrap_or(0)
+    }
 }
 
 /// A scanned context.
@@ -91,9 +99,7 @@ impl Context {
     /// # Errors
     /// If a folder cannot be read.
     pub fn scan(root: &Path, filter: Arc<dyn Filter>, cache: StatCache) -> Result<Self> {
-        let mut entries = Vec::new();
-        walk(root, "", filter.as_ref(), &mut entries)?;
-        entries.sort_unstable_by(|a: &Entry, b| order(&a.path).cmp(order(&b.path)));
+        let entries = walk::walk(root, filter.as_ref())?;
         Ok(Self { root: root.to_owned(), filter, entries, cache: Mutex::new(cache) })
     }
 
@@ -104,7 +110,7 @@ impl Context {
 
     /// Number of entries and bytes in files.
     pub fn size(&self) -> (usize, u64) {
-        (self.entries.len(), self.entries.iter().map(|e| e.size).sum())
+        (self.entries.len(), self.entries.iter().map(Entry::size).sum())
     }
 
     /// Gives back the digests for the next scan.
@@ -150,7 +156,7 @@ impl Context {
     }
 
     fn position(&self, path: &str) -> Option<usize> {
-        self.entries.binary_search_by(|e| order(&e.path).cmp(order(path))).ok()
+        self.entries.binary_search_by(|e| walk::order(&e.path, path)).ok()
     }
 
     /// The digest of a file's content, or of a link's text.
@@ -219,11 +225,6 @@ impl Context {
     }
 }
 
-/// Sorts a folder directly before what is in it.
-fn order(path: &str) -> impl Iterator<Item = u8> + '_ {
-    path.bytes().map(|b| if b == b'/' { 0 } else { b })
-}
-
 fn hash_file(path: &Path, buffer: &mut [u8]) -> Result<Digest> {
     let mut file = std::fs::File::open(path).map_err(SolveError::io("read", path))?;
     let mut hasher = Hasher::new();
@@ -236,65 +237,10 @@ fn hash_file(path: &Path, buffer: &mut [u8]) -> Result<Digest> {
     }
 }
 
-fn walk(root: &Path, folder: &str, filter: &dyn Filter, entries: &mut Vec<Entry>) -> Result<()> {
-    let absolute = root.join(folder);
-    let listing = std::fs::read_dir(&absolute).map_err(SolveError::io("read", &absolute))?;
-    for item in listing {
-        let item = item.map_err(SolveError::io("read", &absolute))?;
-        // A name that is not UTF-8 cannot be named in a Dockerfile; it is left out rather than mangled.
-        let Ok(name) = item.file_name().into_string() else { continue };
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let excluded = filter.excluded(&path);
-        let kind = item.file_type().map_err(SolveError::io("read", item.path()))?;
-        if excluded && !(kind.is_dir() && filter.descends(&path)) {
-            continue;
-        }
-        // Files come and go while a build runs; one that is gone was never there.
-        let meta = match item.metadata() {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(SolveError::io("read", item.path())(error)),
-        };
-        let (kind, mode, size) = if kind.is_dir() {
-            (Kind::Folder, 0o755, 0)
-        } else if kind.is_symlink() {
-            let to = std::fs::read_link(item.path()).map_err(SolveError::io("read", item.path()))?;
-            (Kind::Symlink(to.to_string_lossy().into_owned()), 0o777, 0)
-        } else if kind.is_file() {
-            let mode = if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
-            (Kind::File, mode, meta.len())
-        } else {
-            continue;
-        };
-        let is_folder = kind == Kind::Folder;
-        let before = entries.len();
-        let entry = Entry {
-            path: path.clone().into_boxed_str(),
-            kind,
-            mode,
-            size,
-            mtime: meta.mtime(),
-            stat: cache::StatKey::of(&meta),
-            digest: OnceLock::new(),
-        };
-        if !excluded {
-            entries.push(entry);
-            if is_folder {
-                walk(root, &path, filter, entries)?;
-            }
-        } else if is_folder {
-            walk(root, &path, filter, entries)?;
-            // The folder itself is needed only as the parent of an exception.
-            if entries.len() > before {
-                entries.push(entry);
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     struct Not(&'static str);
