@@ -35,12 +35,14 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
     if has_nextest() {
-        let select = "(package(kiln-docker) and kind(test)) or (package(kiln-e2e) and binary(engine))";
+        let select = "(package(kiln-docker) and kind(test)) or (package(kiln-e2e) or package(kiln)) and binary(engine)";
         let select = &format!("{select} or {NEEDS_QEMU}");
         return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
     }
     let mut outcome = libtest(&["--package", "kiln-docker", "--lib", "--tests"], filters, &env, None)?;
-    outcome.add(libtest(&["--package", "kiln-e2e", "--test", "engine"], filters, &env, None)?);
+    for package in ["kiln", "kiln-e2e"] {
+        outcome.add(libtest(&["--package", package, "--test", "engine"], filters, &env, None)?);
+    }
     Ok(outcome)
 }
 

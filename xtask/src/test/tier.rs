@@ -86,7 +86,7 @@ pub(crate) fn lint() -> Result<Outcome> {
 pub(crate) fn unit(filters: &[String]) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     if has_nextest() {
-        let select = "not package(kiln-e2e) and not (package(kiln-docker) and kind(test))";
+        let select = "not package(kiln-e2e) and not (package(kiln-docker) and kind(test)) and not binary(engine)";
         let select = &format!("{select} and not {NEEDS_QEMU}");
         outcome.add(Tests { select, env: &[], filters, show: Show::Problems }.nextest()?);
     } else {
