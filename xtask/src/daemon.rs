@@ -154,7 +154,9 @@ impl Daemon {
 
     /// Runs a program of this machine in a new container of a clean Debian of the platform; nothing is left of it.
     pub(crate) fn run_on_debian(&self, platform: &str, program: &[u8], arguments: &[&str]) -> Result<Ran> {
-        let argv: Vec<_> = std::iter::once("/program").chain(arguments.iter().copied()).collect();
+        // The kernel of a 64-bit machine says so to 32-bit programs too, unless told otherwise.
+        let personality = (platform == "linux/386").then_some("linux32");
+        let argv: Vec<_> = personality.into_iter().chain(["/program"]).chain(arguments.iter().copied()).collect();
         let id = self.debian_container(platform, &argv)?;
         let run = || -> Result<Ran> {
             let archive = archive("program", program);

@@ -155,11 +155,11 @@ fn at_work(daemon: &Daemon, platform: &str, path: &Path, arguments: &[&str]) -> 
     let here = own.contains(&platform).then(|| here(path, arguments)).and_then(Result::ok);
     // A machine with an older C library, or with none for 32-bit programs, cannot run it itself.
     let (place, ran) = match here.filter(|ran| ran.code == 0) {
-        Some(ran) => ("this machine", ran),
-        None => ("a container", daemon.run_on_debian(platform, &fs::read(path)?, arguments)?),
+        Some(ran) => ("on this machine", ran),
+        None => ("in a container", daemon.run_on_debian(platform, &fs::read(path)?, arguments)?),
     };
     let took = start.elapsed();
-    println!("{platform}, on {place}:");
+    println!("{platform}, {place}:");
     for line in ran.output.lines().filter(|line| !line.trim().is_empty()).take(6) {
         println!("    {}", line.trim_end());
     }
@@ -206,13 +206,13 @@ fn say(what: &str) {
 }
 
 fn table(rows: &[Row]) {
-    println!("\n{:<9}{:<13}{:<22}{:>9}  {:<14}{:>7}  ", "example", "platform", "file", "size", "ran on", "time");
+    println!("\n{:<9}{:<13}{:<22}{:>9}  {:<16}{:>7}", "example", "platform", "file", "size", "ran", "time");
     for Row { example, platform, file, size, ran } in rows {
         let size = format!("{}.{} MB", size / 1_000_000, size / 100_000 % 10);
         match ran {
             Ok(Shown { place, line, took }) => {
                 let took = format!("{:.1} s", took.as_secs_f32());
-                println!("{example:<9}{platform:<13}{file:<22}{size:>9}  {place:<14}{took:>7}  {line}");
+                println!("{example:<9}{platform:<13}{file:<22}{size:>9}  {place:<16}{took:>7}  {line}");
             }
             Err(error) => println!("{example:<9}{platform:<13}{file:<22}{size:>9}  FAILED: {error:#}"),
         }
