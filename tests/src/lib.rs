@@ -13,7 +13,8 @@ use std::process::Command;
 pub use daemon::Daemon;
 pub use run::{Ran, Running};
 
-/// The scope of cache volumes and checkpoints: all tests share it, so a toolchain is installed once.
+/// The scope of cache volumes and checkpoints of the examples: they share it, so a toolchain is installed once. Other
+/// projects have scopes of their own: pruning one does not wait for builds of another.
 const SCOPE: &str = "kiln-e2e";
 
 /// The value of a variable that is set and not empty; says aloud when there is none.
@@ -31,13 +32,17 @@ pub struct Project {
     folder: Option<tempfile::TempDir>,
     bin: PathBuf,
     host: String,
+    scope: String,
 }
 
 impl Project {
     /// A project of files, given by path and content; `None` where there is no daemon to build on.
     pub fn new(files: &[(&str, &str)]) -> Option<Self> {
         let (host, bin) = (needed("KILN_TEST_DOCKER_HOST")?, needed("KILN_TEST_BIN")?.into());
-        let project = Self { folder: Some(tempfile::tempdir().expect("a temporary folder")), bin, host };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let scope =
+            format!("e2e-{}", folder.path().file_name().unwrap_or_default().to_string_lossy().trim_matches('.'));
+        let project = Self { folder: Some(folder), bin, host, scope };
         for (path, content) in files {
             project.write(path, content);
         }
@@ -46,7 +51,8 @@ impl Project {
 
     /// A copy of one of the examples, without what was built of it.
     pub fn example(name: &str) -> Option<Self> {
-        let project = Self::new(&[])?;
+        let mut project = Self::new(&[])?;
+        SCOPE.clone_into(&mut project.scope);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
         copy(&source, project.path());
         Some(project)
@@ -85,7 +91,7 @@ impl Project {
         command.envs(std::env::vars().filter(|(name, _)| name == "PATH" || name.starts_with("KILN_NETWORK_")));
         // One user runs all the tests: builds at the same time meet the same locks.
         command.env("HOME", std::env::temp_dir().join("kiln-e2e-home"));
-        command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", SCOPE).env("CI", "true");
+        command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", &self.scope).env("CI", "true");
         command
     }
 
@@ -118,8 +124,14 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            if self.scope != SCOPE {
+                let _ = self.command(&["cache", "prune"]).output();
+            }
+            return;
+        }
         // What a failed build left, its logs above all, is worth a look.
-        if let (true, Some(folder)) = (std::thread::panicking(), self.folder.take()) {
+        if let Some(folder) = self.folder.take() {
             eprintln!("the project is kept in {}", folder.keep().display());
         }
     }
