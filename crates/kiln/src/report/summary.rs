@@ -163,15 +163,15 @@ fn details(row: &TargetRow, (aligned, width): (usize, usize), paint: Paint) -> V
         let path = artifact.path.display().to_string();
         let needs = artifact.needs.as_ref().map(|needs| format!("needs: {needs}"));
         let facts: Vec<String> = needs.into_iter().chain(artifact.smoke.clone()).collect();
-        let facts = harmless(&facts.join("; ")).into_owned();
+        let joined = harmless(&facts.join("; ")).into_owned();
         let padded = columns(&path).max(aligned);
-        if facts.is_empty() {
+        if joined.is_empty() {
             lines.push(paint.strong(&path));
-        } else if padded + GAP.len() + columns(&facts) <= width {
-            lines.push(format!("{}{GAP}{facts}", paint.strong(&pad(&path, padded))));
+        } else if padded + GAP.len() + columns(&joined) <= width {
+            lines.push(format!("{}{GAP}{joined}", paint.strong(&pad(&path, padded))));
         } else {
             lines.push(paint.strong(&path));
-            lines.push(cut(&format!("{GAP}{facts}"), width).into_owned());
+            lines.extend(facts.iter().map(|fact| cut(&format!("{GAP}{}", harmless(fact)), width).into_owned()));
         }
     }
     lines.extend(row.image.as_ref().map(|image| format!("image {} for {}", paint.strong(image), row.platform)));
