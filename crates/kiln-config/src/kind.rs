@@ -476,7 +476,7 @@ mod tests {
             (Kind::Bool, "\"true\"", Some("write true without quotes")),
             (Kind::Name, "\"../x\"", None),
             (Kind::Text, "\"\"", None),
-            (Kind::Url, "\"pypi.org/simple\"", None),
+            (Kind::Url, "\"mirror.example/simple\"", None),
             (Kind::Arguments, "{ \"a b\" = 1 }", None),
             (Kind::Smoke, "[]", None),
             (Kind::Smoke, "\"-c 'x\"", Some("a quotation mark is missing")),

@@ -331,12 +331,12 @@ Successfully installed urllib3-2.8.0";
     #[test]
     fn apt_and_apk_tell_the_package() {
         let log = "\
-Get:1 http://deb.debian.org/debian bookworm InRelease [151 kB]
-Get:3 http://deb.debian.org/debian bookworm/main amd64 Packages [8792 kB]
-Get:7 http://deb.debian.org/debian bookworm/main amd64 gcc-12 amd64 12.2.0-14 [19.3 MB]
+Get:1 http://mirror.example/debian bookworm InRelease [151 kB]
+Get:3 http://mirror.example/debian bookworm/main amd64 Packages [8792 kB]
+Get:7 http://mirror.example/debian bookworm/main amd64 gcc-12 amd64 12.2.0-14 [19.3 MB]
 Unpacking libgcc-12-dev:amd64 (12.2.0-14+deb12u1) ...
 Setting up gcc (4:12.2.0-3) ...
-fetch https://dl-cdn.alpinelinux.org/alpine/v3.20/main/x86_64/APKINDEX.tar.gz
+fetch https://mirror.example/alpine/v3.20/main/x86_64/APKINDEX.tar.gz
 (12/87) Installing musl-dev (1.2.5-r0)";
         let expected = [
             "reading package lists",

