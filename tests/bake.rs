@@ -143,9 +143,11 @@ fn extension_modules_and_data_files_come_along() {
     for platform in [AMD64, I386] {
         assert_eq!(run(&project, "catalog", platform, DEBIAN, &["--version"]).trim(), "catalog 2.1.0");
         let text = run(&project, "catalog", platform, DEBIAN, &["--extensions"]);
-        for words in ["libyaml yes", "markupsafe C", "crcmod C", "psutil sees itself", "<li>"] {
+        for words in ["markupsafe C", "crcmod C", "psutil sees itself", "<li>"] {
             assert!(text.contains(words), "{platform}: no {words} in {text}");
         }
+        // For 386 there is no wheel: PyYAML is built from source, and without libyaml's headers does without it.
+        assert!(platform == I386 || text.contains("libyaml yes"), "{text}");
     }
 }
 

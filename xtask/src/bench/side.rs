@@ -140,8 +140,8 @@ impl<'a> Side<'a> {
     /// Builds with nothing at hand.
     pub(super) fn cold(&self) -> Result<Sample> {
         fs::write(self.folder.join(CHANGED.0), &self.text)?;
-        for made in ["out", ".kiln"] {
-            let _ = fs::remove_dir_all(self.folder.join(made));
+        for made in [self.output(), self.folder.join(".kiln")] {
+            let _ = fs::remove_dir_all(made);
         }
         if let (Kind::Buildx, Some(peer)) = (self.kind, &self.ground.peer) {
             let mut prune = Command::new("docker");
@@ -165,6 +165,11 @@ impl<'a> Side<'a> {
         self.build()
     }
 
+    /// Beside the project: what is built must not change what is built from.
+    fn output(&self) -> PathBuf {
+        self.folder.with_added_extension("out")
+    }
+
     fn scope(&self) -> String {
         format!("{SCOPE}-{}", self.kind.word())
     }
@@ -182,7 +187,7 @@ impl<'a> Side<'a> {
             format!("--platform={}", self.platform),
             format!("--build-arg=ARCH={arch}"),
             format!("--build-arg=ENABLE_LTO={lto}"),
-            "--output=type=local,dest=out".to_owned(),
+            format!("--output=type=local,dest={}", self.output().display()),
         ];
         let mut command = if self.kind == Kind::Buildx {
             let mut command = Command::new("docker");
@@ -199,7 +204,8 @@ impl<'a> Side<'a> {
             if self.kind == Kind::Dockerfile {
                 command.args(arguments);
             } else {
-                command.args(["build", "--recipe=debian", "--output=out"]).arg(format!("--platform={}", self.platform));
+                command.args(["build", "--recipe=debian"]).arg(format!("--platform={}", self.platform));
+                command.arg(format!("--output={}", self.output().display()));
                 command.args(["--set", &format!("build.base={}", self.ground.base)]);
                 command.args(["--set", &format!("verify.image={}", self.ground.base)]);
             }
