@@ -69,7 +69,10 @@ fn seconds(report: &serde_json::Value, name: &str) -> f64 {
 /// Changes the program in one line, to one that no earlier run had: caches of earlier runs of these tests are kept.
 fn change(project: &Project, file: &str, word: &str) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-    let text = project.read(file).replacen("from kiln", &format!("from {word} {now} kiln"), 1);
+    let text = project.read(file);
+    let (before, rest) = text.split_once("from ").expect("the greeting says where it is from");
+    let (_, after) = rest.split_once("kiln").expect("and that is kiln");
+    let text = format!("{before}from {word} {now} kiln{after}");
     project.write(file, &text);
 }
 
