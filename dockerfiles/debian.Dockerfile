@@ -112,6 +112,7 @@ case $NUITKA_VERSION in
 esac
 # Without zstandard Nuitka would write an uncompressed binary.
 python -m pip install "$@" "$nuitka" zstandard || {
+    echo "kiln: doubt"
     echo "kiln: error: Nuitka $NUITKA_VERSION could not be installed"
     echo "kiln: hint: check [nuitka] version, and [network] if the package index cannot be reached"
     exit 1
@@ -139,6 +140,8 @@ $PIP_ARGS
 LIST
 python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
 
+# Under native twins it may be their fault: kiln tries again without them.
+echo "kiln: doubt"
 first() { sed -n "s/.*$1/\\1/p" /tmp/pip.log | head -n 1; }
 missing=$(first 'No matching distribution found for \(.*\)')
 built=$(first 'Failed building wheel for \(.*\)')
@@ -388,6 +391,8 @@ def run_nuitka():
                 process.kill()
                 raise
     if process.wait() != 0:
+        # Under native twins it may be their fault: kiln tries again without them.
+        print("kiln: doubt", flush=True)
         fail("Nuitka failed")
 
 

@@ -84,6 +84,7 @@ impl Config {
             emulation: Emulation {
                 install: view.flag(Section::Emulation, "install"),
                 qemu_image: view.text(Section::Emulation, "qemu-image"),
+                twin: view.twin(),
             },
         }
     }
@@ -105,6 +106,7 @@ impl Config {
             build,
             network: view.network(),
             verify: view.verify(),
+            twin: view.twin(),
         }
     }
 

@@ -274,14 +274,6 @@ pub enum Warning {
         /// The variable that it most resembles.
         suggestion: Option<String>,
     },
-    /// A key that a later version will give a meaning.
-    #[error("{place}: `{key}` is reserved and has no effect yet")]
-    Reserved {
-        /// Where it stands.
-        place: Place,
-        /// The dotted key.
-        key: String,
-    },
     /// Both `kiln.toml` and `[tool.kiln]` exist; the latter is ignored.
     #[error("{}: [tool.kiln] is ignored, because {} exists", .ignored.display(), .used.display())]
     ToolTableIgnored {
@@ -296,7 +288,7 @@ impl Warning {
     /// The place in a file that the warning is about, to show the line.
     pub fn location(&self) -> Option<&Location> {
         match self {
-            Self::UnknownKey { place, .. } | Self::Reserved { place, .. } => place.location(),
+            Self::UnknownKey { place, .. } => place.location(),
             Self::UnknownVariable { .. } | Self::ToolTableIgnored { .. } => None,
         }
     }

@@ -65,7 +65,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache | Self::Emulation)
+        !matches!(self, Self::Cache)
     }
 }
 
@@ -114,7 +114,11 @@ impl Key {
 
     /// Whether `[platform]` tables may override it.
     pub fn per_platform(&self) -> bool {
-        self.section.per_platform() && !matches!((self.section, self.name), (Section::Build, "platforms" | "output"))
+        let whole_build = matches!(
+            (self.section, self.name),
+            (Section::Build, "platforms" | "output") | (Section::Emulation, "install" | "qemu-image")
+        );
+        self.section.per_platform() && !whole_build
     }
 
     /// The setting of this dotted key.
@@ -240,6 +244,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Register QEMU with the daemon's kernel when a platform needs it."),
     key(Emulation, "qemu-image", Kind::Image, Derived("built from Debian's qemu-user-static"), r#""tonistiigi/binfmt""#,
         "Image that registers QEMU."),
+    key(Emulation, "twin", Kind::Choice(&["auto", "on", "off"]), Value(r#""auto""#), r#""off""#,
+        "Native programs for platforms that are emulated: where they work (\"auto\"), always or fail (\"on\"), never (\"off\")."),
 ];
 
 #[cfg(test)]

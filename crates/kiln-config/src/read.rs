@@ -13,9 +13,6 @@ use crate::mask::mask;
 use crate::raw::{self, Data, Name, Raw, Table, quote};
 use crate::suggest::nearest;
 
-/// Keys of a `[platform]` table that a later version will give a meaning.
-const RESERVED: [&str; 1] = ["twin"];
-
 /// A setting that a layer makes.
 #[derive(Clone, Debug)]
 pub(crate) struct Assignment {
@@ -140,10 +137,6 @@ impl Reader<'_> {
                 [key] => self.assign(key, Some(platform), value, &self.place(&value.span))?,
                 [] => match KEYS.iter().find(|key| key.name == name.text) {
                     Some(key) => return Err(self.not_per_platform(key, &name.span)),
-                    None if RESERVED.contains(&name.text.as_str()) => self.warnings.push(Warning::Reserved {
-                        place: self.place(&name.span),
-                        key: format!("{section_name}.{}", name.text),
-                    }),
                     None => self.unknown(&name.text, &name.span, Some(platform)),
                 },
                 several => {

@@ -42,6 +42,8 @@ pub struct PlatformSettings {
     pub nuitka: Nuitka,
     /// Whether to use link-time optimisation, decided.
     pub lto: Lto,
+    /// `emulation.twin`.
+    pub twin: Twin,
     /// `[build]`; `platforms` and `output` are those of the whole build.
     pub build: Build,
     /// `[network]`.
@@ -312,6 +314,20 @@ pub struct Emulation {
     pub install: bool,
     /// Image that registers it; nothing is kiln's own.
     pub qemu_image: Option<String>,
+    /// Native programs for emulated platforms.
+    pub twin: Twin,
+}
+
+/// Whether steps of an emulated platform use native programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Twin {
+    /// Where they work.
+    #[default]
+    Auto,
+    /// Always; what cannot is an error.
+    On,
+    /// Never.
+    Off,
 }
 
 impl Settings {

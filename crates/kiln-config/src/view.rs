@@ -15,7 +15,7 @@ use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
     Build, BuildNetwork, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Recipe, Requirements, Smoke,
-    Toggle, Verify,
+    Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -78,6 +78,14 @@ impl View<'_> {
         match self.value(section, name) {
             Some((Value::List(items), _)) => items,
             _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn twin(&self) -> Twin {
+        match self.text(Section::Emulation, "twin").as_deref() {
+            Some("on") => Twin::On,
+            Some("off") => Twin::Off,
+            _ => Twin::Auto,
         }
     }
 

@@ -158,7 +158,7 @@ fn broken_toml_says_where() {
 #[test]
 fn unknown_keys_are_warnings_with_a_suggestion() {
     let text = "lto = true\n[nuitka]\nlot = true\njosb = 4\nicon = \"x\"\nfrobnicate = 1\n[biuld]\nx = 1\n[platform.amd64]\n\
-                twin = true\nplugin = []\n";
+                plugin = []\n";
     let loaded = load(vec![
         file(text),
         Layer::env([
@@ -182,8 +182,7 @@ fn unknown_keys_are_warnings_with_a_suggestion() {
             "kiln.toml:5:1: unknown key `nuitka.icon` (did you mean `project.icon`?)",
             "kiln.toml:6:1: unknown key `nuitka.frobnicate`",
             "kiln.toml:7:2: unknown key `biuld` (did you mean `build`?)",
-            "kiln.toml:10:1: `platform.\"amd64\".twin` is reserved and has no effect yet",
-            "kiln.toml:11:1: unknown key `platform.\"linux/amd64\".plugin` (did you mean `nuitka.plugins`?)",
+            "kiln.toml:10:1: unknown key `platform.\"linux/amd64\".plugin` (did you mean `nuitka.plugins`?)",
             "unknown variable KILN_NUITKA_JOB (did you mean `KILN_NUITKA_JOBS`?)",
             "unknown variable KILN_WHATEVER",
         ]

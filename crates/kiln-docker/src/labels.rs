@@ -20,6 +20,8 @@ pub const SCOPE: &str = "kiln.scope";
 pub const CACHE: &str = "kiln.cache";
 /// On volumes that hold kiln's own small tools and certificates: the digest of the content.
 pub const TOOLBOX: &str = "kiln.toolbox";
+/// On volumes that hold native programs for steps of foreign platforms: the image that they were copied from.
+pub const TWIN: &str = "kiln.twin";
 
 /// The value of [`VERSION`].
 pub const CURRENT_VERSION: &str = "1";

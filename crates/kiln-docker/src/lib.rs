@@ -10,8 +10,10 @@ mod engine;
 mod error;
 pub mod labels;
 mod probe_image;
+mod sealed;
 pub mod sweep;
 pub mod toolbox;
+pub mod twin;
 
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Image,

@@ -43,6 +43,6 @@ pub use error::{Error, ErrorKind};
 pub use expand::ExpandError;
 pub use ignore::{Ignore, IgnoreError};
 pub use kiln_graph::glob;
-pub use lower::{BaseImage, Lowered, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages};
+pub use lower::{BaseImage, Lowered, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages};
 pub use parse::parse;
 pub use span::{Span, Word};

@@ -264,6 +264,22 @@ pub struct Origin {
     pub steps: u32,
 }
 
+/// What lets a command of a foreign platform use native programs. No part of a key: both ways give the same result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// The same stage for the daemon's own platform: its programs are used.
+    pub root: VertexId,
+    /// An image of the daemon's platform with compilers for the foreign one, if there is one.
+    pub cross: Option<VertexId>,
+}
+
+impl Twin {
+    /// All that has to be there, or to have failed, before the command may start.
+    pub fn inputs(self) -> impl Iterator<Item = VertexId> {
+        [Some(self.root), self.cross].into_iter().flatten()
+    }
+}
+
 /// One node of the graph.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Vertex {
@@ -277,6 +293,8 @@ pub struct Vertex {
     pub no_cache: bool,
     /// Identity by definition: operation and inputs.
     pub digest: Digest,
+    /// Native programs for a command that would be emulated.
+    pub twin: Option<Twin>,
 }
 
 impl Vertex {
@@ -335,7 +353,7 @@ impl BuildGraph {
             return id;
         }
         let id = VertexId(self.vertices.len());
-        self.vertices.push(Vertex { op, inputs, origins: vec![origin], no_cache, digest });
+        self.vertices.push(Vertex { op, inputs, origins: vec![origin], no_cache, digest, twin: None });
         self.by_digest.insert(digest, id);
         id
     }
@@ -351,6 +369,14 @@ impl BuildGraph {
     /// All vertices, inputs before consumers.
     pub fn iter(&self) -> impl Iterator<Item = (VertexId, &Vertex)> {
         self.vertices.iter().enumerate().map(|(i, v)| (VertexId(i), v))
+    }
+
+    /// Gives a command its native twin.
+    ///
+    /// # Panics
+    /// If the id is of another graph.
+    pub fn set_twin(&mut self, id: VertexId, twin: Twin) {
+        self.vertices[id.0].twin = Some(twin);
     }
 
     /// Number of vertices.

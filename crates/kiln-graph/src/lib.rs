@@ -14,7 +14,7 @@ pub use config::{Healthcheck, ImageConfig};
 pub use digest::{Digest, DigestError, Hasher};
 pub use graph::{
     BuildGraph, CacheMount, Copy, Exec, FileAction, FileOp, InlineFile, Mount, MountKind, Network, Op, Origin, Owner,
-    SecretMount, Sharing, Source, Target, Vertex, VertexId,
+    SecretMount, Sharing, Source, Target, Twin, Vertex, VertexId,
 };
 pub use key::{CacheKey, KeyParts, MissReason, PartKind};
 pub use platform::{Arch, ElfIdentity, Endian, Platform, PlatformError};

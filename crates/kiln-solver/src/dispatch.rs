@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::{ContainerId, Engine};
-use kiln_graph::{Op, Source, VertexId};
+use kiln_graph::{Op, Source, Twin, VertexId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -21,7 +21,7 @@ use crate::report::{StepReport, TargetReport};
 use crate::request::Output;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Pending, Snapshot};
-use crate::{finish, step};
+use crate::{finish, step, twin};
 
 /// Containers that are removed at the same time.
 const REMOVALS: usize = 8;
@@ -75,6 +75,8 @@ struct Dispatcher {
     placed: Vec<Vec<Placed>>,
     /// Per target: all that it needs.
     needed: Vec<HashSet<VertexId>>,
+    /// Per target: what it needs or what makes it faster.
+    helps: Vec<HashSet<VertexId>>,
     started_targets: HashSet<usize>,
     tasks: JoinSet<Ended>,
     /// Commands whose result is worth a checkpoint though no other command stands on it.
@@ -100,6 +102,7 @@ impl Dispatcher {
             targets: targets.iter().map(|_| None).collect(),
             placed: vec![Vec::new(); targets.len()],
             needed: targets.iter().map(|target| plan.steps_of(target.root).into_iter().collect()).collect(),
+            helps: targets.iter().map(|target| plan.helps(target.root)).collect(),
             started_targets: HashSet::new(),
             tasks: JoinSet::new(),
             keep,
@@ -118,7 +121,7 @@ impl Dispatcher {
             let to_run = steps.iter().filter(|id| matches!(plan.action(**id), Action::Run(_))).count();
             targets.push(PlannedTarget {
                 platform: target.platform,
-                way: shared.way(target.platform),
+                way: shared.planned_way(target.root, target.platform),
                 to_run,
                 cached: steps.len() - to_run,
                 up_to_date: current.is_some(),
@@ -174,9 +177,22 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a target that can still be made needs the vertex.
+    /// Whether the vertex still serves a target that can be made.
     fn is_wanted(&self, id: VertexId) -> bool {
-        self.targets.iter().zip(&self.needed).any(|(target, needed)| target.is_none() && needed.contains(&id))
+        self.targets.iter().zip(&self.helps).any(|(target, helps)| target.is_none() && helps.contains(&id))
+    }
+
+    /// What became of the inputs of a command's twin; `None` while one of them may still come.
+    fn twin_inputs(&self, twin: Twin) -> Option<twin::Inputs> {
+        let is_settled = |id: &VertexId| {
+            let is_unneeded = matches!(self.shared.plan.action(*id), Action::Unneeded);
+            self.results[id.0].is_some() || self.failed.contains(id) || is_unneeded
+        };
+        if !twin.inputs().all(|id| is_settled(&id)) {
+            return None;
+        }
+        let result = |id: VertexId| self.results[id.0].clone();
+        Some(twin::Inputs { root: result(twin.root), cross: twin.cross.and_then(result) })
     }
 
     /// Starts everything whose inputs are there.
@@ -185,48 +201,9 @@ impl Dispatcher {
             return;
         }
         let shared = self.shared.clone();
-        // Ids are in topological order, so one pass settles all that needs no task.
-        for (id, vertex) in shared.plan.graph().iter() {
-            if self.results[id.0].is_some() || self.started_vertices.contains_key(&id) || self.failed.contains(&id) {
-                continue;
-            }
-            match shared.plan.action(id) {
-                Action::Unneeded => continue,
-                Action::Cached(image) => {
-                    let platform = vertex_platform(&shared, id);
-                    self.results[id.0] = Some(Snapshot::Image(image.clone(), platform));
-                    continue;
-                }
-                Action::Run(_) => {}
-            }
-            if vertex.inputs.iter().any(|input| self.failed.contains(input)) {
-                self.failed.insert(id);
-                continue;
-            }
-            let Some(inputs) = vertex.inputs.iter().map(|i| self.results[i.0].clone()).collect::<Option<Vec<_>>>()
-            else {
-                continue;
-            };
-            match &vertex.op {
-                Op::Source(Source::Scratch) => {
-                    self.results[id.0] = Some(Snapshot::Scratch(vertex_platform(&shared, id)));
-                }
-                Op::Source(Source::Image { id: image, platform, .. }) => {
-                    let image = kiln_docker::ImageId(image.clone());
-                    self.results[id.0] = Some(Snapshot::Image(image, *platform));
-                }
-                Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
-                Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
-                Op::Exec(exec) if self.is_wanted(id) => {
-                    let cancel = shared.cancel.child();
-                    self.started_vertices.insert(id, cancel.clone());
-                    let (shared, exec) = (shared.clone(), exec.clone());
-                    self.tasks
-                        .spawn(async move { Ended::Step(id, step::run(&shared, id, &exec, &inputs, &cancel).await) });
-                }
-                Op::Exec(_) => {}
-            }
-        }
+        // Ids are in topological order, so one pass settles all that needs no task; but a twin's inputs may have greater
+        // ids than the command, so there may be another.
+        while self.release_vertices(&shared) {}
         for (index, target) in shared.plan.graph().targets.iter().enumerate() {
             if self.targets[index].is_some() || self.started_targets.contains(&index) {
                 continue;
@@ -238,6 +215,64 @@ impl Dispatcher {
                 Ended::Target(index, Box::pin(finish::target(&shared, index, snapshot, started)).await)
             });
         }
+    }
+
+    /// One pass over the vertices; whether it changed anything.
+    fn release_vertices(&mut self, shared: &Arc<Shared>) -> bool {
+        let mut changed = false;
+        for (id, vertex) in shared.plan.graph().iter() {
+            if self.results[id.0].is_some() || self.started_vertices.contains_key(&id) || self.failed.contains(&id) {
+                continue;
+            }
+            match shared.plan.action(id) {
+                Action::Unneeded => continue,
+                Action::Cached(image) => {
+                    let platform = vertex_platform(shared, id);
+                    self.results[id.0] = Some(Snapshot::Image(image.clone(), platform));
+                    changed = true;
+                    continue;
+                }
+                Action::Run(_) => {}
+            }
+            if vertex.inputs.iter().any(|input| self.failed.contains(input)) {
+                self.failed.insert(id);
+                changed = true;
+                continue;
+            }
+            let Some(inputs) = vertex.inputs.iter().map(|i| self.results[i.0].clone()).collect::<Option<Vec<_>>>()
+            else {
+                continue;
+            };
+            let twin = match vertex.twin {
+                Some(twin) => {
+                    let Some(inputs) = self.twin_inputs(twin) else { continue };
+                    Some(inputs)
+                }
+                None => None,
+            };
+            match &vertex.op {
+                Op::Source(Source::Scratch) => {
+                    self.results[id.0] = Some(Snapshot::Scratch(vertex_platform(shared, id)));
+                }
+                Op::Source(Source::Image { id: image, platform, .. }) => {
+                    let image = kiln_docker::ImageId(image.clone());
+                    self.results[id.0] = Some(Snapshot::Image(image, *platform));
+                }
+                Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
+                Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
+                Op::Exec(exec) if self.is_wanted(id) => {
+                    let cancel = shared.cancel.child();
+                    self.started_vertices.insert(id, cancel.clone());
+                    let (shared, exec) = (shared.clone(), exec.clone());
+                    self.tasks.spawn(async move {
+                        Ended::Step(id, step::run(&shared, id, &exec, &inputs, twin.as_ref(), &cancel).await)
+                    });
+                }
+                Op::Exec(_) => continue,
+            }
+            changed = true;
+        }
+        changed
     }
 
     fn step_done(&mut self, id: VertexId, snapshot: Snapshot) {
@@ -268,7 +303,12 @@ impl Dispatcher {
             self.target_done(index, Err(error)).await;
         }
         if let Some(error) = error {
-            self.warnings.push(format!("another step failed, too: {error}"));
+            let only_helps = !self.needed.iter().any(|needed| needed.contains(&id));
+            self.warnings.push(if only_helps {
+                format!("native programs for an emulated platform could not be made: {error}")
+            } else {
+                format!("another step failed, too: {error}")
+            });
         }
     }
 

@@ -30,6 +30,18 @@ pub enum SolveError {
         errors: Vec<String>,
         /// Hints that the step itself named (`kiln: hint: ...` lines).
         hints: Vec<String>,
+        /// Whether the step knows the cause for certain: it named an error and had no doubt (a `kiln: doubt` line).
+        certain: bool,
+    },
+    /// A step could not run with native programs, and was not allowed to run otherwise.
+    #[error("`{}` cannot run as a native twin for {platform}: {reason}", origin.text)]
+    Twin {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// The platform of the container.
+        platform: Platform,
+        /// Why.
+        reason: String,
     },
     /// The daemon failed while an instruction ran.
     #[error("`{}` could not run for {platform}", origin.text)]
@@ -240,6 +252,7 @@ impl SolveError {
                 Searched::Snapshot => "check the path, and that the steps before make it".to_owned(),
             }),
             Self::ContextChanged { .. } => Some("build again when nothing writes to the project".to_owned()),
+            Self::Twin { .. } => Some("leave it to kiln with `--twin auto`, or emulate with `--twin off`".to_owned()),
             Self::ImageGone { .. } => Some("build again".to_owned()),
             Self::CacheInUse { .. } => Some("wait for the other build, or leave out --no-cache-mounts".to_owned()),
             Self::NothingToExport { .. } => {

@@ -13,6 +13,10 @@ use crate::report::TargetReport;
 pub enum Way {
     /// The daemon's processor runs it.
     Native,
+    /// Through QEMU, but for programs that have a native twin.
+    Twin,
+    /// Begun with native twins, but some steps had to be repeated through QEMU alone.
+    Mixed,
     /// Through QEMU.
     Qemu,
 }
@@ -21,6 +25,8 @@ impl std::fmt::Display for Way {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Native => "native",
+            Self::Twin => "twin",
+            Self::Mixed => "twin+qemu",
             Self::Qemu => "qemu",
         })
     }

@@ -51,7 +51,7 @@ pub(crate) async fn target(
     let report = TargetReport {
         target: target.name.clone(),
         platform: target.platform,
-        way: shared.way(target.platform),
+        way: shared.way_of(target.root, target.platform),
         took: started.elapsed(),
         ran,
         cached: steps.len() - ran,

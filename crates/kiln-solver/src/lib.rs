@@ -22,6 +22,7 @@ mod smoke;
 mod snapshot;
 mod step;
 mod store;
+mod twin;
 mod volumes;
 
 pub use cancel::Cancel;

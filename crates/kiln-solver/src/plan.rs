@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kiln_docker::{Engine, ImageId, labels};
-use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, VertexId};
+use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, VertexId};
 
 use crate::error::Result;
 use crate::keys;
@@ -113,6 +113,7 @@ impl Plan {
                     let reason = if forced { MissReason::NoCache } else { self.miss_reason(id, parts) };
                     self.actions[id.0] = Action::Run(reason);
                     stack.extend(&vertex.inputs);
+                    stack.extend(vertex.twin.into_iter().flat_map(Twin::inputs));
                 }
             }
         }
@@ -193,6 +194,20 @@ impl Plan {
         steps
     }
 
+    /// All that may help a target: what it needs, and what its commands' twins need.
+    pub(crate) fn helps(&self, root: VertexId) -> HashSet<VertexId> {
+        let mut helps = HashSet::new();
+        let mut stack = vec![root];
+        while let Some(id) = stack.pop() {
+            if helps.insert(id) {
+                let vertex = self.request.graph.vertex(id);
+                stack.extend(&vertex.inputs);
+                stack.extend(vertex.twin.into_iter().flat_map(Twin::inputs));
+            }
+        }
+        helps
+    }
+
     pub(crate) fn step_record(&self, id: VertexId) -> StepRecord {
         StepRecord { parts: self.keys[id.0].1.clone(), files: self.files.get(&id).cloned().unwrap_or_default() }
     }
@@ -217,6 +232,16 @@ fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
             if !serves[id.0].contains(&target.platform) {
                 serves[id.0].push(target.platform);
                 stack.extend(&graph.vertex(id).inputs);
+            }
+        }
+    }
+    // What only twins need belongs to the platform of the first that does; inputs have smaller ids.
+    for id in (0..graph.len()).rev() {
+        let vertex = graph.vertex(VertexId(id));
+        let twins = vertex.twin.into_iter().flat_map(Twin::inputs);
+        for input in twins.chain(vertex.inputs.iter().copied()) {
+            if serves[input.0].is_empty() {
+                serves[input.0] = serves[id].clone();
             }
         }
     }

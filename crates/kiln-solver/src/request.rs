@@ -1,6 +1,6 @@
 //! What a caller asks of the solver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct BuildRequest {
 /// Settings of every step that are no part of its key.
 #[derive(Clone, Debug, Default)]
 pub struct RunSettings {
+    /// Platforms whose steps must not fall back to plain emulation where they have a twin.
+    pub twin_required: BTreeSet<Platform>,
     /// Variables that every step sees: proxies, certificate paths, package indexes, the number of jobs.
     pub env: BTreeMap<Platform, Vec<(String, String)>>,
     /// The network of steps that ask for none in particular.

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     readers: Mutex<HashMap<(ImageId, Reader), Once<ContainerId>>>,
     scratch: Mutex<HashMap<Platform, Once<ImageId>>>,
     toolbox: OnceCell<String>,
+    /// Volumes with native programs, by the image they come from and the place they are seen at.
+    pub(crate) twins: Mutex<HashMap<(ImageId, &'static str), Once<String>>>,
     pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
     pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
 }
@@ -54,6 +56,8 @@ pub(crate) struct StepTime {
     pub(crate) took: Duration,
     /// While the container ran.
     pub(crate) in_container: Duration,
+    /// How a command ran at last; `Mixed` if it failed with native programs before.
+    pub(crate) way: Option<Way>,
 }
 
 impl Shared {
@@ -76,6 +80,7 @@ impl Shared {
             readers: Mutex::default(),
             scratch: Mutex::default(),
             toolbox: OnceCell::new(),
+            twins: Mutex::default(),
             emptied: tokio::sync::Mutex::default(),
             times: Mutex::default(),
         };
@@ -138,8 +143,12 @@ impl Shared {
         if tools.is_empty() && wrapped.is_empty() {
             return Ok(None);
         }
-        let volume = self.toolbox.get_or_try_init(|| toolbox::ensure_toolbox(self.engine.as_ref(), tools)).await?;
-        Ok(Some(toolbox::mount(volume)))
+        Ok(Some(toolbox::mount(&self.toolbox_volume().await?)))
+    }
+
+    pub(crate) async fn toolbox_volume(&self) -> kiln_docker::Result<String> {
+        let tools = &self.plan.request.run.tools;
+        self.toolbox.get_or_try_init(|| toolbox::ensure_toolbox(self.engine.as_ref(), tools)).await.cloned()
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {
@@ -166,13 +175,26 @@ impl Shared {
         self.emit(BuildEvent::Notice { platform, text: text.into() }).await;
     }
 
-    pub(crate) async fn step_started(&self, id: VertexId) {
+    /// How a target's commands ran; where none has run, how they would.
+    pub(crate) fn way_of(&self, root: VertexId, platform: Platform) -> Way {
+        let times = lock(&self.times);
+        let steps = self.plan.steps_of(root);
+        let ways: Vec<Way> = steps.iter().filter_map(|id| times.get(id)?.way).collect();
+        [Way::Mixed, Way::Twin].into_iter().find(|way| ways.contains(way)).unwrap_or_else(|| self.way(platform))
+    }
+
+    /// How a target's commands will run, as far as is known before.
+    pub(crate) fn planned_way(&self, root: VertexId, platform: Platform) -> Way {
+        let graph = self.plan.graph();
+        let with_twin =
+            |id: &VertexId| graph.vertex(*id).twin.is_some() && matches!(self.plan.action(*id), Action::Run(_));
+        if self.plan.steps_of(root).iter().any(with_twin) { Way::Twin } else { self.way(platform) }
+    }
+
+    pub(crate) async fn step_started(&self, id: VertexId, way: Option<Way>) {
         let vertex = self.plan.graph().vertex(id);
         let platforms = self.plan.platforms[id.0].clone();
-        let way = match &vertex.op {
-            Op::Exec(exec) => self.way(exec.platform),
-            _ => Way::Native,
-        };
+        let way = way.unwrap_or(Way::Native);
         let reason = match self.plan.action(id) {
             Action::Run(reason) => reason.clone(),
             _ => MissReason::NeverBuilt,

@@ -93,7 +93,7 @@ pub(crate) async fn run(
 fn limit(shared: &Shared, smoke: &Smoke, platform: Platform) -> Duration {
     let patience = match shared.way(platform) {
         Way::Native => Duration::from_secs(20),
-        Way::Qemu => Duration::from_secs(90),
+        Way::Twin | Way::Mixed | Way::Qemu => Duration::from_secs(90),
     };
     if smoke.command == SmokeCommand::Auto { smoke.timeout.min(patience) } else { smoke.timeout }
 }

@@ -245,7 +245,7 @@ impl Shared {
         let apply = self.resolve(operations).await?;
         let place = Place::Container(self.reader_of(image, platform, Reader::Questions).await?);
         for pending in operations {
-            self.step_started(pending.vertex).await;
+            self.step_started(pending.vertex, None).await;
         }
         let applied = self.transfer(container, place, mounts.to_vec(), apply).await;
         for pending in operations {

@@ -12,9 +12,10 @@ use kiln_graph::{CacheMount, Exec, MountKind, Network, Origin, Platform, VertexI
 
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
-use crate::event::BuildEvent;
+use crate::event::{BuildEvent, Way};
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Snapshot};
+use crate::twin::{self, Native};
 use crate::volumes::{self, Held};
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
@@ -33,6 +34,7 @@ const INJECTED: &[&str] = &[
     "CURL_CA_BUNDLE",
     "GIT_SSL_CAINFO",
     "KILN_JOBS",
+    "KILN_TWIN_LOG",
     "NODE_EXTRA_CA_CERTS",
     "PIP_CERT",
     "PIP_INDEX_URL",
@@ -46,12 +48,54 @@ const INJECTED: &[&str] = &[
     "no_proxy",
 ];
 
-/// Runs the command of `id` on top of its first input, unless `cancel` comes first.
+/// Runs the command of `id` on top of its first input, unless `cancel` comes first. With `twin` it uses native programs;
+/// if that fails, it runs once more without them, unless the user forbids it.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
     id: VertexId,
     exec: &Exec,
     inputs: &[Snapshot],
+    twin: Option<&twin::Inputs>,
+    cancel: &Cancel,
+) -> Result<Snapshot> {
+    let origin = shared.plan.graph().vertex(id).origin();
+    let platform = exec.platform;
+    let plain = shared.way(platform);
+    let Some(twin) = twin else { return attempt(shared, id, exec, inputs, (None, plain), cancel).await };
+    let required = shared.plan.request.run.twin_required.contains(&platform);
+    let refused = |reason: String| SolveError::Twin { origin: Box::new(origin.clone()), platform, reason };
+    let prepared = cancel.or_stop(twin::prepare(shared, twin)).await?;
+    let native = match prepared {
+        Ok(native) => native,
+        Err(reason) if required => return Err(refused(reason)),
+        Err(reason) => {
+            shared.notice(Some(platform), format!("{} runs emulated: {reason}", step_name(origin))).await;
+            return attempt(shared, id, exec, inputs, (None, plain), cancel).await;
+        }
+    };
+    match attempt(shared, id, exec, inputs, (Some(&native), Way::Twin), cancel).await {
+        Err(SolveError::Step { certain: false, code, .. }) if !required && !cancel.is_stopped() => {
+            let text = format!(
+                "{} failed with native programs (exit code {code}); it runs again under plain emulation",
+                step_name(origin)
+            );
+            shared.notice(Some(platform), text).await;
+            attempt(shared, id, exec, inputs, (None, Way::Mixed), cancel).await
+        }
+        outcome => outcome,
+    }
+}
+
+fn step_name(origin: &Origin) -> String {
+    format!("step {} {}/{}", origin.stage, origin.step, origin.steps)
+}
+
+async fn attempt(
+    shared: &Arc<Shared>,
+    id: VertexId,
+    exec: &Exec,
+    inputs: &[Snapshot],
+    (native, way): (Option<&Native>, Way),
     cancel: &Cancel,
 ) -> Result<Snapshot> {
     let origin = shared.plan.graph().vertex(id).origin();
@@ -64,18 +108,23 @@ pub(crate) async fn run(
     let caches = caches(exec, origin)?;
     // Held to the end of the step.
     let held = cancel.or_stop(volumes::hold(shared, &caches, exec.platform)).await.map_err(in_engine)?;
-    let mounts = mounts(exec, &held, origin)?;
+    let mut mounts = mounts(exec, &held, origin)?;
+    mounts.extend(native.into_iter().flat_map(Native::mounts));
     let permit = async { shared.permits.acquire().await.map_err(|_| SolveError::Cancelled) };
     let _permit = cancel.or_stop(permit).await?;
     let started = Instant::now();
-    let container = cancel.or_stop(prepare(shared, exec, inputs, mounts)).await.map_err(in_engine)?;
-    shared.step_started(id).await;
+    let container = cancel.or_stop(prepare(shared, exec, inputs, mounts, native)).await.map_err(in_engine)?;
+    shared.step_started(id, Some(way)).await;
     let outcome = cancel.or_kill(execute(shared, id, exec.platform, &container, origin, cancel)).await;
     let took = started.elapsed();
     drop(held);
     match outcome {
         Ok(in_container) => {
-            lock(&shared.times).entry(id).or_default().in_container = in_container;
+            {
+                let mut times = lock(&shared.times);
+                let time = times.entry(id).or_default();
+                (time.in_container, time.way) = (in_container, Some(way));
+            }
             shared.step_finished(id, took).await;
             Ok(Snapshot::Step(Arc::new(Made::new(id, container, exec.platform))))
         }
@@ -126,6 +175,7 @@ async fn prepare(
     exec: &Exec,
     inputs: &[Snapshot],
     mounts: Vec<MountSpec>,
+    native: Option<&Native>,
 ) -> Result<ContainerId> {
     let (base, operations) = match inputs[0].split() {
         // One chain of files on nothing may serve several platforms.
@@ -134,22 +184,35 @@ async fn prepare(
     };
     let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &mounts).await?).await?;
+    let container = shared.create(spec(shared, exec, &image, &mounts, native).await?).await?;
     if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
         return Ok(container);
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    shared.create(spec(shared, exec, &image, &mounts).await?).await
+    shared.create(spec(shared, exec, &image, &mounts, native).await?).await
 }
 
-async fn spec(shared: &Shared, exec: &Exec, image: &ImageId, mounts: &[MountSpec]) -> Result<ContainerSpec> {
+async fn spec(
+    shared: &Shared,
+    exec: &Exec,
+    image: &ImageId,
+    mounts: &[MountSpec],
+    native: Option<&Native>,
+) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let toolbox = shared.toolbox(exec.platform).await?;
+    let toolbox = match native {
+        Some(_) => Some(toolbox::mount(&shared.toolbox_volume().await?)),
+        None => shared.toolbox(exec.platform).await?,
+    };
+    let argv = match native {
+        Some(native) => native.wrap(exec.argv.clone()),
+        None => exec.argv.clone(),
+    };
     Ok(ContainerSpec {
         image: image.clone(),
         platform: exec.platform,
-        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone()),
+        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv),
         env: environment(shared, exec),
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
@@ -210,6 +273,7 @@ async fn execute(
             code: status.code,
             oom: status.oom,
             tail: output.tail.into(),
+            certain: !output.errors.is_empty() && !output.doubt,
             errors: output.errors,
             hints: output.hints,
         });
@@ -234,6 +298,7 @@ struct Output {
     tail: VecDeque<String>,
     errors: Vec<String>,
     hints: Vec<String>,
+    doubt: bool,
 }
 
 impl Output {
@@ -242,6 +307,8 @@ impl Output {
             self.errors.push(error.to_owned());
         } else if let Some(hint) = line.strip_prefix("kiln: hint: ") {
             self.hints.push(hint.to_owned());
+        } else if line == "kiln: doubt" {
+            self.doubt = true;
         }
         if self.tail.len() == TAIL {
             self.tail.pop_front();

@@ -184,6 +184,9 @@ pub(crate) struct Build {
     /// Link-time optimisation: auto, yes or no
     #[arg(long, value_name = "WHEN")]
     pub(crate) lto: Option<String>,
+    /// Native programs for emulated platforms: auto, on or off
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) twin: Option<String>,
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
     pub(crate) parallel: Option<NonZeroUsize>,

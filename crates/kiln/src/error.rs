@@ -128,6 +128,7 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
         SolveError::Step { .. } | SolveError::Dependency { .. } => exit::STEP,
         SolveError::StepEngine { source, .. } | SolveError::Engine(source) => engine_code(source),
         SolveError::ImageGone { .. } | SolveError::CacheInUse { .. } => exit::DAEMON,
+        SolveError::Twin { .. } => exit::EMULATION,
         SolveError::Artifact { source, .. } if is_unsafe(&**source) => exit::VERIFY,
         SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,
         SolveError::CopyMissing { .. } | SolveError::Copy { .. } | SolveError::Unsupported { .. } => exit::CONFIG,

@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
 use crate::project::Project;
-use crate::{context, network, recipe, session};
+use crate::{context, network, recipe, session, twin};
 
 /// Folder of kiln's state in a project.
 const STATE: &str = ".kiln";
@@ -155,8 +155,19 @@ impl Job {
         let wanted = self.wanted(run.auto_jobs)?;
         let (scanned, lowered) = tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, events));
         let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
-        let lowered = lowered.map_err(|error| self.blame_base(error))?;
+        let mut lowered = lowered.map_err(|error| self.blame_base(error))?;
         self.warn(&lowered.warnings, events).await;
+        let surroundings = twin::Surroundings {
+            engine,
+            no_cache: &no_cache,
+            pull: PullPolicy::Missing,
+            args: emulate::arguments(&settings.network),
+            events,
+        };
+        let wanted: Vec<_> = wanted.into_iter().zip(self.platforms.iter().map(|platform| platform.twin)).collect();
+        twin::attach(&surroundings, &wanted, &mut lowered).await?;
+        let own = self.project.config.for_platform(Platform::linux(engine.info().arch));
+        let required = self.platforms.iter().filter(|p| p.twin == kiln_config::Twin::On).map(|p| p.platform);
         let ccache = recipe::ccache_limit(&settings.cache);
         let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain([ccache.clone()]).collect();
         Ok(BuildRequest {
@@ -167,7 +178,8 @@ impl Job {
             contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
             outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
             run: RunSettings {
-                env: self.platforms.iter().map(|p| (p.platform, env(p))).collect(),
+                env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
+                twin_required: required.collect(),
                 network: network::spec(&settings.network),
                 tools: tools.to_owned(),
                 ..RunSettings::default()

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kiln_docker::{Engine, EngineError, Image, PullPolicy};
-use kiln_dockerfile::{BaseImage, Dockerfile, NoCache, Options, ResolvedImage, ResolvedImages, Warning};
+use kiln_dockerfile::{
+    BaseImage, Dockerfile, LoweredCommand, NoCache, Options, ResolvedImage, ResolvedImages, Warning,
+};
 use kiln_graph::{BuildGraph, Platform};
 use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
@@ -16,6 +18,7 @@ use crate::error::{CliError, Result};
 const LOOKUPS: usize = 8;
 
 /// One platform of one Dockerfile.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     pub(crate) platform: Platform,
     pub(crate) dockerfile: Arc<Dockerfile>,
@@ -29,6 +32,8 @@ pub(crate) struct Lowered {
     pub(crate) warnings: Vec<(String, Warning)>,
     /// The base images.
     pub(crate) images: ResolvedImages,
+    /// Per platform that was wanted: its commands.
+    pub(crate) commands: Vec<Vec<LoweredCommand>>,
 }
 
 /// Lowers all that is wanted into one graph, resolving base images on the way.
@@ -39,45 +44,17 @@ pub(crate) async fn lower(
     pull: PullPolicy,
     events: &Sender<BuildEvent>,
 ) -> Result<Lowered> {
-    let options: Vec<Options> = wanted
-        .iter()
-        .map(|wanted| {
-            let mut options = Options::new(Platform::linux(engine.info().arch));
-            options.build_args.clone_from(&wanted.args);
-            options.no_cache = no_cache.clone();
-            options
-        })
-        .collect();
     let mut images = ResolvedImages::new();
-    loop {
-        let mut missing: Vec<BaseImage> = Vec::new();
-        for (wanted, options) in wanted.iter().zip(&options) {
-            let target = wanted.target.as_deref();
-            for image in wanted.dockerfile.missing_images(options, target, wanted.platform, &images)? {
-                if !missing.contains(&image) {
-                    missing.push(image);
-                }
-            }
-        }
-        if missing.is_empty() {
-            break;
-        }
-        let place = |image: &BaseImage| {
-            wanted.iter().zip(&options).find_map(|(wanted, options)| {
-                let (file, target) = (&wanted.dockerfile, wanted.target.as_deref());
-                let span = file.image_span(options, target, wanted.platform, &images, image)?;
-                Some(format!("{}:{}:{}", file.name, span.line, span.column))
-            })
-        };
-        let found = resolve(engine, missing, pull, events).await;
-        images.extend(found.map_err(|(image, error)| blame(error, || place(&image)))?);
-    }
+    resolve_images(engine, wanted, no_cache, pull, events, &mut images).await?;
     let mut graph = BuildGraph::new();
     let mut warnings: Vec<(String, Warning)> = Vec::new();
-    for (wanted, options) in wanted.iter().zip(&options) {
+    let mut commands = Vec::new();
+    for wanted in wanted {
+        let options = options(engine, wanted, no_cache);
         let target = wanted.target.as_deref();
-        let lowered = wanted.dockerfile.lower(options, target, wanted.platform, &images, &mut graph)?;
+        let lowered = wanted.dockerfile.lower(&options, target, wanted.platform, &images, &mut graph)?;
         graph.targets.push(lowered.target);
+        commands.push(lowered.commands);
         for warning in lowered.warnings {
             let warning = (wanted.dockerfile.name.clone(), warning);
             if !warnings.contains(&warning) {
@@ -85,7 +62,50 @@ pub(crate) async fn lower(
             }
         }
     }
-    Ok(Lowered { graph, warnings, images })
+    Ok(Lowered { graph, warnings, images, commands })
+}
+
+/// What the front end is told about a platform.
+pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCache) -> Options {
+    let mut options = Options::new(Platform::linux(engine.info().arch));
+    options.build_args.clone_from(&wanted.args);
+    options.no_cache = no_cache.clone();
+    options
+}
+
+/// Finds all images that the wanted need and that are not among `images` yet.
+pub(crate) async fn resolve_images(
+    engine: &Arc<dyn Engine>,
+    wanted: &[Wanted],
+    no_cache: &NoCache,
+    pull: PullPolicy,
+    events: &Sender<BuildEvent>,
+    images: &mut ResolvedImages,
+) -> Result<()> {
+    let options: Vec<Options> = wanted.iter().map(|wanted| options(engine, wanted, no_cache)).collect();
+    loop {
+        let mut missing: Vec<BaseImage> = Vec::new();
+        for (wanted, options) in wanted.iter().zip(&options) {
+            let target = wanted.target.as_deref();
+            for image in wanted.dockerfile.missing_images(options, target, wanted.platform, images)? {
+                if !missing.contains(&image) {
+                    missing.push(image);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let place = |image: &BaseImage| {
+            wanted.iter().zip(&options).find_map(|(wanted, options)| {
+                let (file, target) = (&wanted.dockerfile, wanted.target.as_deref());
+                let span = file.image_span(options, target, wanted.platform, images, image)?;
+                Some(format!("{}:{}:{}", file.name, span.line, span.column))
+            })
+        };
+        let found = resolve(engine, missing, pull, events).await;
+        images.extend(found.map_err(|(image, error)| blame(error, || place(&image)))?);
+    }
 }
 
 /// An error that is about the image itself names the place where it is asked for.

@@ -9,6 +9,7 @@ use crate::error::{CliError, Result};
 
 const ALPINE: &str = include_str!("../../../dockerfiles/alpine.Dockerfile");
 const DEBIAN: &str = include_str!("../../../dockerfiles/debian.Dockerfile");
+const CROSS: &str = include_str!("../../../dockerfiles/cross.Dockerfile");
 const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
 
 /// The line in the opening comment of a Dockerfile by which kiln treats it as a recipe: fills its arguments, builds its
@@ -61,6 +62,11 @@ pub(crate) fn ejected(recipe: &Recipe, folder: &Path) -> Result<String> {
 /// The Dockerfile of the image that brings kiln's emulators.
 pub(crate) fn binfmt() -> Source {
     Source { name: "binfmt recipe".to_owned(), text: BINFMT.to_owned(), path: None, is_recipe: true }
+}
+
+/// The Dockerfile of the compilers for emulated platforms.
+pub(crate) fn cross() -> Source {
+    Source { name: "cross recipe".to_owned(), text: CROSS.to_owned(), path: None, is_recipe: true }
 }
 
 /// The variable by which a base image says that it brings the compilers; `dockerfiles/README.md` has the contract.

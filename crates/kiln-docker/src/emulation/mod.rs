@@ -90,9 +90,9 @@ fn failure(exit: ExitStatus, output: &str) -> String {
 }
 
 /// How a container ended and the start of what it wrote.
-struct Ran {
-    exit: ExitStatus,
-    output: String,
+pub(crate) struct Ran {
+    pub(crate) exit: ExitStatus,
+    pub(crate) output: String,
 }
 
 /// Output beyond this is dropped: our containers write little.
@@ -107,7 +107,8 @@ async fn run(engine: &dyn Engine, spec: &crate::ContainerSpec) -> Result<Ran> {
     removed.map(|()| ran)
 }
 
-async fn run_created(engine: &dyn Engine, id: &ContainerId) -> Result<Ran> {
+/// Runs a container that is there to its end.
+pub(crate) async fn run_created(engine: &dyn Engine, id: &ContainerId) -> Result<Ran> {
     let mut logs = engine.attach(id).await?;
     engine.start_container(id).await?;
     let mut output = Vec::new();

@@ -1,10 +1,7 @@
 //! kiln's own small files inside step containers: a read-only volume at [`MOUNT_POINT`].
 //!
 //! The mount point lies in the `/dev` that every container gets anew, so no folder of ours ends up in a committed
-//! layer. A volume is filled once per content, through a container that never runs. It counts as filled only when its
-//! *seal* exists: a second, empty volume, made last. Making a volume is atomic, so a crash leaves an unsealed volume
-//! that is filled again, and a sealed one is never written to while others use it. The name of the filling container is
-//! the lock between two kilns.
+//! layer. A volume is filled once per content, through a container that never runs.
 
 mod linux32;
 
@@ -14,7 +11,8 @@ use std::time::Duration;
 use kiln_graph::Arch;
 
 use crate::probe_image::{self, Content, Entry, FOLDER};
-use crate::{Engine, EngineError, MountSpec, Result, VolumeSource, labels};
+use crate::sealed::{Sealed, Work};
+use crate::{Engine, MountSpec, Result, VolumeSource, labels};
 
 /// Where the toolbox is in a container.
 pub const MOUNT_POINT: &str = "/dev/kiln";
@@ -24,7 +22,6 @@ pub const LINUX32_PATH: &str = "/dev/kiln/linux32";
 
 /// How long another kiln may take to fill the volume before it is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(100);
 
 /// A file of the toolbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,82 +51,34 @@ pub fn wrap(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {
 /// The volume with kiln's helpers and `files`; filled if it is not there. One round trip if it is.
 pub async fn ensure_toolbox(engine: &dyn Engine, files: &[ToolFile]) -> Result<String> {
     let mut all: Vec<ToolFile> = files.to_vec();
-    if engine.info().arch == Arch::Amd64 {
+    let daemon = engine.info().arch;
+    if daemon == Arch::Amd64 {
         all.push(ToolFile { path: "linux32".to_owned(), mode: 0o755, bytes: linux32::file() });
     }
+    all.extend(kiln_twin::files(daemon).into_iter().map(|file| ToolFile {
+        path: file.path.to_owned(),
+        mode: file.mode,
+        bytes: file.bytes.to_vec(),
+    }));
     all.sort_by(|a, b| a.path.cmp(&b.path));
     let digest = probe_image::digest(all.iter().map(|file| (file.path.as_str(), file.mode, file.bytes.as_slice())));
-    let box_ = Names { volume: format!("kiln-tools-{}", digest.short()), digest: digest.to_string() };
-    let mut waited = Duration::ZERO;
-    loop {
-        if box_.is_sealed(engine).await? {
-            return Ok(box_.volume);
-        }
-        match fill(engine, &box_, &all).await {
-            Ok(()) => return Ok(box_.volume),
-            // Another kiln holds the lock: soon there is a seal, or its maker is dead.
-            Err(EngineError::Conflict { .. }) if waited < PATIENCE => {
-                tokio::time::sleep(POLL).await;
-                waited += POLL;
-            }
-            Err(EngineError::Conflict { .. }) => {
-                waited = Duration::ZERO;
-                box_.break_lock(engine).await?;
-            }
-            Err(error) => return Err(error),
-        }
+    let pack = || archive(&all);
+    let sealed = Sealed {
+        volume: format!("kiln-tools-{}", digest.short()),
+        label: labels::TOOLBOX,
+        value: digest.to_string(),
+        labels: BTreeMap::new(),
+        patience: PATIENCE,
+        work: Work::Upload(FOLDER, &pack),
+    };
+    if sealed.is_sealed(engine).await? {
+        return Ok(sealed.volume);
     }
-}
-
-/// The objects of one toolbox.
-struct Names {
-    volume: String,
-    digest: String,
-}
-
-impl Names {
-    fn seal(&self) -> String {
-        format!("{}-sealed", self.volume)
-    }
-
-    async fn is_sealed(&self, engine: &dyn Engine) -> Result<bool> {
-        let volumes = engine.volumes_with_label(&format!("{}={}", labels::TOOLBOX, self.digest), false).await?;
-        let there = |name: &str| volumes.iter().any(|volume| volume.name == name);
-        Ok(there(&self.volume) && there(&self.seal()))
-    }
-
-    /// Removes the container of a kiln that died while it filled the volume.
-    async fn break_lock(&self, engine: &dyn Engine) -> Result<()> {
-        for container in engine.containers_with_label(labels::TOOLBOX).await? {
-            if container.name == self.volume {
-                engine.remove_container(&container.id).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Fills and seals the volume under the lock; `Conflict` if another has it.
-async fn fill(engine: &dyn Engine, names: &Names, files: &[ToolFile]) -> Result<()> {
-    let marks = BTreeMap::from([(labels::TOOLBOX.to_owned(), names.digest.clone())]);
     let image = probe_image::ensure(engine).await?;
-    engine.ensure_volume(&names.volume, &marks).await?;
     let mut spec = probe_image::container(&image, engine, "toolbox", vec!["/none".to_owned()]);
-    spec.mounts = vec![MountSpec { target: FOLDER.to_owned(), readonly: false, ..mount(&names.volume) }];
-    spec.labels.extend(marks.clone());
-    spec.name = Some(names.volume.clone());
-    let id = engine.create_container(&spec).await?;
-    let filled = async {
-        // The other may have finished between our look and our lock.
-        if names.is_sealed(engine).await? {
-            return Ok(());
-        }
-        engine.upload(&id, FOLDER, probe_image::once(archive(files))).await?;
-        engine.ensure_volume(&names.seal(), &marks).await
-    }
-    .await;
-    let removed = engine.remove_container(&id).await;
-    filled.and(removed)
+    spec.mounts = vec![MountSpec { target: FOLDER.to_owned(), readonly: false, ..mount(&sealed.volume) }];
+    sealed.ensure(engine, &spec).await?;
+    Ok(sealed.volume)
 }
 
 fn archive(files: &[ToolFile]) -> Vec<u8> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kiln_graph::{BuildGraph, ImageConfig, Platform, Target};
+use kiln_graph::{BuildGraph, ImageConfig, Platform, Target, VertexId};
 
 use crate::ast::{Command, Dockerfile, Instruction};
 use crate::check::{Rule, Warning, did_you_mean};
@@ -108,6 +108,19 @@ pub struct Lowered {
     pub target: Target,
     /// What was noticed on the way; [`Dockerfile::check`] has more.
     pub warnings: Vec<Warning>,
+    /// Every `RUN` that was lowered, in order.
+    pub commands: Vec<LoweredCommand>,
+}
+
+/// A `RUN` in the graph. The same one, lowered for another platform, has the same stage and step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoweredCommand {
+    /// Index of the stage in the file.
+    pub stage: usize,
+    /// Place among the stage's vertices, counted from 1.
+    pub step: u32,
+    /// The vertex.
+    pub vertex: VertexId,
 }
 
 impl Dockerfile {

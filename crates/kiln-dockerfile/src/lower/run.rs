@@ -44,6 +44,7 @@ impl Lowering<'_, '_> {
             files,
         };
         self.add(Op::Exec(Box::new(exec)), inputs, instruction, &text);
+        self.note_command();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use kiln_graph::{
 };
 
 use super::plan::{Origin, Plan, Planned, PlannedStage};
-use super::{Lowered, set};
+use super::{Lowered, LoweredCommand, set};
 use crate::ast::{ArgDeclaration, Command, Instruction};
 use crate::check::{Rule, Warning, did_you_mean};
 use crate::expand::{Expanded, Mode, Variables, expand};
@@ -32,20 +32,22 @@ struct State {
 pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph) -> Result<Lowered, Error> {
     let mut states: BTreeMap<usize, State> = BTreeMap::new();
     let mut warnings = Vec::new();
+    let mut commands = Vec::new();
     for planned in &plan.stages {
         let mut lowering = Lowering::start(plan, planned, graph, &states);
         for planned in &planned.instructions {
             lowering.current = Some(planned);
             lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))?;
         }
-        let Lowering { state, warnings: found, .. } = lowering;
+        let Lowering { state, warnings: found, commands: run, .. } = lowering;
         warnings.extend(found);
+        commands.extend(run);
         states.insert(planned.index, state);
     }
     let State { root, mut config, .. } = states.remove(&plan.target).expect("the plan holds the target");
     config.labels.extend(plan.options.labels.clone());
     let name = plan.file.stages[plan.target].label(plan.target);
-    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings })
+    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings, commands })
 }
 
 /// One stage while it is lowered.
@@ -56,6 +58,7 @@ pub(super) struct Lowering<'a, 'f> {
     done: &'a BTreeMap<usize, State>,
     state: State,
     pub(super) warnings: Vec<Warning>,
+    commands: Vec<LoweredCommand>,
     /// The instruction that is lowered.
     current: Option<&'a Planned<'f>>,
     /// Whether this stage has a `CMD` of its own.
@@ -121,7 +124,19 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 }
             }
         }
-        Self { plan, planned, graph, done, state, warnings: vec![], current: None, has_cmd: false, step, steps }
+        Self {
+            plan,
+            planned,
+            graph,
+            done,
+            state,
+            warnings: vec![],
+            commands: vec![],
+            current: None,
+            has_cmd: false,
+            step,
+            steps,
+        }
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
@@ -214,6 +229,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
     pub(super) fn add(&mut self, op: Op, inputs: Vec<VertexId>, instruction: &Instruction, text: &str) {
         let place = self.place(instruction, text);
         self.state.root = self.graph.insert(op, inputs, place, self.planned.no_cache);
+    }
+
+    /// Remembers the vertex that was just added as a command.
+    pub(super) fn note_command(&mut self) {
+        self.commands.push(LoweredCommand { stage: self.planned.index, step: self.step, vertex: self.state.root });
     }
 
     /// Expands a word; variables that are not set become nothing, with a warning.

@@ -96,6 +96,7 @@ fn flags(args: &cli::Build) -> Result<Vec<Flag>> {
     text("--target", "build.target", args.target.clone());
     text("--jobs", "nuitka.jobs", args.jobs.clone());
     text("--lto", "nuitka.lto", args.lto.clone());
+    text("--twin", "emulation.twin", args.twin.clone());
     if let Some(output) = &args.output {
         let folder = output_folder(output)?;
         text("--output", "build.output", Some(absolute(&folder).map_err(CliError::io("find", &folder))?));

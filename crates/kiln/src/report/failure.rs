@@ -165,6 +165,7 @@ mod tests {
             oom,
             tail,
             errors: errors.iter().map(ToString::to_string).collect(),
+            certain: true,
             hints: hints.iter().map(ToString::to_string).collect(),
         }
     }

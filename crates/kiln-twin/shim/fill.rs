@@ -1,0 +1,203 @@
+//! Copies what native programs need from the container's root to a volume, where a container of another platform will see
+//! it at a path of its own.
+//!
+//! Only programs and libraries of this machine go: everything else a native program reads in the foreign container is
+//! that container's own. Programs ask for their loader by absolute path, and the loader for its cache: both paths are
+//! replaced in the copies, so nothing has to be put into the foreign root. musl's loader finds its path file beside
+//! itself.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::places::below;
+use crate::{elf, ldcache};
+
+/// Folders without programs, or that belong to the running system.
+const SKIPPED: &[&str] = &["/boot", "/dev", "/proc", "/run", "/sys", "/tmp", "/usr/share", "/usr/include", "/var"];
+/// Where glibc's loader finds its cache.
+const CACHE: &str = "/etc/ld.so.cache";
+
+struct Filling {
+    /// Where the volume is here.
+    to: PathBuf,
+    /// Where it will be seen.
+    seen: String,
+    device: u64,
+    /// Copies by inode, for hard links.
+    copied: HashMap<u64, PathBuf>,
+    /// The loader that programs ask for.
+    loader: Option<PathBuf>,
+    files: u64,
+    bytes: u64,
+}
+
+/// `fill TO SEEN [ID]`.
+pub(crate) fn run(arguments: &[OsString]) -> i32 {
+    let [to, seen, id @ ..] = arguments else {
+        eprintln!("kiln-twin: fill: say where to, and where that will be seen");
+        return 2;
+    };
+    match fill(Path::new(to), &seen.to_string_lossy(), id.first().map(|id| id.to_string_lossy().into_owned())) {
+        Ok((files, bytes)) => {
+            println!("{files} files, {bytes} bytes");
+            0
+        }
+        Err(error) => {
+            eprintln!("kiln-twin: fill: {error}");
+            1
+        }
+    }
+}
+
+fn fill(to: &Path, seen: &str, id: Option<String>) -> io::Result<(u64, u64)> {
+    let device = fs::metadata("/")?.dev();
+    let mut filling =
+        Filling { to: to.to_owned(), seen: seen.to_owned(), device, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
+    // The links at the top (`/lib` to `usr/lib`) come before what lies behind them.
+    filling.folder(Path::new("/"))?;
+    filling.loader()?;
+    filling.graft()?;
+    if let Some(id) = id {
+        fs::write(to.join(".kiln-id"), id)?;
+    }
+    Ok((filling.files, filling.bytes))
+}
+
+impl Filling {
+    fn folder(&mut self, folder: &Path) -> io::Result<()> {
+        let mut entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+        entries.sort_by_key(|entry| (!entry.file_type().is_ok_and(|t| t.is_symlink()), entry.file_name()));
+        for entry in entries {
+            let path = entry.path();
+            let kind = entry.file_type()?;
+            if SKIPPED.iter().any(|skipped| path == Path::new(skipped)) || path == self.to {
+                continue;
+            }
+            if kind.is_dir() {
+                if fs::symlink_metadata(&path)?.dev() == self.device {
+                    self.folder(&path)?;
+                }
+            } else if kind.is_symlink() {
+                self.link(&path)?;
+            } else if kind.is_file() {
+                self.file(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&self, path: &Path) -> io::Result<PathBuf> {
+        let place = below(&self.to.to_string_lossy(), path);
+        if let Some(parent) = place.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        Ok(place)
+    }
+
+    /// Links to programs, libraries and folders; absolute ones lead to the same place below the volume.
+    fn link(&self, path: &Path) -> io::Result<()> {
+        let Ok(behind) = fs::metadata(path) else { return Ok(()) };
+        if !behind.is_dir() && !(behind.is_file() && is_own(path)) {
+            return Ok(());
+        }
+        let target = fs::read_link(path)?;
+        let target = if target.is_absolute() { below(&self.seen, &target) } else { target };
+        let place = self.place(path)?;
+        if fs::symlink_metadata(&place).is_err() {
+            symlink(target, place)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(path)?;
+        if metadata.len() < 64 || !is_own(path) {
+            return Ok(());
+        }
+        let place = self.place(path)?;
+        if let Some(copy) = self.copied.get(&metadata.ino()).filter(|_| metadata.nlink() > 1) {
+            fs::hard_link(copy, &place)?;
+            return Ok(());
+        }
+        let mut file = fs::read(path)?;
+        if let Some((offset, room)) = elf::interpreter(&file) {
+            let loader = String::from_utf8_lossy(&file[offset..offset + room - 1]).trim_end_matches('\0').to_owned();
+            if !elf::overwrite(&mut file, offset, room, &self.loader_seen()) {
+                return Err(io::Error::other(format!("its loader's path {loader} is too short to be replaced")));
+            }
+            self.loader.get_or_insert_with(|| loader.into());
+        }
+        self.write(&place, &file, metadata.permissions().mode() & 0o755)?;
+        self.copied.insert(metadata.ino(), place);
+        self.files += 1;
+        self.bytes += metadata.len();
+        Ok(())
+    }
+
+    fn write(&self, place: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        let mut file = fs::File::create(place)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(mode | 0o444))
+    }
+
+    fn loader_seen(&self) -> String {
+        format!("{}/lib/ld", self.seen)
+    }
+
+    /// The loader under the name that all programs ask for now, and what tells it where the libraries are.
+    fn loader(&mut self) -> io::Result<()> {
+        let Some(loader) = self.loader.clone() else { return Ok(()) };
+        let mut file = fs::read(&loader)?;
+        let place = self.place(Path::new("/lib/ld"))?;
+        if loader.to_string_lossy().contains("/ld-musl-") {
+            let machine = loader.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().trim_end_matches(".so");
+            let paths = fs::read_to_string(format!("/etc/{machine}.path")).unwrap_or_else(|_| "/lib:/usr/local/lib:/usr/lib".into());
+            let paths: Vec<String> =
+                paths.split([':', '\n']).filter(|p| !p.is_empty()).map(|p| format!("{}{p}", self.seen)).collect();
+            let list = self.place(Path::new(&format!("/etc/{machine}.path")))?;
+            self.write(&list, paths.join("\n").as_bytes(), 0o644)?;
+        } else {
+            let moved = fs::read(CACHE).ok().and_then(|cache| ldcache::moved(&cache, &self.seen));
+            let moved = moved.ok_or_else(|| io::Error::other(format!("{CACHE} is missing or of an unknown format")))?;
+            let seen = format!("{}/ld.c", self.seen);
+            let at = file.windows(CACHE.len() + 1).position(|window| window == [CACHE.as_bytes(), b"\0"].concat());
+            if !at.is_some_and(|at| elf::overwrite(&mut file, at, CACHE.len() + 1, &seen)) {
+                return Err(io::Error::other(format!("{} has no place for another cache", loader.display())));
+            }
+            let cache = self.to.join("ld.c");
+            self.write(&cache, &moved, 0o644)?;
+        }
+        self.write(&place, &file, 0o755)
+    }
+
+    /// A cross compiler of Debian gets the container's headers and start files for its own: what belongs to the target
+    /// is the target's.
+    fn graft(&self) -> io::Result<()> {
+        let root = Path::new("/usr/lib/gcc-cross");
+        for triple in fs::read_dir(root).into_iter().flatten().flatten() {
+            for version in fs::read_dir(triple.path())?.flatten().filter(|v| v.path().is_dir()) {
+                let home = Path::new("/usr/lib/gcc").join(triple.file_name()).join(version.file_name());
+                for entry in fs::read_dir(version.path())?.flatten() {
+                    let place = self.place(&entry.path())?;
+                    if fs::symlink_metadata(&place).is_err() {
+                        symlink(home.join(entry.file_name()), place)?;
+                    }
+                }
+            }
+            let headers = self.place(&Path::new("/usr").join(triple.file_name()).join("include/c++"))?;
+            symlink("/usr/include/c++", headers)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file is a program or library of this machine.
+fn is_own(path: &Path) -> bool {
+    let mut bytes = [0; 64];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
+    elf::head(&bytes[..read]).is_some_and(|head| head.machine == elf::OWN && (head.kind == 2 || head.kind == 3))
+}

@@ -1,0 +1,38 @@
+//! The native twin's program inside a container of a foreign platform: a static ELF file of the daemon's architecture.
+//!
+//! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
+//! meanwhile, `fill` copies what native programs need into a volume, `find` says which cross compilers suit. Under any
+//! other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
+//! becomes it. It is compiled by the build script, without dependencies.
+
+mod decide;
+mod elf;
+mod enter;
+mod fill;
+mod ldcache;
+mod options;
+mod places;
+mod python;
+mod standin;
+
+use std::ffi::OsString;
+use std::process::exit;
+
+fn main() {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let rest: Vec<OsString> = arguments.collect();
+    if !places::is_shim(&name) {
+        exit(standin::run(&name, &rest));
+    }
+    let code = match rest.split_first() {
+        Some((command, rest)) if command == "enter" => enter::run(rest),
+        Some((command, _)) if command == "scan" => enter::scan(),
+        Some((command, rest)) if command == "fill" => fill::run(rest),
+        _ => {
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan` and `fill FOLDER`");
+            2
+        }
+    };
+    exit(code);
+}

@@ -1,0 +1,81 @@
+//! The native twin: a step of a foreign platform whose programs are native where they only compute.
+//!
+//! A container of the foreign platform sees, read-only, the programs and libraries of the same stage built for the
+//! daemon's platform ([`NATIVE`]) and a cross toolchain ([`CROSS`]). A small static program ([`program`]) runs first,
+//! makes links under the names of the tools that the container has, and becomes the native or the emulated one when a
+//! tool is called. Python runs the container's program, standard library and packages on the native interpreter
+//! (`python/launch.py`).
+//!
+//! This crate holds the program and the Python code as bytes, and the names of places. How a volume is filled and when a
+//! step runs this way is decided elsewhere: see `kiln-docker` and `kiln-solver`.
+
+mod hint;
+
+pub use hint::{helps, installs};
+use kiln_graph::Arch;
+
+/// Where the native programs of the same stage are seen. `shim/places.rs` has the same.
+pub const NATIVE: &str = "/dev/native";
+/// Where the cross toolchain is seen. `shim/places.rs` has the same.
+pub const CROSS: &str = "/dev/cross";
+/// The program, in kiln's read-only folder of a container.
+pub const PROGRAM: &str = "/dev/kiln/twin/kiln-twin";
+/// The variable that names a file for the stand-ins' decisions.
+pub const LOG: &str = "KILN_TWIN_LOG";
+
+const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln-twin-x86_64"));
+const AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln-twin-aarch64"));
+const LAUNCH: &str = include_str!("../python/launch.py");
+const PROBE: &str = include_str!("../python/probe.py");
+
+/// A file for kiln's folder in a container.
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    /// Path below that folder.
+    pub path: &'static str,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content.
+    pub bytes: &'static [u8],
+}
+
+/// The program for a daemon's architecture, if this kiln was built with one.
+pub fn program(daemon: Arch) -> Option<&'static [u8]> {
+    let bytes = match daemon {
+        Arch::Amd64 => X86_64,
+        Arch::Arm64 => AARCH64,
+        _ => &[],
+    };
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+/// Everything that a container needs of this crate; nothing where there is no [`program`].
+pub fn files(daemon: Arch) -> Vec<File> {
+    let Some(program) = program(daemon) else { return Vec::new() };
+    vec![
+        File { path: "twin/kiln-twin", mode: 0o755, bytes: program },
+        File { path: "twin/launch.py", mode: 0o644, bytes: LAUNCH.as_bytes() },
+        File { path: "twin/probe.py", mode: 0o644, bytes: PROBE.as_bytes() },
+    ]
+}
+
+/// How Debian calls the compilers for an architecture: `gcc-TRIPLE` is the package, with `_` written `-`.
+pub fn triple(target: Arch) -> Option<&'static str> {
+    Some(match target {
+        Arch::Amd64 => "x86_64-linux-gnu",
+        Arch::I386 => "i686-linux-gnu",
+        Arch::Arm64 => "aarch64-linux-gnu",
+        Arch::ArmV7 => "arm-linux-gnueabihf",
+        Arch::Riscv64 => "riscv64-linux-gnu",
+        Arch::Ppc64le => "powerpc64le-linux-gnu",
+        Arch::S390x => "s390x-linux-gnu",
+        Arch::ArmV6 => return None,
+    })
+}
+
+/// The architecture whose build can stand in for `target` on a daemon: the daemon's own, where both agree in the width
+/// of a word and the order of bytes. 32-bit targets on amd64 would take a 386 build; see ARCHITECTURE.md.
+pub fn stands_in(daemon: Arch, target: Arch) -> bool {
+    let wide = |arch| matches!(arch, Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Ppc64le);
+    daemon != target && wide(daemon) && wide(target)
+}

@@ -1,0 +1,191 @@
+//! Gives the commands of emulated platforms their native twins: the same Dockerfile is lowered for the daemon's own
+//! platform into the same graph, and each command is paired with its counterpart.
+//!
+//! What a command gets is the counterpart's parent, file operations left out: programs come from commands. A command
+//! that installs system packages gets the counterpart's own result, if that is made anyway for a later one: so it waits
+//! a little, and finds the interpreters that it installs in their native form.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use kiln_config::Twin as Setting;
+use kiln_docker::{Engine, EngineError, PullPolicy};
+use kiln_dockerfile::{LoweredCommand, NoCache};
+use kiln_graph::{BuildGraph, Exec, Op, Platform, Source, Twin, VertexId};
+use kiln_solver::BuildEvent;
+use tokio::sync::mpsc::Sender;
+
+use crate::error::{CliError, Result};
+use crate::lower::{self, Lowered, Wanted};
+use crate::recipe;
+
+/// What twins need to know of a build.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) engine: &'a Arc<dyn Engine>,
+    pub(crate) no_cache: &'a NoCache,
+    pub(crate) pull: PullPolicy,
+    /// Arguments of the recipe that makes cross toolchains.
+    pub(crate) args: BTreeMap<String, String>,
+    pub(crate) events: &'a Sender<BuildEvent>,
+}
+
+/// Attaches twins to the commands of `wanted`, each with its setting.
+pub(crate) async fn attach(
+    surroundings: &Surroundings<'_>,
+    wanted: &[(Wanted, Setting)],
+    lowered: &mut Lowered,
+) -> Result<()> {
+    let daemon = surroundings.engine.info().arch;
+    for (index, (wanted, setting)) in wanted.iter().enumerate() {
+        let platform = wanted.platform;
+        if *setting == Setting::Off || platform.arch.may_run_on(daemon) {
+            continue;
+        }
+        let outcome = if !kiln_twin::stands_in(daemon, platform.arch) {
+            Err(format!("a {} machine has no native programs that could stand in for {platform}", daemon.oci().0))
+        } else if kiln_twin::program(daemon).is_none() {
+            Err(format!("this kiln was built without the program for {} daemons", daemon.oci().0))
+        } else {
+            let commands = lowered.commands[index].clone();
+            attach_to(surroundings, wanted, &commands, lowered).await
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(reason) if *setting == Setting::On => {
+                return Err(CliError::Engine(EngineError::Emulation {
+                    platform,
+                    reason: format!("native programs are wanted, but {reason}"),
+                    hint: "leave it to kiln with `--twin auto`, or emulate with `--twin off`".to_owned(),
+                }));
+            }
+            Err(reason) => {
+                let text = format!("no native twin: {reason}");
+                let _ = surroundings.events.send(BuildEvent::Notice { platform: Some(platform), text }).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn attach_to(
+    surroundings: &Surroundings<'_>,
+    wanted: &Wanted,
+    commands: &[LoweredCommand],
+    lowered: &mut Lowered,
+) -> Result<(), String> {
+    let graph = &lowered.graph;
+    let foreign = |command: &&LoweredCommand| {
+        exec(graph, command.vertex)
+            .is_some_and(|exec| exec.platform == wanted.platform && kiln_twin::helps(&text(exec)))
+    };
+    let commands: Vec<LoweredCommand> = commands.iter().filter(foreign).copied().collect();
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let own = Platform::linux(surroundings.engine.info().arch);
+    let native = Wanted { platform: own, ..wanted.clone() };
+    let counterparts = lower_into(surroundings, &native, surroundings.no_cache, lowered).await?.1;
+    let counterparts: HashMap<(usize, u32), VertexId> =
+        counterparts.iter().map(|command| ((command.stage, command.step), command.vertex)).collect();
+    let pairs: Vec<(VertexId, VertexId)> = commands
+        .iter()
+        .filter_map(|command| Some((command.vertex, *counterparts.get(&(command.stage, command.step))?)))
+        .filter(|(_, counterpart)| exec(&lowered.graph, *counterpart).is_some_and(|exec| exec.platform == own))
+        .collect();
+    let parents: Vec<VertexId> = pairs.iter().map(|(_, counterpart)| programs(&lowered.graph, *counterpart)).collect();
+    let needed: HashSet<VertexId> = parents.iter().copied().collect();
+    let mut crosses: HashMap<String, Option<VertexId>> = HashMap::new();
+    for ((vertex, counterpart), parent) in pairs.into_iter().zip(parents) {
+        let installs = exec(&lowered.graph, vertex).is_some_and(|exec| kiln_twin::installs(&text(exec)));
+        let twin = if installs && needed.contains(&counterpart) {
+            Twin { root: counterpart, cross: None }
+        } else {
+            let base = base(&lowered.graph, vertex).filter(|_| !installs);
+            let cross = match base {
+                None => None,
+                Some(base) => match crosses.get(&base) {
+                    Some(cross) => *cross,
+                    None => {
+                        let cross = cross(surroundings, wanted.platform, &base, lowered).await?;
+                        crosses.insert(base, cross);
+                        cross
+                    }
+                },
+            };
+            Twin { root: parent, cross }
+        };
+        lowered.graph.set_twin(vertex, twin);
+    }
+    Ok(())
+}
+
+/// Adds a Dockerfile for the daemon's own platform to the graph: its root and its commands.
+async fn lower_into(
+    surroundings: &Surroundings<'_>,
+    native: &Wanted,
+    no_cache: &NoCache,
+    lowered: &mut Lowered,
+) -> Result<(VertexId, Vec<LoweredCommand>), String> {
+    let (engine, pull, events) = (surroundings.engine, surroundings.pull, surroundings.events);
+    let wanted = std::slice::from_ref(native);
+    let resolved = lower::resolve_images(engine, wanted, no_cache, pull, events, &mut lowered.images).await;
+    resolved.map_err(|error| error.to_string())?;
+    let options = lower::options(engine, native, no_cache);
+    let target = native.target.as_deref();
+    let made = native.dockerfile.lower(&options, target, native.platform, &lowered.images, &mut lowered.graph);
+    let made = made.map_err(|error| error.to_string())?;
+    Ok((made.target.root, made.commands))
+}
+
+/// The image with compilers for `platform`, on the same base.
+async fn cross(
+    surroundings: &Surroundings<'_>,
+    platform: Platform,
+    base: &str,
+    lowered: &mut Lowered,
+) -> Result<Option<VertexId>, String> {
+    let Some(triple) = kiln_twin::triple(platform.arch) else { return Ok(None) };
+    let source = recipe::cross();
+    let dockerfile = kiln_dockerfile::parse(&source.name, &source.text).map_err(|error| error.to_string())?;
+    let mut args = surroundings.args.clone();
+    args.extend([("BASE".to_owned(), base.to_owned()), ("TRIPLE".to_owned(), triple.to_owned())]);
+    let own = Platform::linux(surroundings.engine.info().arch);
+    let wanted = Wanted { platform: own, dockerfile: Arc::new(dockerfile), target: None, args };
+    // It is no part of what the user builds: `--no-cache` does not concern it.
+    Ok(Some(lower_into(surroundings, &wanted, &NoCache::None, lowered).await?.0))
+}
+
+fn exec(graph: &BuildGraph, id: VertexId) -> Option<&Exec> {
+    match &graph.vertex(id).op {
+        Op::Exec(exec) => Some(exec),
+        _ => None,
+    }
+}
+
+/// All that a command runs, as text.
+fn text(exec: &Exec) -> String {
+    let files = exec.files.iter().map(|file| String::from_utf8_lossy(&file.data).into_owned());
+    exec.argv.iter().cloned().chain(files).collect::<Vec<_>>().join("\n")
+}
+
+/// The vertex below a command that its programs come from: files that are only copied bring none.
+fn programs(graph: &BuildGraph, command: VertexId) -> VertexId {
+    let mut at = graph.vertex(command).inputs[0];
+    while matches!(graph.vertex(at).op, Op::File(_)) {
+        at = graph.vertex(at).inputs[0];
+    }
+    at
+}
+
+/// The image that a command's stages stand on.
+fn base(graph: &BuildGraph, command: VertexId) -> Option<String> {
+    let mut at = command;
+    loop {
+        let vertex = graph.vertex(at);
+        match &vertex.op {
+            Op::Source(Source::Image { reference, .. }) => return Some(reference.clone()),
+            Op::Source(_) => return None,
+            _ => at = *vertex.inputs.first()?,
+        }
+    }
+}
