@@ -153,6 +153,12 @@ def launch(shim, scan_at_exit):
 
         runpy._run_module_as_main(module)
         return
+    if arguments[0] == "-c":
+        if not isolated:
+            sys.path.insert(0, "")
+        sys.argv[:] = ["-c", *arguments[2:]]
+        exec(compile(arguments[1], "<string>", "exec", dont_inherit=True), main.__dict__)
+        return
     sys.argv[:] = arguments
     path = arguments[0]
     if os.path.isdir(path) or path.endswith((".zip", ".pyz")):

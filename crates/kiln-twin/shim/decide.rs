@@ -9,9 +9,15 @@ use crate::places::{CROSS, LINKS, NATIVE, below};
 
 /// Tools whose results do not depend on the machine they run on.
 const ALIKE: &[&str] = &[
-    "bzip2", "dpkg-deb", "dpkg-split", "gmake", "gzip", "make", "mksquashfs", "ninja", "openssl", "patchelf", "tar",
-    "unzip", "xz", "zip", "zstd",
+    "awk", "basename", "bzip2", "cat", "chmod", "chown", "cksum", "cmp", "comm", "cp", "cut", "date", "dd", "diff", "dirname",
+    "dpkg-deb", "dpkg-split", "du", "expr", "find", "fold", "gawk", "git", "gmake", "grep", "gzip", "head", "install",
+    "join", "ln", "ls", "make", "mawk", "md5sum", "mkdir", "mksquashfs", "mktemp", "mv", "nl", "ninja", "od", "openssl",
+    "paste", "patch", "patchelf", "readlink", "realpath", "rm", "rmdir", "rsync", "sed", "seq", "sha1sum", "sha256sum",
+    "sha512sum", "sleep", "sort", "split", "stat", "tail", "tar", "tee", "touch", "tr", "uniq", "unzip", "wc", "xargs",
+    "xz", "zip", "zstd",
 ];
+/// Programs that give what they call a path of their own.
+const INSTALLERS: &[&str] = &["apt", "apt-get", "aptitude"];
 
 /// What stands behind a tool of the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub(crate) enum Native {
     Ccache(PathBuf),
     /// A tool that works alike on any machine.
     Alike(PathBuf),
+    /// None, but what it calls may have one: it must be told of the links.
+    Installer,
 }
 
 /// What can stand in for a tool of the container natively, if anything.
@@ -46,6 +54,9 @@ pub(crate) fn native(tool: &Path) -> Option<Native> {
     }
     if ALIKE.contains(&name) || tool.file_name().and_then(|name| name.to_str()).is_some_and(|n| ALIKE.contains(&n)) {
         return same().map(Native::Alike);
+    }
+    if INSTALLERS.contains(&name) {
+        return Some(Native::Installer);
     }
     let interpreter = shebang(&canonical)?;
     matches!(native(&interpreter)?, Native::Python(_)).then_some(Native::Script(interpreter))

@@ -13,11 +13,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::places::below;
+use crate::places::{CROSS, below};
 use crate::{elf, ldcache};
 
 /// Folders without programs, or that belong to the running system.
 const SKIPPED: &[&str] = &["/boot", "/dev", "/proc", "/run", "/sys", "/tmp", "/usr/share", "/usr/include", "/var"];
+/// Where Debian keeps the parts of cross compilers.
+const COMPILERS: &str = "/usr/lib/gcc-cross";
 /// Where glibc's loader finds its cache.
 const CACHE: &str = "/etc/ld.so.cache";
 
@@ -27,6 +29,8 @@ struct Filling {
     /// Where it will be seen.
     seen: String,
     device: u64,
+    /// Only compilers and what they need.
+    cross: bool,
     /// Copies by inode, for hard links.
     copied: HashMap<u64, PathBuf>,
     /// The loader that programs ask for.
@@ -55,8 +59,12 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
 
 fn fill(to: &Path, seen: &str, id: Option<String>) -> io::Result<(u64, u64)> {
     let device = fs::metadata("/")?.dev();
+    let cross = seen == CROSS;
+    if cross && !Path::new(COMPILERS).is_dir() {
+        return Ok((0, 0));
+    }
     let mut filling =
-        Filling { to: to.to_owned(), seen: seen.to_owned(), device, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
+        Filling { to: to.to_owned(), seen: seen.to_owned(), device, cross, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
     // The links at the top (`/lib` to `usr/lib`) come before what lies behind them.
     filling.folder(Path::new("/"))?;
     filling.loader()?;
@@ -115,7 +123,11 @@ impl Filling {
 
     fn file(&mut self, path: &Path) -> io::Result<()> {
         let metadata = fs::symlink_metadata(path)?;
-        if metadata.len() < 64 || !is_own(path) {
+        let is_other_tool = || {
+            let folder = path.parent().is_some_and(|f| ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].iter().any(|b| f == Path::new(b)));
+            folder && !path.to_string_lossy().contains("-linux-")
+        };
+        if metadata.len() < 64 || (self.cross && is_other_tool()) || !is_own(path) {
             return Ok(());
         }
         let place = self.place(path)?;
@@ -177,7 +189,7 @@ impl Filling {
     /// A cross compiler of Debian gets the container's headers and start files for its own: what belongs to the target
     /// is the target's.
     fn graft(&self) -> io::Result<()> {
-        let root = Path::new("/usr/lib/gcc-cross");
+        let root = Path::new(COMPILERS);
         for triple in fs::read_dir(root).into_iter().flatten().flatten() {
             for version in fs::read_dir(triple.path())?.flatten().filter(|v| v.path().is_dir()) {
                 let home = Path::new("/usr/lib/gcc").join(triple.file_name()).join(version.file_name());

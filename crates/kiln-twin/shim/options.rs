@@ -8,9 +8,9 @@ use crate::places::CROSS;
 /// What a Python command line runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// A script or a module; the count of options before it. Only these run natively.
+    /// A script, a module, or code that calls pip; the count of options before it. Only these run natively.
     Runnable(usize),
-    /// `-c`, standard input, `--version`, an interactive session: small, or not known.
+    /// Other code, standard input, `--version`, an interactive session: small, or not known.
     Other,
 }
 
@@ -40,6 +40,9 @@ pub(crate) fn python(arguments: &[OsString]) -> Program {
                         }
                         // `-m module`, but `-mmodule` is left to the real one.
                         b'm' if last && index == 0 && arguments.len() > at + 1 => return Program::Runnable(at),
+                        b'c' if last && index == 0 && arguments.get(at + 1).is_some_and(|code| is_pip(code.as_bytes())) => {
+                            return Program::Runnable(at);
+                        }
                         _ => return Program::Other,
                     }
                 }
@@ -49,6 +52,13 @@ pub(crate) fn python(arguments: &[OsString]) -> Program {
         }
     }
     Program::Other
+}
+
+/// Whether code for `-c` is how `ensurepip` calls pip, or how pip calls a project's `setup.py`: the same work as that of a
+/// script. Any other code is likely to ask for the container's own modules, or is too short to matter.
+fn is_pip(code: &[u8]) -> bool {
+    let has = |text: &[u8]| code.windows(text.len()).any(|window| window == text);
+    has(b"runpy.run_module(\"pip\"") || has(b"<pip-setuptools-caller>")
 }
 
 /// Whether a compiler call must see the machine that it runs on, or asks for its own paths.

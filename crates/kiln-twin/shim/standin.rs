@@ -84,6 +84,11 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
             log("native", tool, program, arguments);
             command.arg0(shown).args(arguments).exec()
         }
+        Native::Installer => {
+            log("emulated (what it calls may be native)", tool, tool, arguments);
+            let path = format!("DPkg::Path={LINKS}:/usr/sbin:/usr/bin:/sbin:/bin");
+            Command::new(tool).arg0(shown).args(["-o", &path]).args(arguments).exec()
+        }
         Native::Alike(program) => {
             if tool.ends_with("dpkg-deb") {
                 enter::scan();
