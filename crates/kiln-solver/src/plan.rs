@@ -169,6 +169,11 @@ impl Plan {
         platforms
     }
 
+    /// Whether the files of the target of this index are there and current.
+    pub fn is_current(&self, target: usize) -> bool {
+        self.current.get(target).is_some_and(Option::is_some)
+    }
+
     /// Whether nothing has to be done at all.
     pub fn is_up_to_date(&self) -> bool {
         !self.current.is_empty() && self.current.iter().all(Option::is_some)
@@ -180,7 +185,7 @@ impl Plan {
     }
 
     /// The steps a target needs, in order: its vertices that are commands or file operations.
-    pub(crate) fn steps_of(&self, root: VertexId) -> Vec<VertexId> {
+    pub fn steps_of(&self, root: VertexId) -> Vec<VertexId> {
         let mut needed = HashSet::new();
         let mut stack = vec![root];
         while let Some(id) = stack.pop() {
@@ -195,7 +200,7 @@ impl Plan {
     }
 
     /// All that may help a target: what it needs, and what its commands' twins need.
-    pub(crate) fn helps(&self, root: VertexId) -> HashSet<VertexId> {
+    pub fn helps(&self, root: VertexId) -> HashSet<VertexId> {
         let mut helps = HashSet::new();
         let mut stack = vec![root];
         while let Some(id) = stack.pop() {

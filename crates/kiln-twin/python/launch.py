@@ -144,7 +144,7 @@ def launch(shim, scan_at_exit):
         main.__dict__.pop(name, None)
     if arguments[0] == "-m":
         module = arguments[1]
-        if module.partition(".")[0] == "pip":
+        if module.partition(".")[0] in ("ensurepip", "pip", "venv", "virtualenv"):
             scan_at_exit(shim)
         if not isolated:
             sys.path.insert(0, os.getcwd())
@@ -169,7 +169,7 @@ def launch(shim, scan_at_exit):
         return
     if not isolated:
         sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
-    if os.path.basename(path).startswith("pip"):
+    if os.path.basename(path).startswith(("pip", "virtualenv")):
         scan_at_exit(shim)
     from importlib.machinery import SourceFileLoader
 
@@ -185,7 +185,7 @@ def launch(shim, scan_at_exit):
 
 
 def scan_at_exit(shim):
-    """What pip installed may be called by its name afterwards."""
+    """What was installed may be called by its name afterwards."""
     import atexit
     import os
 

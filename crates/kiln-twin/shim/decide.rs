@@ -34,6 +34,8 @@ pub(crate) enum Native {
     Alike(PathBuf),
     /// None, but what it calls may have one: it must be told of the links.
     Installer,
+    /// `ldd`, a script around the container's loader: that loader at once, instead of a shell and several tries.
+    Ldd(PathBuf),
 }
 
 /// What can stand in for a tool of the container natively, if anything.
@@ -54,6 +56,9 @@ pub(crate) fn native(tool: &Path) -> Option<Native> {
     }
     if ALIKE.contains(&name) || tool.file_name().and_then(|name| name.to_str()).is_some_and(|n| ALIKE.contains(&n)) {
         return same().map(Native::Alike);
+    }
+    if name == "ldd" {
+        return loader_of_ldd(&canonical).map(Native::Ldd);
     }
     if INSTALLERS.contains(&name) {
         return Some(Native::Installer);
@@ -81,6 +86,13 @@ fn shebang(script: &Path) -> Option<PathBuf> {
         _ => return None,
     };
     is_python(interpreter.file_name()?.to_str()?).then_some(interpreter)
+}
+
+/// The first loader of glibc's `ldd` script that is there: `RTLDLIST="/lib/ld-linux-aarch64.so.1"`.
+fn loader_of_ldd(script: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(script).ok()?;
+    let list = text.lines().find_map(|line| line.trim().strip_prefix("RTLDLIST="))?;
+    list.trim_matches('"').split_whitespace().map(PathBuf::from).find(|loader| loader.is_file())
 }
 
 /// The container's own program of a name: the first in `PATH` that is not a link of ours. Below ccache, that one's

@@ -6,6 +6,7 @@ pub(crate) const OWN: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 pub(crate) const OWN: u16 = 183;
 
+const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 
 /// The head of a file, if it is a program or library of a 64-bit little-endian machine or of any other.
@@ -31,8 +32,17 @@ pub(crate) fn head(bytes: &[u8]) -> Option<Head> {
     Some(Head { machine: half(18), kind: half(16), wide: bytes[4] == 2 && bytes[5] == 1 })
 }
 
+/// Whether a file is dynamically linked, for a 64-bit machine.
+pub(crate) fn is_dynamic(path: &std::path::Path) -> bool {
+    std::fs::read(path).is_ok_and(|file| segment(&file, PT_DYNAMIC).is_some())
+}
+
 /// Where a whole file keeps the path of its loader: offset and room, the closing NUL included.
 pub(crate) fn interpreter(file: &[u8]) -> Option<(usize, usize)> {
+    segment(file, PT_INTERP).filter(|(_, room)| *room > 1)
+}
+
+fn segment(file: &[u8], wanted: u32) -> Option<(usize, usize)> {
     if !head(file)?.wide {
         return None;
     }
@@ -43,7 +53,7 @@ pub(crate) fn interpreter(file: &[u8]) -> Option<(usize, usize)> {
         let at = table.checked_add(index.checked_mul(size)?)?;
         let kind = u32::from_le_bytes(file.get(at..at + 4)?.try_into().ok()?);
         let (offset, room) = (long(at + 8)?, long(at + 32)?);
-        (kind == PT_INTERP && file.len() >= offset.checked_add(room)? && room > 1).then_some((offset, room))
+        (kind == wanted && file.len() >= offset.checked_add(room)?).then_some((offset, room))
     })
 }
 

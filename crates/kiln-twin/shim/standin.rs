@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::decide::{self, Native};
 use crate::places::{CROSS, LINKS};
-use crate::{enter, options, python};
+use crate::{elf, enter, options, python};
 
 /// Set for what runs below ccache, so that a compiler it calls is not sought behind its mask again.
 const BELOW_CCACHE: &str = "KILN_TWIN_CCACHE";
@@ -84,6 +84,18 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
             log("native", tool, program, arguments);
             command.arg0(shown).args(arguments).exec()
         }
+        Native::Ldd(loader) => match arguments {
+            [file] if elf::is_dynamic(Path::new(file)) => {
+                log("emulated (the loader at once)", tool, loader, arguments);
+                let mut command = Command::new(loader);
+                // As the script does it.
+                for (name, value) in [("LD_TRACE_LOADED_OBJECTS", "1"), ("LD_WARN", ""), ("LD_BIND_NOW", "")] {
+                    command.env(name, value);
+                }
+                command.env("LD_VERBOSE", "").arg(std::path::absolute(file).unwrap_or_else(|_| file.into())).exec()
+            }
+            _ => emulated(tool, shown, arguments, "it is asked for more than the libraries of a file"),
+        },
         Native::Installer => {
             log("emulated (what it calls may be native)", tool, tool, arguments);
             let path = format!("DPkg::Path={LINKS}:/usr/sbin:/usr/bin:/sbin:/bin");

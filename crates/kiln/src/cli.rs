@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Build the project for all its platforms
     #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<Build>),
+    /// Show what a build would do: each step, whether and why it runs, natively or emulated
+    #[command(after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json")]
+    Plan(Box<Plan>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
         after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
@@ -97,6 +100,17 @@ pub(crate) enum Command {
     Emulation(Emulation),
     /// List, measure or prune cache volumes and checkpoints
     Cache(Cache),
+}
+
+/// What would be built.
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// As for `kiln build`.
+    #[command(flatten)]
+    pub(crate) build: Build,
 }
 
 /// Which project, and what in it differs for this run.

@@ -10,7 +10,7 @@ use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
-use kiln_graph::Platform;
+use kiln_graph::{Platform, VertexId};
 use kiln_solver::context::{Context, StatCache};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
@@ -33,8 +33,19 @@ pub(crate) struct Run<'a> {
     pub(crate) args: &'a cli::Build,
     /// Parallel compilers where the settings leave it to kiln.
     pub(crate) auto_jobs: u32,
+    /// Whether steps with native programs say which they use: `KILN_TWIN_LOG`.
+    pub(crate) twin_log: bool,
     /// Folder for locks between processes that use this daemon.
     pub(crate) locks: &'a Path,
+}
+
+/// A build that was compared with a daemon.
+pub(crate) struct Looked {
+    pub(crate) plan: Plan,
+    /// Why commands without a native twin are emulated.
+    pub(crate) emulated: BTreeMap<VertexId, String>,
+    context: Option<Arc<Context>>,
+    tools: Vec<ToolFile>,
 }
 
 /// A build that is known down to its files, but not yet compared with a daemon.
@@ -94,6 +105,22 @@ impl Job {
         })
     }
 
+    /// Finds out what there is to do, and changes nothing.
+    pub(crate) async fn look(
+        &self,
+        engine: &Arc<dyn Engine>,
+        run: &Run<'_>,
+        events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
+    ) -> Result<Looked> {
+        let settings = self.project.config.resolved();
+        let tools = network::files(&settings.network, &self.project.folder)?;
+        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events)).await??;
+        let context = request.contexts.get(CONTEXT).cloned();
+        let plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
+        Ok(Looked { plan, emulated, context, tools })
+    }
+
     /// Finds out what there is to do, and makes sure that the platforms can run.
     pub(crate) async fn plan(
         &self,
@@ -103,12 +130,9 @@ impl Job {
         cancel: &Cancel,
     ) -> Result<Plan> {
         let (args, settings) = (run.args, self.project.config.resolved());
-        let tools = network::files(&settings.network, &self.project.folder)?;
-        let request = cancel.unless_stopped(self.request(engine, run, &tools, events)).await??;
-        let owner = request.owner.clone();
         self.prepare_state()?;
-        let context = request.contexts.get(CONTEXT).cloned();
-        let mut plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
+        let Looked { mut plan, context, tools, .. } = self.look(engine, run, events, cancel).await?;
+        let owner = session::Host::this().owner();
         let cache = self.state.join("state").join("context.bin");
         if let Some(Err(error)) = context.map(|context| context.save_cache(&cache)) {
             let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
@@ -143,7 +167,7 @@ impl Job {
         run: &Run<'_>,
         tools: &[ToolFile],
         events: &mpsc::Sender<BuildEvent>,
-    ) -> Result<BuildRequest> {
+    ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
         let (args, settings) = (run.args, self.project.config.resolved());
         let scan = self.scan()?;
         let no_cache = match (args.no_cache, args.no_cache_filter.is_empty()) {
@@ -169,8 +193,10 @@ impl Job {
         let own = self.project.config.for_platform(Platform::linux(engine.info().arch));
         let required = self.platforms.iter().filter(|p| p.twin == kiln_config::Twin::On).map(|p| p.platform);
         let ccache = recipe::ccache_limit(&settings.cache);
-        let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain([ccache.clone()]).collect();
-        Ok(BuildRequest {
+        let log = run.twin_log.then(|| (kiln_twin::LOG.to_owned(), "/proc/1/fd/2".to_owned()));
+        let more: Vec<(String, String)> = [ccache].into_iter().chain(log).collect();
+        let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain(more.clone()).collect();
+        let request = BuildRequest {
             id: session::new_id(),
             owner: session::Host::this().owner(),
             scope: settings.cache.scope.clone(),
@@ -189,7 +215,8 @@ impl Job {
             no_cache_mounts: args.no_cache_mounts,
             state: self.state.join("state"),
             locks: run.locks.to_owned(),
-        })
+        };
+        Ok((request, lowered.emulated))
     }
 
     /// The base image of a recipe is a setting: that is the place to look at.

@@ -8,7 +8,7 @@ use kiln_docker::{Engine, EngineError, Image, PullPolicy};
 use kiln_dockerfile::{
     BaseImage, Dockerfile, LoweredCommand, NoCache, Options, ResolvedImage, ResolvedImages, Warning,
 };
-use kiln_graph::{BuildGraph, Platform};
+use kiln_graph::{BuildGraph, Platform, VertexId};
 use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
 
@@ -34,6 +34,8 @@ pub(crate) struct Lowered {
     pub(crate) images: ResolvedImages,
     /// Per platform that was wanted: its commands.
     pub(crate) commands: Vec<Vec<LoweredCommand>>,
+    /// Commands of emulated platforms without a native twin, and why they have none.
+    pub(crate) emulated: BTreeMap<VertexId, String>,
 }
 
 /// Lowers all that is wanted into one graph, resolving base images on the way.
@@ -62,7 +64,7 @@ pub(crate) async fn lower(
             }
         }
     }
-    Ok(Lowered { graph, warnings, images, commands })
+    Ok(Lowered { graph, warnings, images, commands, emulated: BTreeMap::new() })
 }
 
 /// What the front end is told about a platform.

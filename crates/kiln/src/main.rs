@@ -56,6 +56,7 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match &cli.command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
+        Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,

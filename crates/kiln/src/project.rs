@@ -58,7 +58,16 @@ pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<Fla
             }
         }
     }
-    let ignored = ["KILN_LOG", "KILN_CONFIG", "KILN_HOME", "KILN_CACHE_DIR", "KILN_TEST*", "KILN_PEER*", "KILN_BENCH*"];
+    let ignored = [
+        "KILN_LOG",
+        "KILN_TWIN_LOG",
+        "KILN_CONFIG",
+        "KILN_HOME",
+        "KILN_CACHE_DIR",
+        "KILN_TEST*",
+        "KILN_PEER*",
+        "KILN_BENCH*",
+    ];
     layers.push(Layer::env(environment.variables.iter().cloned()).ignoring(&ignored));
     let without_flags = Config::load(layers.clone(), &facts)?;
     let platforms_configured = without_flags.config.resolved().build.platforms.len();

@@ -38,7 +38,11 @@ pub(crate) async fn attach(
     let daemon = surroundings.engine.info().arch;
     for (index, (wanted, setting)) in wanted.iter().enumerate() {
         let platform = wanted.platform;
-        if *setting == Setting::Off || platform.arch.may_run_on(daemon) {
+        if platform.arch.may_run_on(daemon) {
+            continue;
+        }
+        if *setting == Setting::Off {
+            note_rest(index, platform, "twins are off", lowered);
             continue;
         }
         let outcome = if !kiln_twin::stands_in(daemon, platform.arch) {
@@ -49,6 +53,7 @@ pub(crate) async fn attach(
             let commands = lowered.commands[index].clone();
             attach_to(surroundings, wanted, &commands, lowered).await
         };
+        note_rest(index, platform, outcome.as_ref().err().map_or(NOT_HELPED, String::as_str), lowered);
         match outcome {
             Ok(()) => {}
             Err(reason) if *setting == Setting::On => {
@@ -65,6 +70,20 @@ pub(crate) async fn attach(
         }
     }
     Ok(())
+}
+
+/// Why a command has no twin where others have.
+const NOT_HELPED: &str = "it calls nothing that has a native equal";
+
+/// Notes why the commands that have got no twin are emulated.
+fn note_rest(index: usize, platform: Platform, why: &str, lowered: &mut Lowered) {
+    for command in &lowered.commands[index] {
+        let vertex = lowered.graph.vertex(command.vertex);
+        let is_foreign = matches!(&vertex.op, Op::Exec(exec) if exec.platform == platform);
+        if is_foreign && vertex.twin.is_none() {
+            lowered.emulated.entry(command.vertex).or_insert_with(|| why.to_owned());
+        }
+    }
 }
 
 async fn attach_to(
@@ -87,11 +106,17 @@ async fn attach_to(
     let counterparts = lower_into(surroundings, &native, surroundings.no_cache, lowered).await?.1;
     let counterparts: HashMap<(usize, u32), VertexId> =
         counterparts.iter().map(|command| ((command.stage, command.step), command.vertex)).collect();
-    let pairs: Vec<(VertexId, VertexId)> = commands
-        .iter()
-        .filter_map(|command| Some((command.vertex, *counterparts.get(&(command.stage, command.step))?)))
-        .filter(|(_, counterpart)| exec(&lowered.graph, *counterpart).is_some_and(|exec| exec.platform == own))
-        .collect();
+    let mut pairs: Vec<(VertexId, VertexId)> = Vec::new();
+    for command in &commands {
+        let counterpart = counterparts.get(&(command.stage, command.step)).copied();
+        match counterpart.filter(|id| exec(&lowered.graph, *id).is_some_and(|exec| exec.platform == own)) {
+            Some(counterpart) => pairs.push((command.vertex, counterpart)),
+            None => {
+                let why = format!("the Dockerfile has no such step for {own}");
+                lowered.emulated.insert(command.vertex, why);
+            }
+        }
+    }
     let parents: Vec<VertexId> = pairs.iter().map(|(_, counterpart)| programs(&lowered.graph, *counterpart)).collect();
     let needed: HashSet<VertexId> = parents.iter().copied().collect();
     let mut crosses: HashMap<String, Option<VertexId>> = HashMap::new();

@@ -63,7 +63,7 @@ async fn attempt(
         },
     ));
     let locks = session::locks(environment, engine.as_ref());
-    let run = Run { args, auto_jobs, locks: &locks };
+    let run = Run { args, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
     let outcome: Result<BuildOutcome> = async {
         // Held to the end: caches of a build that runs are not pruned.
         let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
@@ -76,7 +76,7 @@ async fn attempt(
 }
 
 /// Options of the command that are settings.
-fn flags(args: &cli::Build) -> Result<Vec<Flag>> {
+pub(super) fn flags(args: &cli::Build) -> Result<Vec<Flag>> {
     let mut flags: Vec<Flag> = Vec::new();
     let mut text = |option: &str, key: &str, value: Option<String>| {
         if let Some(value) = value {

@@ -5,3 +5,4 @@ pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod emulation;
 pub(crate) mod init;
+pub(crate) mod plan;

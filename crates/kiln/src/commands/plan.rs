@@ -1,0 +1,172 @@
+//! `kiln plan`: what a build would do, step by step, and how each step would run. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_graph::{Op, Platform, VertexId};
+use kiln_solver::{Action, BuildEvent, Cancel, Plan};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::cli;
+use crate::commands::build::flags;
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::job::{Job, Looked, Run};
+use crate::report::columns;
+use crate::ui::Ui;
+use crate::{project, recipe, session};
+
+/// One step of the plan.
+#[derive(Debug, Serialize)]
+struct Step {
+    stage: String,
+    step: u32,
+    steps: u32,
+    instruction: String,
+    /// `cached`, `run` or `unneeded`.
+    state: &'static str,
+    /// Why it is not cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    /// `native`, `twin` or `qemu`, for commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    way: Option<&'static str>,
+    /// Why it is emulated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emulated_because: Option<String>,
+    key: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Target {
+    target: String,
+    platform: Platform,
+    up_to_date: bool,
+    steps: Vec<Step>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Shown {
+    targets: Vec<Target>,
+    /// Steps for the daemon's own platform that only twins need.
+    helpers: Vec<Step>,
+}
+
+pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Plan) -> Result<()> {
+    let project = project::load(environment, &args.build.project, flags(&args.build)?)?;
+    ui.warnings(&project.warnings);
+    let job = Job::new(environment, &args.build, project)?;
+    let cancel = Cancel::new();
+    let (events, mut received) = mpsc::channel(64);
+    session::stop_on_signals(cancel.clone(), events.downgrade());
+    let notices = tokio::spawn(async move {
+        let mut notices = Vec::new();
+        while let Some(event) = received.recv().await {
+            if let BuildEvent::Notice { platform, text } = event {
+                notices.push(platform.map_or(text.clone(), |platform| format!("[{platform}] {text}")));
+            }
+        }
+        notices
+    });
+    let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
+    let locks = session::locks(environment, engine.as_ref());
+    let run = Run { args: &args.build, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
+    let looked = job.look(&engine, &run, &events, &cancel).await?;
+    drop(events);
+    for notice in notices.await.unwrap_or_default() {
+        ui.say(&format!("note: {notice}"));
+    }
+    let shown = shown(&looked, engine.info().arch);
+    if args.json {
+        ui.print(&format!("{}\n", serde_json::json!(shown)));
+    } else {
+        ui.print(&text(&shown, columns()));
+    }
+    Ok(())
+}
+
+fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
+    let plan = &looked.plan;
+    let step = |id: VertexId| describe(plan, &looked.emulated, id, daemon);
+    let (mut own, mut helps) = (BTreeSet::new(), BTreeSet::new());
+    let mut targets = Vec::new();
+    for (index, target) in plan.graph().targets.iter().enumerate() {
+        let steps = plan.steps_of(target.root);
+        own.extend(steps.iter().copied());
+        helps.extend(plan.helps(target.root));
+        targets.push(Target {
+            target: target.name.clone(),
+            platform: target.platform,
+            up_to_date: plan.is_current(index),
+            steps: steps.into_iter().map(step).collect(),
+        });
+    }
+    let is_step = |id: &VertexId| !matches!(plan.graph().vertex(*id).op, Op::Source(_));
+    let needed = |id: &VertexId| !matches!(plan.action(*id), Action::Unneeded);
+    let helpers = helps.difference(&own).filter(|id| is_step(id) && needed(id)).map(|id| step(*id)).collect();
+    Shown { targets, helpers }
+}
+
+fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, daemon: kiln_graph::Arch) -> Step {
+    let vertex = plan.graph().vertex(id);
+    let origin = vertex.origin();
+    let (state, why) = match plan.action(id) {
+        Action::Unneeded => ("unneeded", None),
+        Action::Cached(_) => ("cached", None),
+        Action::Run(reason) => ("run", Some(reason.to_string())),
+    };
+    let way = match &vertex.op {
+        Op::Exec(exec) if exec.platform.arch.may_run_on(daemon) => Some("native"),
+        Op::Exec(_) if vertex.twin.is_some() => Some("twin"),
+        Op::Exec(_) => Some("qemu"),
+        _ => None,
+    };
+    Step {
+        stage: origin.stage.clone(),
+        step: origin.step,
+        steps: origin.steps,
+        instruction: origin.text.clone(),
+        state,
+        why,
+        way,
+        emulated_because: emulated.get(&id).filter(|_| way == Some("qemu")).cloned(),
+        key: plan.key(id).to_string(),
+    }
+}
+
+fn text(shown: &Shown, width: usize) -> String {
+    let mut lines = Vec::new();
+    for target in &shown.targets {
+        let count = |state: &str| target.steps.iter().filter(|step| step.state == state).count();
+        lines.push(if target.up_to_date {
+            format!("{} ({}): up to date", target.platform, target.target)
+        } else {
+            format!("{} ({}): {} to run, {} cached", target.platform, target.target, count("run"), count("cached"))
+        });
+        lines.extend(target.steps.iter().filter(|_| !target.up_to_date).flat_map(step_lines));
+    }
+    if !shown.helpers.is_empty() {
+        lines.push("native programs for emulated platforms:".to_owned());
+        lines.extend(shown.helpers.iter().flat_map(step_lines));
+    }
+    let cut = |line: &String| line.chars().take(width.max(40)).collect::<String>() + "\n";
+    lines.iter().map(cut).collect()
+}
+
+fn step_lines(step: &Step) -> Vec<String> {
+    let place = format!("{} {}/{}", step.stage, step.step, step.steps);
+    let state = if step.state == "unneeded" { "-" } else { step.state };
+    let mut lines =
+        vec![format!("  {state:<6}  {:<6}  {place:<16}  {}", step.way.unwrap_or_default(), step.instruction)];
+    let reasons = [
+        step.why.as_ref().map(|why| format!("why: {why}")),
+        step.emulated_because.as_ref().map(|why| format!("emulated: {why}")),
+    ];
+    let reasons: Vec<String> = reasons.into_iter().flatten().collect();
+    if !reasons.is_empty() {
+        lines.push(format!("{:18}{}", "", reasons.join("; ")));
+    }
+    lines
+}
