@@ -8,6 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What is compiled for one architecture.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// `kiln-twin`, a static program.
+    Program,
+    /// The hook, a library for glibc's loader.
+    Hook,
+}
+
 /// Architecture and the targets that give a static program for it, best first.
 const HOSTS: [(&str, [&str; 2]); 2] = [
     ("x86_64", ["x86_64-unknown-linux-musl", "x86_64-unknown-linux-gnu"]),
@@ -20,11 +29,16 @@ fn main() {
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let rustc = env::var("RUSTC").expect("cargo sets it");
     for (arch, targets) in HOSTS {
-        let file = out.join(format!("kiln-twin-{arch}"));
-        let made = targets.iter().any(|target| is_installed(&rustc, target) && compile(&rustc, target, &file));
-        if !made {
-            // An empty file stands for a program that could not be made; the library says so when it is asked for it.
-            fs::write(&file, []).expect("the output folder can be written");
+        for (kind, name) in [(Kind::Program, "kiln-twin"), (Kind::Hook, "hook")] {
+            let file = out.join(format!("{name}-{arch}"));
+            // A library for glibc is made as one, whatever the program is.
+            let suitable = targets.iter().filter(|target| matches!(kind, Kind::Program) || target.ends_with("gnu"));
+            let made =
+                suitable.into_iter().any(|target| is_installed(&rustc, target) && compile(&rustc, target, kind, &file));
+            if !made {
+                // An empty file stands for what could not be made; the library says so when it is asked for it.
+                fs::write(&file, []).expect("the output folder can be written");
+            }
         }
     }
 }
@@ -37,13 +51,19 @@ fn is_installed(rustc: &str, target: &str) -> bool {
     })
 }
 
-fn compile(rustc: &str, target: &str, file: &Path) -> bool {
+fn compile(rustc: &str, target: &str, kind: Kind, file: &Path) -> bool {
     let mut command = Command::new(rustc);
     command
-        .args(["shim/main.rs", "--crate-name=kiln_twin_shim", "--edition=2024", "--crate-type=bin", "--target", target])
-        .args(["-Copt-level=2", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"])
+        .args(["--edition=2024", "--target", target])
+        .args(["-Copt-level=2", "-Cpanic=abort", "-Cstrip=symbols"])
         .arg("-o")
         .arg(file);
+    match kind {
+        Kind::Program => command.args(["shim/main.rs", "--crate-type=bin", "-Ctarget-feature=+crt-static"]),
+        Kind::Hook => {
+            command.args(["shim/hook.rs", "--crate-type=cdylib", "-Clink-arg=-nostdlib", "-Clink-arg=-nostartfiles"])
+        }
+    };
     if target != env::var("HOST").expect("cargo sets it") && target.ends_with("musl") {
         // No cross compiler is needed for a program without C.
         command.args(["-Clinker=rust-lld", "-Clink-self-contained=yes"]);

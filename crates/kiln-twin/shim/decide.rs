@@ -5,15 +5,17 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::elf;
 use crate::places::{CROSS, LINKS, NATIVE, below};
 
 /// Tools whose results do not depend on the machine they run on.
 const ALIKE: &[&str] = &[
     "awk", "basename", "bzip2", "cat", "chmod", "chown", "cksum", "cmp", "comm", "cp", "cut", "date", "dd", "diff", "dirname",
-    "dpkg-deb", "dpkg-split", "du", "expr", "find", "fold", "gawk", "git", "gmake", "grep", "gzip", "head", "install",
+    "dpkg-deb", "dpkg-divert", "dpkg-split", "dpkg-trigger", "du", "expr", "find", "fold", "gawk", "git", "gmake", "gpgv", "grep", "gzip", "head", "install",
     "join", "ln", "ls", "make", "mawk", "md5sum", "mkdir", "mksquashfs", "mktemp", "mv", "nl", "ninja", "od", "openssl",
     "paste", "patch", "patchelf", "readlink", "realpath", "rm", "rmdir", "rsync", "sed", "seq", "sha1sum", "sha256sum",
-    "sha512sum", "sleep", "sort", "split", "stat", "tail", "tar", "tee", "touch", "tr", "uniq", "unzip", "wc", "xargs",
+    "sha512sum", "sleep", "sort", "split", "stat", "tail", "tar", "tee", "test", "touch", "tr",
+    "uniq", "update-alternatives", "unzip", "wc", "xargs",
     "xz", "zip", "zstd",
 ];
 /// Programs that give what they call a path of their own.
@@ -34,12 +36,25 @@ pub(crate) enum Native {
     Alike(PathBuf),
     /// None, but what it calls may have one: it must be told of the links.
     Installer,
+    /// dpkg, which is told the container's architecture: the native one that says so.
+    Dpkg(PathBuf),
+    /// apt, with what tells it the container's architecture.
+    Apt(PathBuf, &'static str),
+    /// A shell without a notion of its machine.
+    Shell(PathBuf),
+    /// A script for such a shell, which may be given one argument.
+    ShellScript(PathBuf, Option<String>),
     /// `ldd`, a script around the container's loader: that loader at once, instead of a shell and several tries.
     Ldd(PathBuf),
 }
 
 /// What can stand in for a tool of the container natively, if anything.
 pub(crate) fn native(tool: &Path) -> Option<Native> {
+    decide(tool, false)
+}
+
+/// As [`native`]; an interpreter of a script must be a program.
+fn decide(tool: &Path, is_interpreter: bool) -> Option<Native> {
     let canonical = fs::canonicalize(tool).ok()?;
     let name = canonical.file_name()?.to_str()?;
     let same = || Some(below(NATIVE, &canonical)).filter(|path| path.is_file());
@@ -60,11 +75,52 @@ pub(crate) fn native(tool: &Path) -> Option<Native> {
     if name == "ldd" {
         return loader_of_ldd(&canonical).map(Native::Ldd);
     }
-    if INSTALLERS.contains(&name) {
-        return Some(Native::Installer);
+    if canonical.starts_with("/usr/lib/apt/methods") {
+        return same().map(Native::Alike);
     }
-    let interpreter = shebang(&canonical)?;
-    matches!(native(&interpreter)?, Native::Python(_)).then_some(Native::Script(interpreter))
+    if SHELLS.contains(&name) {
+        return same().map(Native::Shell);
+    }
+    let architecture = || debian(machine(&canonical)?);
+    if name == "dpkg" || name == "dpkg-query" {
+        let mut native = below(NATIVE, &canonical).into_os_string();
+        native.push(format!("-{}", architecture()?));
+        return Some(PathBuf::from(native)).filter(|path| path.is_file()).map(Native::Dpkg);
+    }
+    if INSTALLERS.contains(&name) {
+        // A native apt is of no use without a native dpkg that says the same.
+        let dpkg = native(Path::new("/usr/bin/dpkg"));
+        return Some(match (same(), dpkg, architecture()) {
+            (Some(program), Some(Native::Dpkg(_)), Some(architecture)) => Native::Apt(program, architecture),
+            _ => Native::Installer,
+        });
+    }
+    if is_interpreter {
+        return None;
+    }
+    let (interpreter, argument) = shebang(&canonical)?;
+    match (decide(&interpreter, true)?, argument) {
+        (Native::Python(_), None) => Some(Native::Script(interpreter)),
+        (Native::Shell(shell), argument) => Some(Native::ShellScript(shell, argument)),
+        _ => None,
+    }
+}
+
+/// Shells that do not know what machine they are made for. bash does: `$MACHTYPE`.
+const SHELLS: &[&str] = &["dash"];
+
+/// Debian's names of machines, by `e_machine`.
+pub(crate) const DPKG: &[(u16, &str)] = &[(62, "amd64"), (183, "arm64"), (40, "armhf"), (22, "s390x"), (243, "riscv64"), (21, "ppc64el")];
+
+/// How Debian calls a machine.
+pub(crate) fn debian(machine: u16) -> Option<&'static str> {
+    DPKG.iter().find(|(known, _)| *known == machine).map(|(_, name)| *name)
+}
+
+fn machine(program: &Path) -> Option<u16> {
+    let mut head = [0; 20];
+    fs::File::open(program).ok()?.read_exact(&mut head).ok()?;
+    elf::head(&head).map(|head| head.machine)
 }
 
 /// `python`, `python3`, `python3.12`.
@@ -72,20 +128,17 @@ pub(crate) fn is_python(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
 }
 
-/// The interpreter of a script, if it names one without arguments and it is called like a Python.
-fn shebang(script: &Path) -> Option<PathBuf> {
+/// The interpreter of a script, with its argument.
+fn shebang(script: &Path) -> Option<(PathBuf, Option<String>)> {
     let mut head = [0; 256];
     let read = fs::File::open(script).ok()?.read(&mut head).ok()?;
     let line = head[..read].strip_prefix(b"#!")?;
     let line = std::str::from_utf8(&line[..line.iter().position(|byte| *byte == b'\n')?]).ok()?.trim();
-    let mut words = line.split_whitespace();
-    let (first, second, third) = (words.next()?, words.next(), words.next());
-    let interpreter = match (first, second, third) {
-        ("/usr/bin/env" | "/bin/env", Some(name), None) => in_path(name, false)?,
-        (path, None, None) => PathBuf::from(path),
-        _ => return None,
-    };
-    is_python(interpreter.file_name()?.to_str()?).then_some(interpreter)
+    let (first, argument) = line.split_once(char::is_whitespace).map_or((line, None), |(f, a)| (f, Some(a.trim())));
+    Some(match (first, argument) {
+        ("/usr/bin/env" | "/bin/env", Some(name)) if !name.contains(char::is_whitespace) => (in_path(name, false)?, None),
+        (path, argument) => (PathBuf::from(path), argument.map(str::to_owned)),
+    })
 }
 
 /// The first loader of glibc's `ldd` script that is there: `RTLDLIST="/lib/ld-linux-aarch64.so.1"`.

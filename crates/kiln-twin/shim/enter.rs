@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use crate::decide;
+use crate::decide::{self, Native};
 use crate::places::{LINKS, SHIM};
 
 /// The `PATH` of a process that has none.
@@ -21,7 +21,13 @@ pub(crate) fn run(command: &[OsString]) -> i32 {
         return 2;
     };
     let path = std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
-    let mut child = Command::new(program);
+    // The step's own shell, named by its path.
+    let shell = match decide::native(Path::new(program)) {
+        Some(Native::Shell(shell)) => Some(shell),
+        _ => None,
+    };
+    let mut child = Command::new(shell.as_deref().unwrap_or(Path::new(program)));
+    child.arg0(program);
     if link(&path) {
         let mut with_links = OsString::from(LINKS);
         with_links.push(":");

@@ -13,13 +13,16 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::places::{CROSS, below};
+use crate::decide::{DPKG, debian};
+use crate::places::{CROSS, HOOK, below};
 use crate::{elf, ldcache};
 
 /// Folders without programs, or that belong to the running system.
 const SKIPPED: &[&str] = &["/boot", "/dev", "/proc", "/run", "/sys", "/tmp", "/usr/share", "/usr/include", "/var"];
 /// Where Debian keeps the parts of cross compilers.
 const COMPILERS: &str = "/usr/lib/gcc-cross";
+/// Where glibc's loader finds the libraries that it loads with every program.
+const PRELOAD: &str = "/etc/ld.so.preload";
 /// Where glibc's loader finds its cache.
 const CACHE: &str = "/etc/ld.so.cache";
 
@@ -144,6 +147,9 @@ impl Filling {
             self.loader.get_or_insert_with(|| loader.into());
         }
         self.write(&place, &file, metadata.permissions().mode() & 0o755)?;
+        if path.ends_with("usr/bin/dpkg") || path.ends_with("usr/bin/dpkg-query") {
+            self.dpkg(path, &file)?;
+        }
         self.copied.insert(metadata.ino(), place);
         self.files += 1;
         self.bytes += metadata.len();
@@ -182,8 +188,37 @@ impl Filling {
             }
             let cache = self.to.join("ld.c");
             self.write(&cache, &moved, 0o644)?;
+            self.preload(&mut file)?;
         }
         self.write(&place, &file, 0o755)
+    }
+
+    /// Makes the loader load the hook with every program, unless this kiln has none.
+    fn preload(&self, loader: &mut [u8]) -> io::Result<()> {
+        let at = loader.windows(PRELOAD.len() + 1).position(|window| window == [PRELOAD.as_bytes(), b"\0"].concat());
+        let seen = format!("{}/pre", self.seen);
+        if self.cross || fs::metadata(HOOK).map_or(0, |m| m.len()) == 0 {
+            return Ok(());
+        }
+        if at.is_some_and(|at| elf::overwrite(loader, at, PRELOAD.len() + 1, &seen)) {
+            self.write(&self.to.join("pre"), HOOK.as_bytes(), 0o644)?;
+        }
+        Ok(())
+    }
+
+    /// Debian's dpkg says for which architecture it is made by a constant: copies of it say others.
+    fn dpkg(&mut self, path: &Path, file: &[u8]) -> io::Result<()> {
+        let own = [b"\0".as_slice(), debian(elf::OWN).unwrap_or_default().as_bytes(), b"\0"].concat();
+        let places: Vec<usize> = file.windows(own.len()).enumerate().filter(|(_, w)| *w == own).map(|(at, _)| at).collect();
+        let [at] = places.as_slice() else { return Ok(()) };
+        for name in DPKG.iter().map(|(_, name)| *name).filter(|name| name.len() + 2 == own.len()) {
+            let mut other = file.to_vec();
+            other[at + 1..at + 1 + name.len()].copy_from_slice(name.as_bytes());
+            let mut place = self.place(path)?.into_os_string();
+            place.push(format!("-{name}"));
+            self.write(Path::new(&place), &other, 0o755)?;
+        }
+        Ok(())
     }
 
     /// A cross compiler of Debian gets the container's headers and start files for its own: what belongs to the target

@@ -9,6 +9,8 @@ pub(crate) const SHIM: &str = "/dev/kiln/twin/kiln-twin";
 pub(crate) const LAUNCH: &str = "/dev/kiln/twin/launch.py";
 /// The Python code that prints what both interpreters must agree in.
 pub(crate) const PROBE: &str = "/dev/kiln/twin/probe.py";
+/// The library for native programs.
+pub(crate) const HOOK: &str = "/dev/kiln/twin/hook.so";
 /// Native programs: those of the same stage, built for the daemon's platform.
 pub(crate) const NATIVE: &str = "/dev/native";
 /// Native compilers for the container's platform.

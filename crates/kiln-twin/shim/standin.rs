@@ -84,6 +84,19 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
             log("native", tool, program, arguments);
             command.arg0(shown).args(arguments).exec()
         }
+        Native::Dpkg(program) | Native::Shell(program) => {
+            log("native", tool, program, arguments);
+            Command::new(program).arg0(shown).args(arguments).exec()
+        }
+        Native::ShellScript(shell, argument) => {
+            log("native", tool, shell, arguments);
+            Command::new(shell).arg0("/bin/sh").args(argument.iter()).arg(tool).args(arguments).exec()
+        }
+        Native::Apt(program, architecture) => {
+            log("native", tool, program, arguments);
+            let architecture = format!("APT::Architecture={architecture}");
+            Command::new(program).arg0(shown).args(["-o", &architecture, "-o", &dpkg_path()]).args(arguments).exec()
+        }
         Native::Ldd(loader) => match arguments {
             [file] if elf::is_dynamic(Path::new(file)) => {
                 log("emulated (the loader at once)", tool, loader, arguments);
@@ -98,8 +111,7 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
         },
         Native::Installer => {
             log("emulated (what it calls may be native)", tool, tool, arguments);
-            let path = format!("DPkg::Path={LINKS}:/usr/sbin:/usr/bin:/sbin:/bin");
-            Command::new(tool).arg0(shown).args(["-o", &path]).args(arguments).exec()
+            Command::new(tool).arg0(shown).args(["-o", &dpkg_path()]).args(arguments).exec()
         }
         Native::Alike(program) => {
             if tool.ends_with("dpkg-deb") {
@@ -109,6 +121,11 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
             Command::new(program).arg0(shown).args(arguments).exec()
         }
     }
+}
+
+/// The path that apt gives to dpkg, with the links.
+fn dpkg_path() -> String {
+    format!("DPkg::Path={LINKS}:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// The folder of the target's C++ headers that depend on its machine: `/usr/include/TRIPLE/c++/VERSION`.

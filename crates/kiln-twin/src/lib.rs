@@ -25,6 +25,8 @@ pub const LOG: &str = "KILN_TWIN_LOG";
 
 const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln-twin-x86_64"));
 const AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kiln-twin-aarch64"));
+const HOOK_X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hook-x86_64"));
+const HOOK_AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hook-aarch64"));
 const LAUNCH: &str = include_str!("../python/launch.py");
 const PROBE: &str = include_str!("../python/probe.py");
 
@@ -52,8 +54,12 @@ pub fn program(daemon: Arch) -> Option<&'static [u8]> {
 /// Everything that a container needs of this crate; nothing where there is no [`program`].
 pub fn files(daemon: Arch) -> Vec<File> {
     let Some(program) = program(daemon) else { return Vec::new() };
+    let hook = if daemon == Arch::Amd64 { HOOK_X86_64 } else { HOOK_AARCH64 };
     vec![
         File { path: "twin/kiln-twin", mode: 0o755, bytes: program },
+        // Empty where it could not be made: the loader passes over a library that it cannot read, with a warning, so it
+        // is not listed then.
+        File { path: "twin/hook.so", mode: 0o644, bytes: hook },
         File { path: "twin/launch.py", mode: 0o644, bytes: LAUNCH.as_bytes() },
         File { path: "twin/probe.py", mode: 0o644, bytes: PROBE.as_bytes() },
     ]
