@@ -87,13 +87,14 @@ impl Sealed<'_> {
         let mut spec = spec.clone();
         spec.labels.extend([mark]);
         spec.name = Some(self.volume.clone());
+        // Before the container, which would make a volume without labels.
+        engine.ensure_volume(&self.volume, &marks).await?;
         let id = engine.create_container(&spec).await?;
         let filled = async {
             // The other may have finished between our look and our lock.
             if self.is_sealed(engine).await? {
                 return Ok(());
             }
-            engine.ensure_volume(&self.volume, &marks).await?;
             self.work(engine, &id).await?;
             engine.ensure_volume(&self.seal(), &marks).await
         }

@@ -246,7 +246,8 @@ fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
         let twins = vertex.twin.into_iter().flat_map(Twin::inputs);
         for input in twins.chain(vertex.inputs.iter().copied()) {
             if serves[input.0].is_empty() {
-                serves[input.0] = serves[id].clone();
+                let of = serves[id].clone();
+                serves[input.0].clone_from(&of);
             }
         }
     }

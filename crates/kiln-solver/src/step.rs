@@ -206,7 +206,7 @@ async fn spec(
         None => shared.toolbox(exec.platform).await?,
     };
     let argv = match native {
-        Some(native) => native.wrap(exec.argv.clone()),
+        Some(_) => twin::wrap(exec.argv.clone()),
         None => exec.argv.clone(),
     };
     Ok(ContainerSpec {

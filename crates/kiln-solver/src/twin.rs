@@ -27,11 +27,11 @@ impl Native {
     pub(crate) fn mounts(&self) -> impl Iterator<Item = MountSpec> {
         self.mounts.iter().cloned()
     }
+}
 
-    /// The step's command, with the stand-ins in its path.
-    pub(crate) fn wrap(&self, argv: Vec<String>) -> Vec<String> {
-        [kiln_twin::PROGRAM.to_owned(), "enter".to_owned()].into_iter().chain(argv).collect()
-    }
+/// A step's command, with the stand-ins in its path.
+pub(crate) fn wrap(argv: Vec<String>) -> Vec<String> {
+    [kiln_twin::PROGRAM.to_owned(), "enter".to_owned()].into_iter().chain(argv).collect()
 }
 
 /// Makes the volumes of a step's twin, if it has one; otherwise why not, for people.

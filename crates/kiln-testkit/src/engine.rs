@@ -281,6 +281,13 @@ impl Engine for FakeEngine {
                 message: format!("the name {name} is in use"),
             });
         }
+        // As a daemon does: a volume that is not there is made, without labels.
+        for mount in &spec.mounts {
+            if let VolumeSource::Volume(name) = &mount.source {
+                world.volumes.entry(name.clone()).or_default();
+                world.volume_labels.entry(name.clone()).or_default();
+            }
+        }
         let id = world.id("container").trim_start_matches("sha256:").to_owned();
         let container = FakeContainer {
             transfer: Arc::default(),

@@ -46,7 +46,7 @@ fn segment(file: &[u8], wanted: u32) -> Option<(usize, usize)> {
     if !head(file)?.wide {
         return None;
     }
-    let long = |at: usize| Some(u64::from_le_bytes(file.get(at..at + 8)?.try_into().ok()?) as usize);
+    let long = |at: usize| usize::try_from(u64::from_le_bytes(file.get(at..at + 8)?.try_into().ok()?)).ok();
     let half = |at: usize| Some(usize::from(u16::from_le_bytes(file.get(at..at + 2)?.try_into().ok()?)));
     let (table, size, count) = (long(32)?, half(54)?, half(56)?);
     (0..count).find_map(|index| {

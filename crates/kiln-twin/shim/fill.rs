@@ -68,6 +68,7 @@ fn fill(to: &Path, seen: &str, id: Option<String>) -> io::Result<(u64, u64)> {
     }
     let mut filling =
         Filling { to: to.to_owned(), seen: seen.to_owned(), device, cross, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
+    empty(to)?;
     // The links at the top (`/lib` to `usr/lib`) come before what lies behind them.
     filling.folder(Path::new("/"))?;
     filling.loader()?;
@@ -76,6 +77,15 @@ fn fill(to: &Path, seen: &str, id: Option<String>) -> io::Result<(u64, u64)> {
         fs::write(to.join(".kiln-id"), id)?;
     }
     Ok((filling.files, filling.bytes))
+}
+
+/// Removes what a filling that was killed has left.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
 }
 
 impl Filling {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::places::CROSS;
+use super::places::CROSS;
 
 /// What a Python command line runs.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,10 @@ pub(crate) fn python(arguments: &[OsString]) -> Program {
                         }
                         // `-m module`, but `-mmodule` is left to the real one.
                         b'm' if last && index == 0 && arguments.len() > at + 1 => return Program::Runnable(at),
-                        b'c' if last && index == 0 && arguments.get(at + 1).is_some_and(|code| is_pip(code.as_bytes())) => {
+                        b'c' if last
+                            && index == 0
+                            && arguments.get(at + 1).is_some_and(|code| is_pip(code.as_bytes())) =>
+                        {
                             return Program::Runnable(at);
                         }
                         _ => return Program::Other,
@@ -67,9 +70,10 @@ pub(crate) fn compiler_is_personal(arguments: &[OsString]) -> bool {
         // An emulated compiler driver calls the linker with a plugin of its own kind.
         (pair[0] == "-plugin" || pair[0] == "--plugin") && !pair[1].as_bytes().starts_with(CROSS.as_bytes())
     });
-    foreign_plugin || arguments.iter().any(|argument| {
-        let bytes = argument.as_bytes();
-        let native = [b"-march=native".as_slice(), b"-mcpu=native", b"-mtune=native"];
-        native.contains(&bytes) || bytes.starts_with(b"-print-") || bytes.starts_with(b"--print-")
-    })
+    foreign_plugin
+        || arguments.iter().any(|argument| {
+            let bytes = argument.as_bytes();
+            let native = [b"-march=native".as_slice(), b"-mcpu=native", b"-mtune=native"];
+            native.contains(&bytes) || bytes.starts_with(b"-print-") || bytes.starts_with(b"--print-")
+        })
 }

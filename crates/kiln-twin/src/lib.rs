@@ -85,3 +85,19 @@ pub fn stands_in(daemon: Arch, target: Arch) -> bool {
     let wide = |arch| matches!(arch, Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Ppc64le);
     daemon != target && wide(daemon) && wide(target)
 }
+
+/// The pure parts of the program, which is compiled apart, for their tests.
+#[cfg(test)]
+mod program_parts {
+    #[path = "../../shim/elf.rs"]
+    mod elf;
+    #[path = "../../shim/ldcache.rs"]
+    mod ldcache;
+    #[path = "../../shim/options.rs"]
+    mod options;
+    #[path = "../../shim/places.rs"]
+    #[expect(dead_code, reason = "the tests need only some of them")]
+    mod places;
+
+    mod tests;
+}

@@ -109,12 +109,11 @@ async fn attach_to(
     let mut pairs: Vec<(VertexId, VertexId)> = Vec::new();
     for command in &commands {
         let counterpart = counterparts.get(&(command.stage, command.step)).copied();
-        match counterpart.filter(|id| exec(&lowered.graph, *id).is_some_and(|exec| exec.platform == own)) {
-            Some(counterpart) => pairs.push((command.vertex, counterpart)),
-            None => {
-                let why = format!("the Dockerfile has no such step for {own}");
-                lowered.emulated.insert(command.vertex, why);
-            }
+        let counterpart = counterpart.filter(|id| exec(&lowered.graph, *id).is_some_and(|exec| exec.platform == own));
+        if let Some(counterpart) = counterpart {
+            pairs.push((command.vertex, counterpart));
+        } else {
+            lowered.emulated.insert(command.vertex, format!("the Dockerfile has no such step for {own}"));
         }
     }
     let parents: Vec<VertexId> = pairs.iter().map(|(_, counterpart)| programs(&lowered.graph, *counterpart)).collect();
@@ -125,19 +124,14 @@ async fn attach_to(
         let twin = if installs && needed.contains(&counterpart) {
             Twin { root: counterpart, cross: None }
         } else {
-            let base = base(&lowered.graph, vertex).filter(|_| !installs);
-            let cross = match base {
-                None => None,
-                Some(base) => match crosses.get(&base) {
-                    Some(cross) => *cross,
-                    None => {
-                        let cross = cross(surroundings, wanted.platform, &base, lowered).await?;
-                        crosses.insert(base, cross);
-                        cross
-                    }
-                },
-            };
-            Twin { root: parent, cross }
+            let mut found = None;
+            if let Some(base) = base(&lowered.graph, vertex).filter(|_| !installs) {
+                if !crosses.contains_key(&base) {
+                    crosses.insert(base.clone(), cross(surroundings, wanted.platform, &base, lowered).await?);
+                }
+                found = crosses[&base];
+            }
+            Twin { root: parent, cross: found }
         };
         lowered.graph.set_twin(vertex, twin);
     }

@@ -47,19 +47,19 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
 }
 
 /// Tests that bake real programs.
-pub(super) fn minutes(testbed: &Testbed, musl_arm64: bool, filters: &[String]) -> Result<Outcome> {
+pub(super) fn minutes(testbed: &Testbed, long: bool, filters: &[String]) -> Result<Outcome> {
     let mut env = env(testbed, &kiln()?);
     if let Some((_, image)) = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_MUSL_IMAGE") {
         env.push(("KILN_TEST_MUSL_IMAGE".to_owned(), image.clone()));
     }
-    if musl_arm64 {
-        env.push(("KILN_TEST_MUSL_ARM64".to_owned(), "1".to_owned()));
+    if long {
+        env.push(("KILN_TEST_LONG".to_owned(), "1".to_owned()));
     }
     if has_nextest() {
-        let select = "package(kiln-e2e) and binary(bake)";
+        let select = "package(kiln-e2e) and (binary(bake) or binary(twin))";
         return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
     }
-    libtest(&["--package", "kiln-e2e", "--test", "bake"], filters, &env, Some(1))
+    libtest(&["--package", "kiln-e2e", "--test", "bake", "--test", "twin"], filters, &env, Some(1))
 }
 
 /// What every test of these tiers is told.

@@ -31,9 +31,9 @@ pub(crate) struct Args {
     /// Flavour of the testbed's engine
     #[arg(long, value_enum, default_value_t = Flavour::Stable)]
     engine: Flavour,
-    /// Bake the musl example for arm64 too (some more minutes)
+    /// Build the large program of the twin tests under plain emulation, too (most of an hour)
     #[arg(long)]
-    musl_arm64: bool,
+    long: bool,
     /// Only tests whose names, or whose files' names, contain one of these
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Tier::Lint => tier::lint(),
             Tier::Unit => tier::unit(&args.filters),
             Tier::Engine => grounds.with(false, |testbed| engine::seconds(testbed, &args.filters)),
-            Tier::Bake => grounds.with(true, |testbed| engine::minutes(testbed, args.musl_arm64, &args.filters)),
+            Tier::Bake => grounds.with(true, |testbed| engine::minutes(testbed, args.long, &args.filters)),
         };
         let outcome = outcome.unwrap_or_else(|error| {
             eprintln!("error: {error:#}");

@@ -20,8 +20,8 @@ use crate::{project, recipe, session};
 #[derive(Debug, Serialize)]
 struct Step {
     stage: String,
-    step: u32,
-    steps: u32,
+    number: u32,
+    of: u32,
     instruction: String,
     /// `cached`, `run` or `unneeded`.
     state: &'static str,
@@ -39,7 +39,7 @@ struct Step {
 
 #[derive(Debug, Serialize)]
 struct Target {
-    target: String,
+    name: String,
     platform: Platform,
     up_to_date: bool,
     steps: Vec<Step>,
@@ -97,7 +97,7 @@ fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
         own.extend(steps.iter().copied());
         helps.extend(plan.helps(target.root));
         targets.push(Target {
-            target: target.name.clone(),
+            name: target.name.clone(),
             platform: target.platform,
             up_to_date: plan.is_current(index),
             steps: steps.into_iter().map(step).collect(),
@@ -125,8 +125,8 @@ fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, da
     };
     Step {
         stage: origin.stage.clone(),
-        step: origin.step,
-        steps: origin.steps,
+        number: origin.step,
+        of: origin.steps,
         instruction: origin.text.clone(),
         state,
         why,
@@ -141,9 +141,9 @@ fn text(shown: &Shown, width: usize) -> String {
     for target in &shown.targets {
         let count = |state: &str| target.steps.iter().filter(|step| step.state == state).count();
         lines.push(if target.up_to_date {
-            format!("{} ({}): up to date", target.platform, target.target)
+            format!("{} ({}): up to date", target.platform, target.name)
         } else {
-            format!("{} ({}): {} to run, {} cached", target.platform, target.target, count("run"), count("cached"))
+            format!("{} ({}): {} to run, {} cached", target.platform, target.name, count("run"), count("cached"))
         });
         lines.extend(target.steps.iter().filter(|_| !target.up_to_date).flat_map(step_lines));
     }
@@ -156,7 +156,7 @@ fn text(shown: &Shown, width: usize) -> String {
 }
 
 fn step_lines(step: &Step) -> Vec<String> {
-    let place = format!("{} {}/{}", step.stage, step.step, step.steps);
+    let place = format!("{} {}/{}", step.stage, step.number, step.of);
     let state = if step.state == "unneeded" { "-" } else { step.state };
     let mut lines =
         vec![format!("  {state:<6}  {:<6}  {place:<16}  {}", step.way.unwrap_or_default(), step.instruction)];
