@@ -6,6 +6,7 @@
 
 mod daemon;
 mod run;
+pub mod same;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,6 +7,7 @@
 
 mod measure;
 mod side;
+mod twin;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -43,6 +44,12 @@ pub(crate) struct Args {
     /// Leave one of kiln's sides out
     #[arg(long, value_enum)]
     only: Option<Kind>,
+    /// Measure the native twin instead: arm64 against amd64 and against plain emulation
+    #[arg(long)]
+    twin: bool,
+    /// With --twin: leave plain emulation out, which takes ten minutes
+    #[arg(long, requires = "twin")]
+    no_emulated: bool,
     /// Example to build
     #[arg(long, default_value = "hello")]
     example: String,
@@ -54,7 +61,7 @@ const RUNS: usize = 3;
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let testbed = testbed::up(&Options { engine: Flavour::Stable, musl: false })?;
-    let peer = peer(args)?;
+    let peer = if args.twin { None } else { peer(args)? };
     let kiln = workspace::build_kiln(Profile::Release)?;
     let same = peer.clone().filter(|_| !args.testbed);
     let host = same.clone().unwrap_or_else(|| testbed.docker_host.clone());
@@ -65,6 +72,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let ground = Ground::new(kiln, host.clone(), env, peer.clone())?;
     println!("kiln on {}", Daemon::at(&host).flavour()?);
+    if args.twin {
+        twin::run(&ground, &args.example, args.runs, !args.no_emulated)?;
+        println!("\nmeasured in {}", clock(start.elapsed()));
+        return Ok(ExitCode::SUCCESS);
+    }
     match &peer {
         Some(peer) if *peer == host => println!("docker buildx on the same daemon"),
         Some(peer) => println!("docker buildx on {}", Daemon::at(peer).flavour()?),

@@ -93,6 +93,51 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// A copy of an example to build with kiln's own recipe.
+    pub(super) fn project(&self, example: &str, name: &str) -> Result<Project<'_>> {
+        let folder = self.folder.join(name);
+        copy(&workspace::root().join("examples").join(example), &folder)?;
+        let text = fs::read_to_string(folder.join(CHANGED.0))?;
+        Ok(Project { ground: self, folder, scope: format!("{SCOPE}-{name}"), text })
+    }
+}
+
+/// An example that kiln builds with its own recipe.
+pub(super) struct Project<'a> {
+    ground: &'a Ground,
+    folder: PathBuf,
+    scope: String,
+    /// The unchanged text of the file that changes.
+    text: String,
+}
+
+impl Project<'_> {
+    /// Removes its volumes, checkpoints and state.
+    pub(super) fn forget(&self) -> Result<()> {
+        for made in ["dist", ".kiln"] {
+            let _ = fs::remove_dir_all(self.folder.join(made));
+        }
+        fs::write(self.folder.join(CHANGED.0), &self.text)?;
+        Daemon::at(&self.ground.host).remove_labelled(&format!("kiln.scope={}", self.scope)).map(drop)
+    }
+
+    /// Changes a line to one that no other run has.
+    pub(super) fn change(&self, index: usize) -> Result<()> {
+        let line = format!("from run {index} of {} with kiln", std::process::id());
+        Ok(fs::write(self.folder.join(CHANGED.0), self.text.replacen(CHANGED.1, &line, 1))?)
+    }
+
+    /// Builds; the wall time.
+    pub(super) fn build(&self, platforms: &str, arguments: &[&str]) -> Result<std::time::Duration> {
+        let mut command = Command::new(&self.ground.kiln);
+        command.args(["build", "--recipe=debian", "--progress=json", "--platform", platforms]).args(arguments);
+        command.envs(self.ground.env.iter().cloned()).current_dir(&self.folder);
+        command.env("DOCKER_HOST", &self.ground.host).env("KILN_CACHE_SCOPE", &self.scope);
+        Ok(measure::run(&mut command)?.wall)
+    }
+}
+
 impl Drop for Ground {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);

@@ -52,14 +52,15 @@ pub(super) fn minutes(testbed: &Testbed, long: bool, filters: &[String]) -> Resu
     if let Some((_, image)) = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_MUSL_IMAGE") {
         env.push(("KILN_TEST_MUSL_IMAGE".to_owned(), image.clone()));
     }
-    if long {
-        env.push(("KILN_TEST_LONG".to_owned(), "1".to_owned()));
-    }
+    let binaries: &[&str] = if long { &["long"] } else { &["bake", "twin"] };
     if has_nextest() {
-        let select = "package(kiln-e2e) and (binary(bake) or binary(twin))";
+        let binaries: Vec<String> = binaries.iter().map(|name| format!("binary({name})")).collect();
+        let select = &format!("package(kiln-e2e) and ({})", binaries.join(" or "));
         return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
     }
-    libtest(&["--package", "kiln-e2e", "--test", "bake", "--test", "twin"], filters, &env, Some(1))
+    let tests = binaries.iter().flat_map(|name| ["--test", name]);
+    let part: Vec<&str> = ["--package", "kiln-e2e"].into_iter().chain(tests).collect();
+    libtest(&part, filters, &env, Some(1))
 }
 
 /// What every test of these tiers is told.

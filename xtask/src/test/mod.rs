@@ -25,15 +25,12 @@ use tier::{Counts, Outcome};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Tiers to run; all of them if none is named
+    /// Tiers to run; all but `long` if none is named
     #[arg(value_enum)]
     tiers: Vec<Tier>,
     /// Flavour of the testbed's engine
     #[arg(long, value_enum, default_value_t = Flavour::Stable)]
     engine: Flavour,
-    /// Build the large program of the twin tests under plain emulation, too (most of an hour)
-    #[arg(long)]
-    long: bool,
     /// Only tests whose names, or whose files' names, contain one of these
     #[arg(last = true, value_name = "FILTER")]
     filters: Vec<String>,
@@ -49,9 +46,12 @@ pub(crate) enum Tier {
     Engine,
     /// Real programs, for minutes
     Bake,
+    /// A large program under plain emulation, for more than an hour; only if it is named
+    Long,
 }
 
 impl Tier {
+    /// What is run if no tier is named.
     const ALL: [Self; 4] = [Self::Lint, Self::Unit, Self::Engine, Self::Bake];
 
     fn name(self) -> &'static str {
@@ -60,6 +60,7 @@ impl Tier {
             Self::Unit => "unit",
             Self::Engine => "engine",
             Self::Bake => "bake",
+            Self::Long => "long",
         }
     }
 }
@@ -82,7 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Tier::Lint => tier::lint(),
             Tier::Unit => tier::unit(&args.filters),
             Tier::Engine => grounds.with(false, |testbed| engine::seconds(testbed, &args.filters)),
-            Tier::Bake => grounds.with(true, |testbed| engine::minutes(testbed, args.long, &args.filters)),
+            Tier::Bake => grounds.with(true, |testbed| engine::minutes(testbed, false, &args.filters)),
+            Tier::Long => grounds.with(false, |testbed| engine::minutes(testbed, true, &args.filters)),
         };
         let outcome = outcome.unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
