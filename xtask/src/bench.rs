@@ -45,14 +45,20 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     only: Option<Kind>,
     /// Measure the native twin instead: arm64 against amd64 and against plain emulation
-    #[arg(long)]
-    twin: bool,
-    /// With --twin: leave plain emulation out, which takes ten minutes
-    #[arg(long, requires = "twin")]
-    no_emulated: bool,
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "full")]
+    twin: Option<Depth>,
     /// Example to build
     #[arg(long, default_value = "hello")]
     example: String,
+}
+
+/// How much of the twin is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Depth {
+    /// Against plain emulation, too, which takes ten minutes
+    Full,
+    /// Against the native build only
+    Quick,
 }
 
 /// Repetitions whose middle value is worth something.
@@ -61,7 +67,7 @@ const RUNS: usize = 3;
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let testbed = testbed::up(&Options { engine: Flavour::Stable, musl: false })?;
-    let peer = if args.twin { None } else { peer(args)? };
+    let peer = if args.twin.is_some() { None } else { peer(args)? };
     let kiln = workspace::build_kiln(Profile::Release)?;
     let same = peer.clone().filter(|_| !args.testbed);
     let host = same.clone().unwrap_or_else(|| testbed.docker_host.clone());
@@ -72,8 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let ground = Ground::new(kiln, host.clone(), env, peer.clone())?;
     println!("kiln on {}", Daemon::at(&host).flavour()?);
-    if args.twin {
-        twin::run(&ground, &args.example, args.runs, !args.no_emulated)?;
+    if let Some(depth) = args.twin {
+        twin::run(&ground, &args.example, args.runs, depth == Depth::Full)?;
         println!("\nmeasured in {}", clock(start.elapsed()));
         return Ok(ExitCode::SUCCESS);
     }
