@@ -8,7 +8,7 @@ FROM ${BASE} AS qemu
 RUN --mount=type=cache,id=apt-lists,target=/var/lib/apt/lists,sharing=locked \
     --mount=type=cache,id=apt-cache,target=/var/cache/apt,sharing=locked <<'SH'
 set -eu
-apt-get update || { echo "kiln: error: the lists of Debian packages could not be fetched"; exit 1; }
+apt-get update -o APT::Update::Error-Mode=any || { echo "kiln: error: the lists of Debian packages could not be fetched"; exit 1; }
 mkdir -p /tmp/qemu/unpacked && cd /tmp/qemu
 chown _apt . 2>/dev/null || true
 apt-get download qemu-user-static

@@ -20,7 +20,7 @@ if [ -n "$APT_MIRROR" ]; then
     done
 fi
 rm -f /etc/apt/apt.conf.d/docker-clean
-apt-get update
+apt-get update -o APT::Update::Error-Mode=any
 name=$(echo "$TRIPLE" | tr _ -)
 apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \
     -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/* \

@@ -78,7 +78,8 @@ if [ -n "${packages# }" ]; then
     fi
     # Docker's own images delete what they downloaded; here it goes to a cache that does not enter the image.
     rm -f /etc/apt/apt.conf.d/docker-clean
-    apt-get update || fail "the lists of Debian packages could not be fetched" "set [network] apt-mirror or proxies"
+    # Without this it would only warn of what it cannot fetch.
+    apt-get update -o APT::Update::Error-Mode=any || fail "the lists of Debian packages could not be fetched" "set [network] apt-mirror or proxies"
     # Manuals and translations would only make the image larger; nobody reads them here.
     apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \
         -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/* \

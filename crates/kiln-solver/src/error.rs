@@ -32,6 +32,8 @@ pub enum SolveError {
         hints: Vec<String>,
         /// Whether the step knows the cause for certain: it named an error and had no doubt (a `kiln: doubt` line).
         certain: bool,
+        /// Whether it complained of a full disk.
+        no_space: bool,
     },
     /// A step could not run with native programs, and was not allowed to run otherwise.
     #[error("`{}` cannot run as a native twin for {platform}: {reason}", origin.text)]
@@ -240,6 +242,10 @@ impl SolveError {
             Self::Step { oom: true, .. } => Some(
                 "the daemon's machine ran out of memory: build fewer platforms at once, lower `[nuitka] jobs`, or set \
                  `[nuitka] lto = \"no\"`"
+                    .to_owned(),
+            ),
+            Self::Step { no_space: true, .. } => Some(
+                "free space with `kiln cache prune` or `docker system prune`, then build again; what is done is kept"
                     .to_owned(),
             ),
             Self::Step { hints, .. } => hints.first().cloned(),

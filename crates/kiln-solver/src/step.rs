@@ -273,7 +273,8 @@ async fn execute(
             code: status.code,
             oom: status.oom,
             tail: output.tail.into(),
-            certain: !output.errors.is_empty() && !output.doubt,
+            certain: output.no_space || (!output.errors.is_empty() && !output.doubt),
+            no_space: output.no_space,
             errors: output.errors,
             hints: output.hints,
         });
@@ -299,7 +300,11 @@ struct Output {
     errors: Vec<String>,
     hints: Vec<String>,
     doubt: bool,
+    no_space: bool,
 }
+
+/// What programs say when they cannot write (`ENOSPC`).
+const NO_SPACE: &str = "No space left on device";
 
 impl Output {
     fn add(&mut self, line: &str) {
@@ -309,6 +314,8 @@ impl Output {
             self.hints.push(hint.to_owned());
         } else if line == "kiln: doubt" {
             self.doubt = true;
+        } else if line.contains(NO_SPACE) {
+            self.no_space = true;
         }
         if self.tail.len() == TAIL {
             self.tail.pop_front();

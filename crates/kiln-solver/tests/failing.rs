@@ -48,6 +48,17 @@ async fn a_failed_step_shows_its_own_words_and_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_named_whatever_the_step_makes_of_it() {
+    let bed = Bed::new();
+    let graph =
+        pair(&bed, "say cp: error writing '/a': No space left on device; say kiln: error: copying failed; fail 1");
+    let built = bed.build(&graph).await;
+    let SolveError::Step { no_space, certain, .. } = built.error(1) else { panic!() };
+    assert!(*no_space && *certain);
+    assert!(built.error(1).hint().is_some_and(|hint| hint.contains("kiln cache prune")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_reported_once_and_named_to_the_others() {
     let bed = Bed::new();
     let mut graph = Graph::default();

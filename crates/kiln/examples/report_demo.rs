@@ -62,6 +62,7 @@ async fn main() -> std::io::Result<()> {
             tail: vec!["ERROR: No matching distribution found for cryptography>=40".into()],
             errors: vec!["no distribution fits the requirement cryptography>=40".into()],
             certain: true,
+            no_space: false,
             hints: vec!["check its name and version".into()],
         };
         let log = collected.logs.get(&failed.platform).map(std::path::PathBuf::as_path);

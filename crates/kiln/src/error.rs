@@ -125,9 +125,11 @@ fn engine_code(error: &EngineError) -> u8 {
 /// The exit code of a failed target.
 pub(crate) fn solve_code(error: &SolveError) -> u8 {
     match error {
+        SolveError::Step { no_space: true, .. } | SolveError::ImageGone { .. } | SolveError::CacheInUse { .. } => {
+            exit::DAEMON
+        }
         SolveError::Step { .. } | SolveError::Dependency { .. } => exit::STEP,
         SolveError::StepEngine { source, .. } | SolveError::Engine(source) => engine_code(source),
-        SolveError::ImageGone { .. } | SolveError::CacheInUse { .. } => exit::DAEMON,
         SolveError::Twin { .. } => exit::EMULATION,
         SolveError::Artifact { source, .. } if is_unsafe(&**source) => exit::VERIFY,
         SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,

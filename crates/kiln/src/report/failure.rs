@@ -72,6 +72,7 @@ fn headline(error: &SolveError, width: usize) -> String {
     let instruction = |origin: &Origin| cut(&short_instruction(&origin.text), width.max(40) / 2).into_owned();
     match error {
         // What the step itself says is better than that it failed.
+        SolveError::Step { platform, no_space: true, .. } => format!("no space left on the daemon's disk ({platform})"),
         SolveError::Step { platform, errors, .. } if !errors.is_empty() => format!("{} ({platform})", errors[0]),
         SolveError::Step { origin, platform, code, oom, .. } => {
             let memory = if *oom { " (out of memory)" } else { "" };
@@ -166,6 +167,7 @@ mod tests {
             tail,
             errors: errors.iter().map(ToString::to_string).collect(),
             certain: true,
+            no_space: false,
             hints: hints.iter().map(ToString::to_string).collect(),
         }
     }
