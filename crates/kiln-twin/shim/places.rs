@@ -17,6 +17,8 @@ pub(crate) const NATIVE: &str = "/dev/native";
 pub(crate) const CROSS: &str = "/dev/cross";
 /// Links to this program, one for each tool that the container has; first in `PATH`.
 pub(crate) const LINKS: &str = "/dev/shm/kiln-twin";
+/// Settings for apt.
+pub(crate) const APT_SETTINGS: &str = "/dev/shm/kiln-twin-apt.conf";
 /// What was found out about the container's interpreters.
 pub(crate) const FACTS: &str = "/dev/shm/kiln-twin-facts";
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::decide::{self, Native};
-use crate::places::{CROSS, LINKS};
+use crate::places::{APT_SETTINGS, CROSS, LINKS};
 use crate::{elf, enter, options, python};
 
 /// Set for what runs below ccache, so that a compiler it calls is not sought behind its mask again.
@@ -94,8 +94,8 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
         }
         Native::Apt(program, architecture) => {
             log("native", tool, program, arguments);
-            let architecture = format!("APT::Architecture={architecture}");
-            Command::new(program).arg0(shown).args(["-o", &architecture, "-o", &dpkg_path()]).args(arguments).exec()
+            let settings = format!("APT::Architecture \"{architecture}\";\n");
+            apt(Command::new(program).arg0(shown).args(arguments), &settings)
         }
         Native::Ldd(loader) => match arguments {
             [file] if elf::is_dynamic(Path::new(file)) => {
@@ -111,7 +111,7 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
         },
         Native::Installer => {
             log("emulated (what it calls may be native)", tool, tool, arguments);
-            Command::new(tool).arg0(shown).args(["-o", &dpkg_path()]).args(arguments).exec()
+            apt(Command::new(tool).arg0(shown).args(arguments), "")
         }
         Native::Alike(program) => {
             if tool.ends_with("dpkg-deb") {
@@ -123,9 +123,20 @@ fn native_or_not(native: &Native, tool: &Path, shown: &OsStr, arguments: &[OsStr
     }
 }
 
-/// The path that apt gives to dpkg, with the links.
-fn dpkg_path() -> String {
-    format!("DPkg::Path={LINKS}:/usr/sbin:/usr/bin:/sbin:/bin")
+/// Becomes apt, with settings of ours: what the container is, and the links in the path that apt gives to dpkg. In a file,
+/// because apt notes its command line in the container's log.
+fn apt(command: &mut Command, settings: &str) -> std::io::Error {
+    let mut text = format!("{settings}DPkg::Path \"{LINKS}:/usr/sbin:/usr/bin:/sbin:/bin\";\n");
+    match std::env::var("APT_CONFIG") {
+        Ok(own) if own == APT_SETTINGS => return command.exec(),
+        Ok(own) if !own.is_empty() => text.push_str(&format!("#include \"{own}\";\n")),
+        _ => {}
+    }
+    let new = format!("{APT_SETTINGS}.{}", std::process::id());
+    match fs::write(&new, text).and_then(|()| fs::rename(&new, APT_SETTINGS)) {
+        Ok(()) => command.env("APT_CONFIG", APT_SETTINGS).exec(),
+        Err(error) => error,
+    }
 }
 
 /// The folder of the target's C++ headers that depend on its machine: `/usr/include/TRIPLE/c++/VERSION`.
