@@ -37,8 +37,18 @@ pub(crate) enum Work<'a> {
 }
 
 impl Sealed<'_> {
+    /// The name of a volume's seal.
+    pub(crate) fn seal_of(volume: &str) -> String {
+        format!("{volume}-sealed")
+    }
+
+    /// Whether this is the name of a seal.
+    pub(crate) fn is_seal(volume: &str) -> bool {
+        volume.ends_with("-sealed")
+    }
+
     fn seal(&self) -> String {
-        format!("{}-sealed", self.volume)
+        Self::seal_of(&self.volume)
     }
 
     /// Fills the volume through a container like `spec`, unless that was done before. One round trip if it was.

@@ -10,7 +10,7 @@ use kiln_graph::{Digest, Hasher, Platform};
 
 use crate::sealed::{Sealed, Work};
 use crate::{
-    ContainerSpec, Engine, EngineError, ImageId, MountSpec, NetworkSpec, Result, VolumeSource, labels, toolbox,
+    ContainerSpec, Engine, EngineError, ImageId, MountSpec, NetworkSpec, Result, Volume, VolumeSource, labels, toolbox,
 };
 
 /// How long another kiln may take to fill a volume before it is taken for dead.
@@ -37,11 +37,17 @@ pub async fn ensure(
     let program = kiln_twin::program(engine.info().arch).unwrap_or_default();
     let mut hasher = Hasher::new();
     let id = hasher.field(&image.0).field(seen).field(Digest::of(program).to_string()).finish();
+    // The project that made it, for those who list and prune; others use it as well.
+    let scope = owner.get(labels::SCOPE).cloned().unwrap_or_default();
     let sealed = Sealed {
         volume: format!("kiln-twin-{}", id.short()),
         label: labels::TWIN,
         value: image.0.clone(),
-        labels: BTreeMap::from([(labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned())]),
+        labels: BTreeMap::from([
+            (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+            (labels::SCOPE.to_owned(), scope),
+            (labels::PLATFORM.to_owned(), platform.to_string()),
+        ]),
         patience: PATIENCE,
         work: Work::Run,
     };
@@ -67,6 +73,25 @@ pub async fn ensure(
     };
     sealed.ensure(engine, &spec).await?;
     Ok(sealed.volume)
+}
+
+/// The volumes with native programs, with their sizes; their seals are left out.
+///
+/// # Errors
+/// If the daemon fails.
+pub async fn volumes(engine: &dyn Engine) -> Result<Vec<Volume>> {
+    let mut volumes = engine.volumes_with_label(labels::TWIN, true).await?;
+    volumes.retain(|volume| !Sealed::is_seal(&volume.name));
+    Ok(volumes)
+}
+
+/// Removes a volume of [`volumes`] with its seal.
+///
+/// # Errors
+/// `Conflict` if a container holds it; or if the daemon fails.
+pub async fn remove(engine: &dyn Engine, volume: &str) -> Result<()> {
+    engine.remove_volume(volume).await?;
+    engine.remove_volume(&Sealed::seal_of(volume)).await
 }
 
 /// Removes the volumes whose image is gone; how many went. Volumes in use stay.

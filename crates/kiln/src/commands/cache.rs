@@ -18,6 +18,8 @@ use crate::{project, report, scope, session};
 
 /// What `--only` calls the committed steps.
 const CHECKPOINTS: &str = "checkpoints";
+/// What it calls the volumes with native programs.
+const TWIN: &str = "twin";
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, command: &CacheCommand) -> Result<()> {
     if let CacheCommand::Stats { path, json } = command {
@@ -63,7 +65,7 @@ impl Item {
         let label = |name: &str| volume.labels.get(name).cloned().unwrap_or_default();
         let created = volume.created.as_deref().and_then(seconds).unwrap_or_default();
         Self {
-            cache: label(labels::CACHE),
+            cache: if volume.labels.contains_key(labels::TWIN) { TWIN.to_owned() } else { label(labels::CACHE) },
             scope: label(labels::SCOPE),
             platform: label(labels::PLATFORM),
             name: volume.name.clone(),
@@ -111,8 +113,9 @@ fn seconds(text: &str) -> Option<i64> {
 }
 
 async fn volumes(engine: &Arc<dyn Engine>) -> Result<Vec<Item>> {
-    let mut items: Vec<Item> =
-        engine.volumes_with_label(labels::CACHE, true).await?.iter().map(Item::of_volume).collect();
+    let (caches, twins) =
+        tokio::join!(engine.volumes_with_label(labels::CACHE, true), kiln_docker::twin::volumes(engine.as_ref()));
+    let mut items: Vec<Item> = caches?.iter().chain(&twins?).map(Item::of_volume).collect();
     items.sort_by(|a, b| (&a.scope, &a.cache, &a.platform).cmp(&(&b.scope, &b.cache, &b.platform)));
     Ok(items)
 }
@@ -216,8 +219,13 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune, scope: Optio
             ui.say(&format!("would remove {} of {} ({}): {}", item.cache, item.scope, size(item.size), item.name));
             continue;
         }
-        let result =
-            if item.image { engine.remove_image(&item.name).await } else { engine.remove_volume(&item.name).await };
+        let result = if item.image {
+            engine.remove_image(&item.name).await
+        } else if item.cache == TWIN {
+            kiln_docker::twin::remove(engine.as_ref(), &item.name).await
+        } else {
+            engine.remove_volume(&item.name).await
+        };
         match result {
             Ok(()) => {
                 removed += 1;
@@ -236,6 +244,8 @@ async fn prune(ui: Ui, engine: &Arc<dyn Engine>, args: &cli::Prune, scope: Optio
         ui.say(&format!("{} volumes and checkpoints would be removed", doomed.len()));
         return Ok(());
     }
+    // What was copied from the checkpoints that went is of no use to anybody.
+    removed += kiln_docker::twin::sweep(engine.as_ref()).await? / 2;
     let stay = if kept > 0 { format!("; {kept} are in use and stay") } else { String::new() };
     ui.say(&format!("removed {removed} volumes and checkpoints, {}{stay}", size(Some(freed))));
     Ok(())
