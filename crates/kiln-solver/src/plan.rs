@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kiln_docker::{Engine, ImageId, labels};
-use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, VertexId};
+use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, Vertex, VertexId};
 
 use crate::error::Result;
 use crate::keys;
@@ -186,13 +186,7 @@ impl Plan {
 
     /// The steps a target needs, in order: its vertices that are commands or file operations.
     pub fn steps_of(&self, root: VertexId) -> Vec<VertexId> {
-        let mut needed = HashSet::new();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if needed.insert(id) {
-                stack.extend(&self.request.graph.vertex(id).inputs);
-            }
-        }
+        let needed = closure(&self.request.graph, root, |_| None);
         let mut steps: Vec<VertexId> =
             needed.into_iter().filter(|id| !matches!(self.request.graph.vertex(*id).op, Op::Source(_))).collect();
         steps.sort_unstable();
@@ -201,16 +195,7 @@ impl Plan {
 
     /// All that may help a target: what it needs, and what its commands' twins need.
     pub fn helps(&self, root: VertexId) -> HashSet<VertexId> {
-        let mut helps = HashSet::new();
-        let mut stack = vec![root];
-        while let Some(id) = stack.pop() {
-            if helps.insert(id) {
-                let vertex = self.request.graph.vertex(id);
-                stack.extend(&vertex.inputs);
-                stack.extend(vertex.twin.into_iter().flat_map(Twin::inputs));
-            }
-        }
-        helps
+        closure(&self.request.graph, root, |vertex| vertex.twin)
     }
 
     pub(crate) fn step_record(&self, id: VertexId) -> StepRecord {
@@ -240,16 +225,27 @@ fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
             }
         }
     }
-    // What only twins need belongs to the platform of the first that does; inputs have smaller ids.
-    for id in (0..graph.len()).rev() {
-        let vertex = graph.vertex(VertexId(id));
-        let twins = vertex.twin.into_iter().flat_map(Twin::inputs);
-        for input in twins.chain(vertex.inputs.iter().copied()) {
-            if serves[input.0].is_empty() {
-                let of = serves[id].clone();
-                serves[input.0].clone_from(&of);
+    // What only twins need belongs to the platform of the first target that it helps.
+    for target in &graph.targets {
+        for id in closure(graph, target.root, |vertex| vertex.twin) {
+            if serves[id.0].is_empty() {
+                serves[id.0].push(target.platform);
             }
         }
     }
     serves
+}
+
+/// A vertex and all that it needs, with what `twin` adds to each.
+fn closure(graph: &BuildGraph, root: VertexId, twin: impl Fn(&Vertex) -> Option<Twin>) -> HashSet<VertexId> {
+    let mut found = HashSet::new();
+    let mut stack = vec![root];
+    while let Some(id) = stack.pop() {
+        if found.insert(id) {
+            let vertex = graph.vertex(id);
+            stack.extend(&vertex.inputs);
+            stack.extend(twin(vertex).into_iter().flat_map(Twin::inputs));
+        }
+    }
+    found
 }

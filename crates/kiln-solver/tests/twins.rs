@@ -53,16 +53,17 @@ fn bed() -> Bed {
 /// A stage for both platforms whose second command is `line`; only arm64's result is wanted.
 fn staged(bed: &Bed, tools: &str, line: &str) -> (Graph, VertexId) {
     let mut graph = Graph::default();
-    let mut stages = Vec::new();
-    for platform in [ARM64, AMD64] {
-        let base = bed.image(&mut graph, "base", platform, Files::new());
-        stages.push(graph.run(base, platform, tools));
-    }
-    let step = graph.run(stages[0], ARM64, line);
+    let base = bed.image(&mut graph, "base", ARM64, Files::new());
+    let stage = graph.run(base, ARM64, tools);
+    let step = graph.run(stage, ARM64, line);
     let scratch = graph.scratch();
     let root = graph.copy_as(scratch, step, copy(&["out"], "/program"));
     graph.target("export", ARM64, root);
-    graph.graph.set_twin(step, Twin { root: stages[1], cross: None });
+    // Lowered for the daemon's platform afterwards.
+    let native = bed.image(&mut graph, "base", AMD64, Files::new());
+    let first = graph.run(native, AMD64, "say first");
+    let helper = graph.run(first, AMD64, tools);
+    graph.graph.set_twin(step, Twin { root: helper, cross: None });
     (graph, step)
 }
 
@@ -94,6 +95,12 @@ async fn a_command_gets_the_programs_of_its_stage_on_the_own_platform() {
         _ => None,
     });
     assert_eq!(way, Some(Way::Twin));
+    // Helpers are shown with the platform that they help, also those whose ids come after it.
+    for event in &built.events {
+        if let BuildEvent::StepStarted { platforms, origin, .. } = event {
+            assert_eq!(platforms, &[ARM64], "{}", origin.text);
+        }
+    }
     // The volume lives as long as its image.
     let volumes = bed.engine().volumes_with_label(labels::TWIN, false).await.expect("a listing");
     assert_eq!(volumes.len(), 2, "the volume and its seal: {volumes:?}");
