@@ -78,6 +78,15 @@ def disguise():
     # The import system keeps its own list; this one is for those that look for the container's modules.
     machinery.EXTENSION_SUFFIXES[:] = facts["suffixes"]
 
+    # Numbers.
+    if facts.get("libm_differs"):
+        sys.path.insert(0, os.path.dirname(__file__))
+        import x87
+
+        del sys.path[0], sys.modules["x87"]
+        x87.as_others(native_root)
+        ask_for_powers()
+
     # Programs that are started by their path.
     def stands_in(path):
         """Whether kiln's stand-in decides about this program."""
@@ -130,6 +139,50 @@ def disguise():
     return shim
 
 
+def ask_for_powers():
+    """Powers of floating-point numbers, which Nuitka computes beforehand, by the container's interpreter."""
+    import _operator
+    import builtins
+    import operator
+
+    children = []
+    code = (
+        "import sys\n"
+        "for line in sys.stdin:\n"
+        "    base, exponent = eval(line, {'inf': float('inf'), 'nan': float('nan')})\n"
+        "    try: answer = ('value', base ** exponent)\n"
+        "    except Exception as error: answer = (type(error).__name__, error.args)\n"
+        "    print(repr(answer), flush=True)\n"
+    )
+
+    def ask(base, exponent):
+        import subprocess
+
+        if not children:
+            command = [sys.executable, "-I", "-S", "-c", code]
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            children.append(child)
+        children[0].stdin.write(repr((base, exponent)) + "\n")
+        children[0].stdin.flush()
+        kind, value = eval(children[0].stdout.readline(), {"inf": float("inf"), "nan": float("nan")})
+        if kind == "value":
+            return value
+        raise getattr(builtins, kind)(*value)
+
+    own = builtins.pow
+
+    def pow(base, exp, mod=None):
+        plain = type(base) in (int, float) and type(exp) in (int, float) and mod is None
+        if plain and (float in (type(base), type(exp)) or exp < 0):
+            return ask(base, exp)
+        return own(base, exp, mod)
+
+    builtins.pow = pow
+    for module in (operator, _operator):
+        for name in ("pow", "ipow", "__pow__", "__ipow__"):
+            setattr(module, name, lambda base, exponent: pow(base, exponent))
+
+
 def launch(shim, scan_at_exit):
     import os
 
@@ -140,7 +193,7 @@ def launch(shim, scan_at_exit):
         # The folder of this file, put there by the interpreter.
         del sys.path[0]
     main = sys.modules["__main__"]
-    for name in ("disguise", "launch", "scan_at_exit", "__file__", "__cached__"):
+    for name in ("ask_for_powers", "disguise", "launch", "scan_at_exit", "__file__", "__cached__"):
         main.__dict__.pop(name, None)
     if arguments[0] == "-m":
         module = arguments[1]

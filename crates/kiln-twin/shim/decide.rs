@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::elf;
-use crate::places::{CROSS, LINKS, NATIVE, below};
+use crate::places::{CROSS, LINKS, NATIVE, PRELOAD, below};
 
-/// Tools whose results do not depend on the machine they run on.
+/// Tools whose results do not depend on the machine they run on. Not `od`: the order of bytes shows in what it prints.
 const ALIKE: &[&str] = &[
     "awk", "basename", "bzip2", "cat", "chmod", "chown", "cksum", "cmp", "comm", "cp", "cut", "date", "dd", "diff", "dirname",
     "dpkg-deb", "dpkg-divert", "dpkg-split", "dpkg-trigger", "du", "expr", "find", "fold", "gawk", "git", "gmake", "gpgv", "grep", "gzip", "head", "install",
-    "join", "ln", "ls", "make", "mawk", "md5sum", "mkdir", "mksquashfs", "mktemp", "mv", "nl", "ninja", "od", "openssl",
+    "join", "ln", "ls", "make", "mawk", "md5sum", "mkdir", "mksquashfs", "mktemp", "mv", "nl", "ninja", "openssl",
     "paste", "patch", "patchelf", "readlink", "realpath", "rm", "rmdir", "rsync", "sed", "seq", "sha1sum", "sha256sum",
     "sha512sum", "sleep", "sort", "split", "stat", "tail", "tar", "tee", "test", "touch", "tr",
     "uniq", "update-alternatives", "unzip", "wc", "xargs",
@@ -79,7 +79,7 @@ fn decide(tool: &Path, is_interpreter: bool) -> Option<Native> {
         return same().map(Native::Alike);
     }
     if SHELLS.contains(&name) {
-        return same().map(Native::Shell);
+        return same().filter(|_| is_hooked()).map(Native::Shell);
     }
     let architecture = || debian(machine(&canonical)?);
     if name == "dpkg" || name == "dpkg-query" {
@@ -118,9 +118,13 @@ pub(crate) fn debian(machine: u16) -> Option<&'static str> {
 }
 
 fn machine(program: &Path) -> Option<u16> {
-    let mut head = [0; 20];
-    fs::File::open(program).ok()?.read_exact(&mut head).ok()?;
-    elf::head(&head).map(|head| head.machine)
+    elf::head_of(program).map(|head| head.machine)
+}
+
+/// Whether what native programs execute by path goes through this program: not where they are musl's, or for another
+/// machine than the hook. A native shell would start much by path.
+fn is_hooked() -> bool {
+    Path::new(NATIVE).join(PRELOAD).is_file()
 }
 
 /// `python`, `python3`, `python3.12`.

@@ -9,12 +9,12 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::decide::{DPKG, debian};
-use crate::places::{CROSS, HOOK, below};
+use crate::places::{CROSS, HOOK, PRELOAD, below};
 use crate::{elf, ldcache};
 
 /// Folders without programs, or that belong to the running system.
@@ -22,7 +22,9 @@ const SKIPPED: &[&str] = &["/boot", "/dev", "/proc", "/run", "/sys", "/tmp", "/u
 /// Where Debian keeps the parts of cross compilers.
 const COMPILERS: &str = "/usr/lib/gcc-cross";
 /// Where glibc's loader finds the libraries that it loads with every program.
-const PRELOAD: &str = "/etc/ld.so.preload";
+const PRELOADED: &str = "/etc/ld.so.preload";
+/// `e_machine` of 386 programs, which an amd64 machine runs as well.
+const I386: u16 = 3;
 /// Where glibc's loader finds its cache.
 const CACHE: &str = "/etc/ld.so.cache";
 
@@ -34,6 +36,8 @@ struct Filling {
     device: u64,
     /// Only compilers and what they need.
     cross: bool,
+    /// `e_machine` of the container's programs.
+    machine: u16,
     /// Copies by inode, for hard links.
     copied: HashMap<u64, PathBuf>,
     /// The loader that programs ask for.
@@ -66,15 +70,16 @@ fn fill(to: &Path, seen: &str, id: Option<String>) -> io::Result<(u64, u64)> {
     if cross && !Path::new(COMPILERS).is_dir() {
         return Ok((0, 0));
     }
+    let (to, seen, machine) = (to.to_owned(), seen.to_owned(), machine());
     let mut filling =
-        Filling { to: to.to_owned(), seen: seen.to_owned(), device, cross, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
-    empty(to)?;
+        Filling { to, seen, device, cross, machine, copied: HashMap::new(), loader: None, files: 0, bytes: 0 };
+    empty(&filling.to)?;
     // The links at the top (`/lib` to `usr/lib`) come before what lies behind them.
     filling.folder(Path::new("/"))?;
     filling.loader()?;
     filling.graft()?;
     if let Some(id) = id {
-        fs::write(to.join(".kiln-id"), id)?;
+        fs::write(filling.to.join(".kiln-id"), id)?;
     }
     Ok((filling.files, filling.bytes))
 }
@@ -89,6 +94,11 @@ fn empty(folder: &Path) -> io::Result<()> {
 }
 
 impl Filling {
+    /// Whether a file is a program or library of the container's machine.
+    fn is_own(&self, path: &Path) -> bool {
+        elf::head_of(path).is_some_and(|head| head.machine == self.machine && (head.kind == 2 || head.kind == 3))
+    }
+
     fn folder(&mut self, folder: &Path) -> io::Result<()> {
         let mut entries: Vec<fs::DirEntry> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
         entries.sort_by_key(|entry| (!entry.file_type().is_ok_and(|t| t.is_symlink()), entry.file_name()));
@@ -122,7 +132,7 @@ impl Filling {
     /// Links to programs, libraries and folders; absolute ones lead to the same place below the volume.
     fn link(&self, path: &Path) -> io::Result<()> {
         let Ok(behind) = fs::metadata(path) else { return Ok(()) };
-        if !behind.is_dir() && !(behind.is_file() && is_own(path)) {
+        if !behind.is_dir() && !(behind.is_file() && self.is_own(path)) {
             return Ok(());
         }
         let target = fs::read_link(path)?;
@@ -140,7 +150,7 @@ impl Filling {
             let folder = path.parent().is_some_and(|f| ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].iter().any(|b| f == Path::new(b)));
             folder && !path.to_string_lossy().contains("-linux-")
         };
-        if metadata.len() < 64 || (self.cross && is_other_tool()) || !is_own(path) {
+        if metadata.len() < 64 || (self.cross && is_other_tool()) || !self.is_own(path) {
             return Ok(());
         }
         let place = self.place(path)?;
@@ -205,13 +215,14 @@ impl Filling {
 
     /// Makes the loader load the hook with every program, unless this kiln has none.
     fn preload(&self, loader: &mut [u8]) -> io::Result<()> {
-        let at = loader.windows(PRELOAD.len() + 1).position(|window| window == [PRELOAD.as_bytes(), b"\0"].concat());
-        let seen = format!("{}/pre", self.seen);
-        if self.cross || fs::metadata(HOOK).map_or(0, |m| m.len()) == 0 {
+        let at = loader.windows(PRELOADED.len() + 1).position(|window| window == [PRELOADED.as_bytes(), b"\0"].concat());
+        let seen = format!("{}/{PRELOAD}", self.seen);
+        // It is a library of this program's own machine.
+        if self.cross || self.machine != elf::OWN || fs::metadata(HOOK).map_or(0, |m| m.len()) == 0 {
             return Ok(());
         }
-        if at.is_some_and(|at| elf::overwrite(loader, at, PRELOAD.len() + 1, &seen)) {
-            self.write(&self.to.join("pre"), HOOK.as_bytes(), 0o644)?;
+        if at.is_some_and(|at| elf::overwrite(loader, at, PRELOADED.len() + 1, &seen)) {
+            self.write(&self.to.join(PRELOAD), HOOK.as_bytes(), 0o644)?;
         }
         Ok(())
     }
@@ -252,9 +263,8 @@ impl Filling {
     }
 }
 
-/// Whether a file is a program or library of this machine.
-fn is_own(path: &Path) -> bool {
-    let mut bytes = [0; 64];
-    let read = fs::File::open(path).and_then(|mut file| file.read(&mut bytes)).unwrap_or(0);
-    elf::head(&bytes[..read]).is_some_and(|head| head.machine == elf::OWN && (head.kind == 2 || head.kind == 3))
+/// What machine the container's programs are for: this one, or the 386 that an amd64 machine runs as well.
+fn machine() -> u16 {
+    let shell = elf::head_of(Path::new("/bin/sh")).map(|head| head.machine);
+    shell.filter(|machine| *machine == I386).unwrap_or(elf::OWN)
 }

@@ -13,6 +13,8 @@ pub(crate) const PROBE: &str = "/dev/kiln/twin/probe.py";
 pub(crate) const HOOK: &str = "/dev/kiln/twin/hook.so";
 /// Native programs: those of the same stage, built for the daemon's platform.
 pub(crate) const NATIVE: &str = "/dev/native";
+/// The list of libraries for every native program, below [`NATIVE`]; only where there is one.
+pub(crate) const PRELOAD: &str = "pre";
 /// Native compilers for the container's platform.
 pub(crate) const CROSS: &str = "/dev/cross";
 /// Links to this program, one for each tool that the container has; first in `PATH`.

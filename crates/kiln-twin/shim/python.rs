@@ -18,7 +18,11 @@ use crate::standin::{emulated, log};
 const FACTS_VARIABLE: &str = "KILN_TWIN_FACTS";
 
 /// Facts that are told to the native interpreter instead of compared: they name the machine, or are text for people.
-const TOLD: [&str; 5] = ["version", "machine", "multiarch", "suffixes", "git"];
+const TOLD: [&str; 6] = ["version", "machine", "multiarch", "suffixes", "git", LIBM];
+/// What the C library's functions give. Where they differ, only what is known not to depend on them runs natively.
+const LIBM: &str = "libm";
+/// The line that says so to the launcher, and to later calls.
+const LIBM_DIFFERS: &str = "libm_differs\tTrue\n";
 
 /// Becomes the native interpreter, or the container's if that must be.
 pub(crate) fn run(program: &Path, tool: &Path, shown: &OsStr, arguments: &[OsString]) -> io::Error {
@@ -29,6 +33,9 @@ pub(crate) fn run(program: &Path, tool: &Path, shown: &OsStr, arguments: &[OsStr
         Ok(facts) => facts,
         Err(why) => return emulated(tool, shown, arguments, &why),
     };
+    if !is_exact(&arguments[options..]) && fs::read_to_string(&facts).is_ok_and(|facts| facts.contains(LIBM_DIFFERS)) {
+        return emulated(tool, shown, arguments, "it may compute with functions that differ from the container's");
+    }
     log("native", tool, program, arguments);
     // The interpreter finds its prefix by its name: that of the container's interpreter, absolute.
     let name = if tool.is_absolute() { tool.to_owned() } else { std::path::absolute(tool).unwrap_or_else(|_| tool.into()) };
@@ -39,6 +46,21 @@ pub(crate) fn run(program: &Path, tool: &Path, shown: &OsStr, arguments: &[OsStr
         .args(&arguments[options..])
         .env(FACTS_VARIABLE, facts)
         .exec()
+}
+
+/// Whether a program is known to compute nothing by the C library's functions, or to ask the container's interpreter:
+/// Nuitka (`launch.py`) and pip, but not the build scripts that pip runs.
+fn is_exact(program: &[OsString]) -> bool {
+    let is_known = |name: &str| ["nuitka", "pip", "ensurepip", "venv"].iter().any(|known| name.starts_with(known));
+    match program {
+        [option, module, ..] if option == "-m" => module.to_str().is_some_and(is_known),
+        [script, ..] => {
+            let path = Path::new(script);
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            is_known(name) || path.components().any(|part| part.as_os_str() == "nuitka")
+        }
+        [] => false,
+    }
 }
 
 /// The file of facts about the container's interpreter, if the native one agrees with it; else why not.
@@ -55,16 +77,19 @@ fn facts(program: &Path, tool: &Path) -> Result<PathBuf, String> {
         return Err(why);
     }
     let asked = ask(&canonical).and_then(|target| Ok((ask(program)?, target)));
-    let outcome = asked.and_then(|(native, target)| compare(&native, &target).map(|()| target));
+    let outcome = asked.and_then(|(native, target)| {
+        let end = if native.get(LIBM) == target.get(LIBM) { "" } else { LIBM_DIFFERS };
+        compare(&native, &target).map(|()| (target, end))
+    });
     let keep = |path: &Path, text: &str| {
         // Another process may be at it, too: each writes a file of its own and puts it in place whole.
         let own = Path::new(FACTS).join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(FACTS).and_then(|()| fs::write(&own, text)).and_then(|()| fs::rename(&own, path))
     };
     match outcome {
-        Ok(target) => {
+        Ok((target, end)) => {
             let lines: Vec<String> = target.iter().map(|(name, value)| format!("{name}\t{value}\n")).collect();
-            keep(&file, &lines.concat()).map_err(|error| format!("{FACTS}: {error}"))?;
+            keep(&file, &(lines.concat() + end)).map_err(|error| format!("{FACTS}: {error}"))?;
             Ok(file)
         }
         Err(why) => {

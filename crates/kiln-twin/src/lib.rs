@@ -29,6 +29,7 @@ const HOOK_X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hook-x86_64
 const HOOK_AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hook-aarch64"));
 const LAUNCH: &str = include_str!("../python/launch.py");
 const PROBE: &str = include_str!("../python/probe.py");
+const X87: &str = include_str!("../python/x87.py");
 
 /// A file for kiln's folder in a container.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,7 @@ pub fn files(daemon: Arch) -> Vec<File> {
         File { path: "twin/hook.so", mode: 0o644, bytes: hook },
         File { path: "twin/launch.py", mode: 0o644, bytes: LAUNCH.as_bytes() },
         File { path: "twin/probe.py", mode: 0o644, bytes: PROBE.as_bytes() },
+        File { path: "twin/x87.py", mode: 0o644, bytes: X87.as_bytes() },
     ]
 }
 
@@ -79,11 +81,17 @@ pub fn triple(target: Arch) -> Option<&'static str> {
     })
 }
 
-/// The architecture whose build can stand in for `target` on a daemon: the daemon's own, where both agree in the width
-/// of a word and the order of bytes. 32-bit targets on amd64 would take a 386 build; see ARCHITECTURE.md.
-pub fn stands_in(daemon: Arch, target: Arch) -> bool {
-    let wide = |arch| matches!(arch, Arch::Amd64 | Arch::Arm64 | Arch::Riscv64 | Arch::Ppc64le);
-    daemon != target && wide(daemon) && wide(target)
+/// The architecture whose build can stand in for `target` on a daemon, if any: the daemon's own, or on amd64 that of 386
+/// for the 32-bit targets.
+///
+/// Both agree in the width of a word. Where they do not agree in the order of bytes, the interpreters are told apart in the
+/// container (`python/probe.py`), and only compilers and plain tools are native.
+pub fn stands_in(daemon: Arch, target: Arch) -> Option<Arch> {
+    let root = match target {
+        Arch::ArmV7 if daemon == Arch::Amd64 => Arch::I386,
+        _ => daemon,
+    };
+    (root != target && root.elf().bits == target.elf().bits && !target.may_run_on(daemon)).then_some(root)
 }
 
 /// The pure parts of the program, which is compiled apart, for their tests.

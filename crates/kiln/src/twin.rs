@@ -45,13 +45,17 @@ pub(crate) async fn attach(
             note_rest(index, platform, "twins are off", lowered);
             continue;
         }
-        let outcome = if !kiln_twin::stands_in(daemon, platform.arch) {
-            Err(format!("a {} machine has no native programs that could stand in for {platform}", daemon.oci().0))
-        } else if kiln_twin::program(daemon).is_none() {
-            Err(format!("this kiln was built without the program for {} daemons", daemon.oci().0))
-        } else {
-            let commands = lowered.commands[index].clone();
-            attach_to(surroundings, wanted, &commands, lowered).await
+        let outcome = match kiln_twin::stands_in(daemon, platform.arch) {
+            None => {
+                Err(format!("a {} machine has no native programs that could stand in for {platform}", daemon.oci().0))
+            }
+            Some(_) if kiln_twin::program(daemon).is_none() => {
+                Err(format!("this kiln was built without the program for {} daemons", daemon.oci().0))
+            }
+            Some(root) => {
+                let commands = lowered.commands[index].clone();
+                attach_to(surroundings, wanted, Platform::linux(root), &commands, lowered).await
+            }
         };
         note_rest(index, platform, outcome.as_ref().err().map_or(NOT_HELPED, String::as_str), lowered);
         match outcome {
@@ -86,9 +90,11 @@ fn note_rest(index: usize, platform: Platform, why: &str, lowered: &mut Lowered)
     }
 }
 
+/// Attaches twins to a platform's commands: programs of `own`, which the daemon's machine runs.
 async fn attach_to(
     surroundings: &Surroundings<'_>,
     wanted: &Wanted,
+    own: Platform,
     commands: &[LoweredCommand],
     lowered: &mut Lowered,
 ) -> Result<(), String> {
@@ -101,7 +107,6 @@ async fn attach_to(
     if commands.is_empty() {
         return Ok(());
     }
-    let own = Platform::linux(surroundings.engine.info().arch);
     let native = Wanted { platform: own, ..wanted.clone() };
     let counterparts = lower_into(surroundings, &native, surroundings.no_cache, lowered).await?.1;
     let counterparts: HashMap<(usize, u32), VertexId> =

@@ -17,7 +17,7 @@ use super::registry::{Blob, Hashing, Registry};
 use super::{ImageStatus, hex, musl, rootfs, say};
 
 /// Raised when the way that images are made changes, so that `up` makes them again.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 const RECIPE_ANNOTATION: &str = "io.kiln.testbed.recipe";
 const CREATED: &str = "2024-01-01T00:00:00Z";
 const MINIROOTFS: &str = "3.20.3";
@@ -38,8 +38,13 @@ pub(crate) const I386: Architecture = Architecture { docker: "386", variant: Non
 pub(crate) const ARM64: Architecture =
     Architecture { docker: "arm64", variant: Some("v8"), debian: "arm64", alpine: "aarch64" };
 
+pub(crate) const ARMV7: Architecture =
+    Architecture { docker: "arm", variant: Some("v7"), debian: "armhf", alpine: "armv7" };
+
 /// The architectures of all base images.
 pub(crate) const ARCHITECTURES: [Architecture; 3] = [AMD64, I386, ARM64];
+/// Debian has one more: a 32-bit machine that is emulated.
+const DEBIAN_ARCHITECTURES: [Architecture; 4] = [AMD64, I386, ARM64, ARMV7];
 
 /// A layer as a tar file, gzipped or not.
 #[derive(Debug, Clone)]
@@ -86,7 +91,7 @@ pub(crate) fn ensure_base_images(layout: &Layout, registry: &Registry, testdata:
         push(registry, ALPINE.0, ALPINE.1, RECIPE, &alpine(testdata)?)?;
     }
     if !is_current(registry, DEBIAN.0, DEBIAN.1, RECIPE) {
-        let tarballs = rootfs::debian(layout, &ARCHITECTURES)?;
+        let tarballs = rootfs::debian(layout, &DEBIAN_ARCHITECTURES)?;
         let config = json!({"Env": [PATH], "Cmd": ["bash"]});
         let images: Vec<_> = tarballs
             .into_iter()

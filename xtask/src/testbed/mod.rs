@@ -8,6 +8,7 @@
 
 pub(crate) mod cli;
 mod daemon;
+mod emulation;
 mod engine;
 mod images;
 mod layout;
@@ -69,7 +70,7 @@ pub(crate) fn up(options: &Options) -> Result<Testbed> {
     packages::require_root_on_debian()?;
     let lock = layout.lock("testbed")?;
     let mut state = State::load(&layout);
-    rootfs::Emulation::sweep(&layout);
+    emulation::Emulation::sweep(&layout);
     let mut programs = vec![("docker-registry", "docker-registry"), ("iptables", "iptables"), ("ip", "iproute2")];
     if options.engine == Flavour::Stable {
         programs.extend([("dockerd", "docker.io"), ("containerd", "containerd")]);
@@ -171,7 +172,7 @@ pub(crate) fn down(purge: bool) -> Result<()> {
     packages::require_root()?;
     let lock = layout.lock("testbed")?;
     let mut state = State::load(&layout);
-    rootfs::Emulation::sweep(&layout);
+    emulation::Emulation::sweep(&layout);
     for flavour in FLAVOURS {
         if Engine::new(&layout, flavour).down()? {
             say(format!("stopped engine {}", flavour.name()));

@@ -7,14 +7,14 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use anyhow::{Context, Result};
 
-use super::images::{ARM64, Architecture};
+use super::emulation::Emulation;
+use super::images::Architecture;
 use super::layout::Layout;
 use super::network::{DEBIAN_ARCHIVE, DEBIAN_SECURITY, HostNetwork};
 use super::{packages, say};
-use crate::process::{run, succeeds};
+use crate::process::run;
 
 const SUITE: &str = "bookworm";
 /// Raised when the commands below change, so that the cached file systems are made again.
@@ -57,7 +57,8 @@ pub(crate) fn debian(layout: &Layout, architectures: &[Architecture]) -> Result<
         }
         let names: Vec<_> = missing.iter().map(|architecture| architecture.debian).collect();
         say(format!("making Debian {SUITE} for {} (about two minutes)", names.join(", ")));
-        let _emulation = if missing.contains(&&ARM64) { Some(Emulation::borrow(layout)?) } else { None };
+        let foreign: Vec<_> = missing.iter().map(|architecture| **architecture).collect();
+        let _emulation = Emulation::borrow(layout, &foreign)?;
         let host = HostNetwork::detect();
         thread::scope(|scope| {
             let jobs: Vec<_> = missing
@@ -142,106 +143,4 @@ fn write_sources(suites: &[Suite]) -> String {
         )
     });
     format!("cat >\"$1/etc/apt/sources.list.d/debian.sources\" <<'END'\n{}END\n", stanzas.concat())
-}
-
-// ---- borrowed emulation ----
-
-const HANDLER: &str = "kiln-testbed-aarch64";
-
-/// Lets arm64 programs run on this host while it lives.
-///
-/// Handlers are global to the kernel, so one that works is used as it is, no other one is ever touched, and ours is
-/// removed as soon as it is not needed: whether kiln can install emulation itself is for its own tests to show.
-pub(crate) struct Emulation {
-    registry: Option<PathBuf>,
-}
-
-impl Emulation {
-    /// Uses what is there, or registers a handler of our own for the time being.
-    pub(crate) fn borrow(layout: &Layout) -> Result<Self> {
-        let probe = layout.run().join("probe");
-        fs::create_dir_all(&probe)?;
-        let program = probe.join("exit-0");
-        fs::write(&program, arm64_exit_0()).with_context(|| format!("cannot write {}", program.display()))?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        // In a chroot only a handler works that the kernel has opened beforehand, which is what a foreign chroot needs.
-        let works = || succeeds(Command::new("chroot").arg(&probe).arg("/exit-0"));
-        if works() {
-            return Ok(Self { registry: None });
-        }
-        let qemu = layout.cache().join("qemu");
-        if !qemu.exists() {
-            packages::unpack("qemu-user-static", &qemu)?;
-        }
-        let registry = layout.run().join("binfmt");
-        fs::create_dir_all(&registry)?;
-        if !registry.join("register").exists() {
-            mount("binfmt_misc", &registry, "binfmt_misc", MountFlags::empty(), None)
-                .context("this kernel does not let us register emulators (binfmt_misc)")?;
-        }
-        let emulation = Self { registry: Some(registry.clone()) };
-        let magic = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00";
-        let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
-        let interpreter = qemu.join("usr/bin/qemu-aarch64-static");
-        fs::write(registry.join("register"), format!(":{HANDLER}:M::{magic}:{mask}:{}:F", interpreter.display()))
-            .context("cannot register an emulator for arm64")?;
-        if !works() {
-            bail!("the emulator for arm64 is registered, but does not run a program");
-        }
-        Ok(emulation)
-    }
-
-    /// Removes the handler that a crash may have left.
-    pub(crate) fn sweep(layout: &Layout) {
-        let registry = layout.run().join("binfmt");
-        if registry.join("register").exists() {
-            drop(Self { registry: Some(registry) });
-        }
-    }
-}
-
-impl Drop for Emulation {
-    fn drop(&mut self) {
-        if let Some(registry) = &self.registry {
-            let handler = registry.join(HANDLER);
-            if handler.exists() {
-                let _ = fs::write(handler, "-1");
-            }
-            let _ = unmount(registry, UnmountFlags::DETACH);
-        }
-    }
-}
-
-/// The smallest arm64 program: an ELF header, one program header, and `exit(0)`.
-fn arm64_exit_0() -> Vec<u8> {
-    const BASE: u64 = 0x1_0000;
-    const CODE: [u32; 3] = [0xd280_0000, 0xd280_0ba8, 0xd400_0001]; // mov x0, 0; mov x8, 93; svc 0
-    const HEADERS: u64 = 64 + 56;
-    let size = HEADERS + 4 * CODE.len() as u64;
-    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let half = |elf: &mut Vec<u8>, values: &[u16]| values.iter().for_each(|v| elf.extend(v.to_le_bytes()));
-    let word = |elf: &mut Vec<u8>, values: &[u32]| values.iter().for_each(|v| elf.extend(v.to_le_bytes()));
-    let long = |elf: &mut Vec<u8>, values: &[u64]| values.iter().for_each(|v| elf.extend(v.to_le_bytes()));
-    half(&mut elf, &[2, 0xb7]); // executable, AArch64
-    word(&mut elf, &[1]);
-    long(&mut elf, &[BASE + HEADERS, 64, 0]); // entry, program headers, no sections
-    word(&mut elf, &[0]);
-    half(&mut elf, &[64, 56, 1, 0, 0, 0]);
-    word(&mut elf, &[1, 5]); // load, readable and executable
-    long(&mut elf, &[0, BASE, BASE, size, size, 0x1000]);
-    word(&mut elf, &CODE);
-    elf
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_probe_is_a_whole_elf_file() {
-        let elf = arm64_exit_0();
-        assert_eq!(elf.len(), 132);
-        assert_eq!(elf[18], 0xb7);
-        assert_eq!(u64::from_le_bytes(elf[24..32].try_into().unwrap()), 0x1_0078);
-    }
 }

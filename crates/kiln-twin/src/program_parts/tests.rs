@@ -133,6 +133,51 @@ fn a_loaders_path_is_replaced_in_its_place() {
 }
 
 #[test]
+fn a_32_bit_programs_loader_is_found_in_either_order_of_bytes() {
+    let path = b"/lib/ld-linux.so.2\0";
+    for big in [false, true] {
+        let mut file = vec![0; 52 + 32];
+        file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, if big { 2 } else { 1 }]);
+        let mut put = |at: usize, size: usize, value: u8| file[if big { at + size - 1 } else { at }] = value;
+        // Type, machine; program headers: where, size, count; the segment: type, offset, size.
+        for (at, size, value) in [(16, 2, 3), (18, 2, 3), (28, 4, 52), (42, 2, 32), (44, 2, 1)] {
+            put(at, size, value);
+        }
+        for (at, value) in [(52, 3), (56, 84), (68, u8::try_from(path.len()).unwrap())] {
+            put(at, 4, value);
+        }
+        file.extend_from_slice(path);
+        assert_eq!(elf::interpreter(&file), Some((84, path.len())), "{big}");
+        // Exactly as long as what replaces it.
+        assert!(elf::overwrite(&mut file, 84, path.len(), "/dev/native/lib/ld"));
+        for length in 0..file.len() {
+            assert!(elf::interpreter(&file[..length]).is_none(), "{length}");
+        }
+    }
+}
+
+#[test]
+fn files_tell_their_machine() {
+    let own = std::env::current_exe().unwrap();
+    assert_eq!(elf::head_of(&own).unwrap().machine, elf::OWN);
+    assert!(elf::is_dynamic(&own));
+    assert_eq!(elf::head_of(Path::new("/nonexistent")), None);
+}
+
+#[test]
+fn native_programs_are_of_the_targets_width() {
+    use kiln_graph::Arch;
+    assert_eq!(crate::stands_in(Arch::Amd64, Arch::Arm64), Some(Arch::Amd64));
+    assert_eq!(crate::stands_in(Arch::Amd64, Arch::S390x), Some(Arch::Amd64));
+    assert_eq!(crate::stands_in(Arch::Amd64, Arch::ArmV7), Some(Arch::I386));
+    assert_eq!(crate::stands_in(Arch::Arm64, Arch::Amd64), Some(Arch::Arm64));
+    // What the daemon's machine runs by itself, and what nothing here can stand in for.
+    for (daemon, target) in [(Arch::Amd64, Arch::Amd64), (Arch::Amd64, Arch::I386), (Arch::Arm64, Arch::I386)] {
+        assert_eq!(crate::stands_in(daemon, target), None, "{target:?} on {daemon:?}");
+    }
+}
+
+#[test]
 fn places_agree_with_the_program() {
     assert_eq!((places::NATIVE, places::CROSS), (crate::NATIVE, crate::CROSS));
     assert_eq!(places::SHIM, crate::PROGRAM);
