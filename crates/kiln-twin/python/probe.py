@@ -26,10 +26,7 @@ def sample(functions, count=400):
 
 def libm():
     """Exponential functions; the others go back to them, or are exact."""
-    try:
-        import math
-    except ImportError:
-        math = x87.native("math", "/dev/native")
+    math = x87.native("math", "/dev/native")
     return sample([lambda a, b: a**b, lambda a, b: math.exp(b), lambda a, b: math.log(a), lambda a, b: math.sin(a)])
 
 

@@ -14,10 +14,15 @@ def is_386():
 
 
 def native(name, root):
-    """A native extension module, by the same path below another root; the container's own cannot be loaded here."""
+    """A native extension module; where the container's own is found first, which cannot be loaded here, by the same path
+    below another root."""
     import _imp
-    from importlib import machinery, util
+    from importlib import import_module, machinery, util
 
+    try:
+        return import_module(name)
+    except ImportError:
+        pass
     for folder in sys.path:
         finder = machinery.FileFinder(root + folder, (machinery.ExtensionFileLoader, _imp.extension_suffixes()))
         spec = finder.find_spec(name)
@@ -33,8 +38,7 @@ def as_others(root):
     if not is_386():
         return
     for name in ("_struct", "_ctypes"):
-        if name not in sys.builtin_module_names and name not in sys.modules:
-            native(name, root)
+        native(name, root)
     import ctypes
 
     libm = ctypes.CDLL("libm.so.6")
