@@ -104,6 +104,22 @@ pub enum SolveError {
         /// The feature.
         what: String,
     },
+    /// A step needs a secret that was not given.
+    #[error("the secret `{id}` is required, but was not given")]
+    SecretMissing {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// Its id.
+        id: String,
+    },
+    /// A step needs the user's agent, which was not given.
+    #[error("the ssh agent `{id}` is required, but was not given")]
+    AgentMissing {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// Its id.
+        id: String,
+    },
     /// The target holds no file to export.
     #[error("the target `{target}` for {platform} holds no files to export")]
     NothingToExport {
@@ -268,6 +284,12 @@ impl SolveError {
                 "run it yourself to see more; set `[verify] run` to a command that the program has, or to false"
                     .to_owned(),
             ),
+            Self::SecretMissing { id, .. } => {
+                Some(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"))
+            }
+            Self::AgentMissing { id, .. } => {
+                Some(format!("start ssh-agent and give it with `--ssh {id}`, or `--ssh {id}=SOCKET`"))
+            }
             Self::Io { source, .. } => io_hint(source),
             Self::Artifact { hint, .. } => hint.clone(),
             _ => None,
@@ -282,6 +304,8 @@ impl SolveError {
             | Self::CopyMissing { origin, .. }
             | Self::Copy { origin, .. }
             | Self::Unsupported { origin, .. }
+            | Self::SecretMissing { origin, .. }
+            | Self::AgentMissing { origin, .. }
             | Self::Dependency { origin, .. } => Some(origin),
             _ => None,
         }

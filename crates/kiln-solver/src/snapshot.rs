@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// A container that is never started, to read an image's files from.
-    async fn reader_of(&self, image: &ImageId, platform: Platform, reader: Reader) -> Result<ContainerId> {
+    pub(crate) async fn reader_of(&self, image: &ImageId, platform: Platform, reader: Reader) -> Result<ContainerId> {
         let cell = self.reader(image, reader);
         let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
         Ok(id.clone())
@@ -209,7 +209,12 @@ impl Shared {
 
     /// A container that is never started.
     async fn idle_container(&self, image: ImageId, platform: Platform, role: &str) -> Result<ContainerId> {
-        let spec = ContainerSpec {
+        self.create(self.idle(image, platform, role)).await
+    }
+
+    /// How a container that is never started is made.
+    pub(crate) fn idle(&self, image: ImageId, platform: Platform, role: &str) -> ContainerSpec {
+        ContainerSpec {
             image,
             platform,
             argv: vec!["/kiln".to_owned()],
@@ -223,8 +228,9 @@ impl Shared {
             name: None,
             extra_hosts: Vec::new(),
             shm_size: None,
-        };
-        self.create(spec).await
+            ulimits: Vec::new(),
+            stdin: false,
+        }
     }
 
     /// Unpacks file operations into a container that was just made of `image`; false if that would write into one of its
@@ -265,7 +271,8 @@ impl Shared {
         })
     }
 
-    async fn transfer(
+    /// Unpacks operations into a container, of which `place` tells what is there.
+    pub(crate) async fn transfer(
         &self,
         container: &ContainerId,
         place: Place,

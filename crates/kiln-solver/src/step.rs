@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
-use kiln_docker::{
-    ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, MountSpec, NetworkSpec, VolumeSource, toolbox,
-};
+use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, NetworkSpec, toolbox};
 use kiln_graph::{CacheMount, Exec, MountKind, Network, Origin, Platform, VertexId};
 
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, Way};
+use crate::furnish::{Furniture, furnish};
+use crate::secret::Masks;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Snapshot};
 use crate::twin::{self, Native};
-use crate::volumes::{self, Held};
+use crate::volumes;
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
 const GRACE: u32 = 2;
@@ -24,6 +24,9 @@ const GRACE: u32 = 2;
 const TAIL: usize = 40;
 /// Longest line that is passed on as one, in bytes; output without line ends is cut there.
 const LONGEST_LINE: usize = 32 * 1024;
+
+/// Where programs look for a user's agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 /// Variables that kiln itself gives to steps. A checkpoint remembers those of the container it was made of, so each new
 /// container drops the ones that are not wanted any more.
@@ -39,6 +42,7 @@ const INJECTED: &[&str] = &[
     "PIP_CERT",
     "PIP_INDEX_URL",
     "REQUESTS_CA_BUNDLE",
+    AGENT,
     "SSL_CERT_FILE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -105,21 +109,27 @@ async fn attempt(
         }
         other => other,
     };
-    let caches = caches(exec, origin)?;
     // Held to the end of the step.
-    let held = cancel.or_stop(volumes::hold(shared, &caches, exec.platform)).await.map_err(in_engine)?;
-    let mut mounts = mounts(exec, &held, origin)?;
-    mounts.extend(native.into_iter().flat_map(Native::mounts));
+    let caches = caches(exec);
+    let holding = volumes::hold(shared, id, &caches, exec.platform, inputs);
+    let held = cancel.or_stop(holding).await.map_err(in_engine)?;
     let permit = async { shared.permits.acquire().await.map_err(|_| SolveError::Cancelled) };
     let _permit = cancel.or_stop(permit).await?;
     let started = Instant::now();
-    let container = cancel.or_stop(prepare(shared, exec, inputs, mounts, native)).await.map_err(in_engine)?;
-    shared.step_started(id, Some(way)).await;
-    let outcome = cancel.or_kill(execute(shared, id, exec.platform, &container, origin, cancel)).await;
+    let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
+    furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
+    let outcome = async {
+        let container = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        shared.step_started(id, Some(way)).await;
+        let ran = execute(shared, id, exec.platform, &container, &furniture.masks, cancel);
+        Ok((cancel.or_kill(ran).await?, container))
+    }
+    .await;
     let took = started.elapsed();
+    furniture.clear(shared).await;
     drop(held);
     match outcome {
-        Ok(in_container) => {
+        Ok((in_container, container)) => {
             {
                 let mut times = lock(&shared.times);
                 let time = times.entry(id).or_default();
@@ -136,37 +146,14 @@ async fn attempt(
 }
 
 /// The cache mounts of a step.
-fn caches<'a>(exec: &'a Exec, origin: &Origin) -> Result<Vec<&'a CacheMount>> {
-    let mut caches = Vec::new();
-    for mount in &exec.mounts {
-        if let MountKind::Cache(cache) = &mount.kind {
-            if cache.from.is_some() {
-                return Err(unsupported(origin, "a cache with `from`"));
-            }
-            caches.push(cache);
-        }
-    }
-    Ok(caches)
-}
-
-/// All mounts of a step, with the volumes that are held for it.
-fn mounts(exec: &Exec, held: &Held, origin: &Origin) -> Result<Vec<MountSpec>> {
-    let mut volumes = held.volumes.iter();
-    let mut mounts = Vec::new();
-    for mount in &exec.mounts {
-        let target = mount.target.clone();
-        mounts.push(match &mount.kind {
-            MountKind::Cache(_) => {
-                let volume = volumes.next().expect("a volume is held for each cache mount").clone();
-                MountSpec { target, source: VolumeSource::Volume(volume), readonly: mount.readonly }
-            }
-            MountKind::Tmpfs { size } => MountSpec { target, source: VolumeSource::Tmpfs(*size), readonly: false },
-            MountKind::Bind { .. } => return Err(unsupported(origin, "`--mount=type=bind`")),
-            MountKind::Secret(_) => return Err(unsupported(origin, "`--mount=type=secret`")),
-            MountKind::Ssh { .. } => return Err(unsupported(origin, "`--mount=type=ssh`")),
-        });
-    }
-    Ok(mounts)
+fn caches(exec: &Exec) -> Vec<&CacheMount> {
+    exec.mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Cache(cache) => Some(cache),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A container of the step, ready to start: its files are those of the first input.
@@ -174,7 +161,7 @@ async fn prepare(
     shared: &Arc<Shared>,
     exec: &Exec,
     inputs: &[Snapshot],
-    mounts: Vec<MountSpec>,
+    furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerId> {
     let (base, operations) = match inputs[0].split() {
@@ -182,41 +169,48 @@ async fn prepare(
         (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
         split => split,
     };
-    let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &mounts, native).await?).await?;
+    let container = shared.create(spec(shared, exec, &image, furniture, native).await?).await?;
     if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
         return Ok(container);
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    shared.create(spec(shared, exec, &image, &mounts, native).await?).await
+    shared.create(spec(shared, exec, &image, furniture, native).await?).await
 }
 
 async fn spec(
     shared: &Shared,
     exec: &Exec,
     image: &ImageId,
-    mounts: &[MountSpec],
+    furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let toolbox = match native {
-        Some(_) => Some(toolbox::mount(&shared.toolbox_volume().await?)),
-        None => shared.toolbox(exec.platform).await?,
+    let toolbox = if native.is_some() || furniture.variables {
+        Some(toolbox::mount(&shared.toolbox_volume().await?))
+    } else {
+        shared.toolbox(exec.platform).await?
     };
     let argv = match native {
         Some(_) => twin::wrap(exec.argv.clone()),
         None => exec.argv.clone(),
     };
+    let argv = furniture.wrap(argv);
+    let mut env = environment(shared, exec);
+    if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {
+        env.retain(|entry| entry != AGENT);
+        env.push(format!("{AGENT}={agent}"));
+    }
     Ok(ContainerSpec {
         image: image.clone(),
         platform: exec.platform,
         argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv),
-        env: environment(shared, exec),
+        env,
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
-        mounts: mounts.iter().cloned().chain(toolbox).collect(),
+        mounts: furniture.mounts.iter().cloned().chain(toolbox).collect(),
         network: match exec.network {
             Network::Default => run.network.clone(),
             Network::None => NetworkSpec::None,
@@ -227,11 +221,9 @@ async fn spec(
         name: None,
         extra_hosts: run.extra_hosts.clone(),
         shm_size: run.shm_size,
+        ulimits: run.ulimits.clone(),
+        stdin: false,
     })
-}
-
-fn unsupported(origin: &Origin, what: &str) -> SolveError {
-    SolveError::Unsupported { origin: Box::new(origin.clone()), what: what.to_owned() }
 }
 
 fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
@@ -254,13 +246,14 @@ async fn execute(
     id: VertexId,
     platform: Platform,
     container: &ContainerId,
-    origin: &Origin,
+    masks: &Masks,
     cancel: &Cancel,
 ) -> Result<std::time::Duration> {
+    let origin = shared.plan.graph().vertex(id).origin();
     let logs = cancel.or_stop(shared.engine.attach(container)).await?;
     let started = Instant::now();
     shared.engine.start_container(container).await?;
-    let following = follow(shared, id, logs);
+    let following = follow(shared, id, logs, masks);
     let waiting = wait(shared, container, cancel);
     // The wait may answer before the last lines have come.
     let (output, status) = tokio::join!(following, waiting);
@@ -325,11 +318,12 @@ impl Output {
 }
 
 /// Passes on the lines of a log until it ends.
-async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream) -> Output {
+async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream, masks: &Masks) -> Output {
     let mut output = Output::default();
     let mut lines = [Lines::default(), Lines::default()];
     let platforms = shared.plan.platforms[id.0].clone();
     let send = async |output: &mut Output, stderr: bool, line: String| {
+        let line = masks.hide(line);
         output.add(&line);
         shared.emit(BuildEvent::StepLog { vertex: id, platforms: platforms.clone(), stderr, line }).await;
     };

@@ -159,6 +159,24 @@ pub(crate) struct Build {
     /// Value for an ARG (repeatable); NAME alone takes the environment's
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     pub(crate) args: Vec<String>,
+    /// Secret for `RUN --mount=type=secret`: id=ID,src=FILE or id=ID,env=VARIABLE (repeatable)
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// Agent for `RUN --mount=type=ssh`: default, or ID=SOCKET (repeatable)
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+    /// Network of steps that name none: default, none, host, or a network's name
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<String>,
+    /// Host that steps know, NAME:ADDRESS (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) add_host: Vec<String>,
+    /// Size of /dev/shm in steps, such as 128m
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Limit of steps, such as nofile=1024:2048 (repeatable)
+    #[arg(long, value_name = "LIMIT")]
+    pub(crate) ulimit: Vec<String>,
     /// Folder for the artifacts, or type=local,dest=FOLDER
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Option<String>,

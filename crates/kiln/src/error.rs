@@ -133,7 +133,11 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
         SolveError::Twin { .. } => exit::EMULATION,
         SolveError::Artifact { source, .. } if is_unsafe(&**source) => exit::VERIFY,
         SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,
-        SolveError::CopyMissing { .. } | SolveError::Copy { .. } | SolveError::Unsupported { .. } => exit::CONFIG,
+        SolveError::CopyMissing { .. }
+        | SolveError::Copy { .. }
+        | SolveError::SecretMissing { .. }
+        | SolveError::AgentMissing { .. }
+        | SolveError::Unsupported { .. } => exit::CONFIG,
         SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,
         SolveError::Cancelled => exit::CANCELLED,
     }

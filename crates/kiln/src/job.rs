@@ -37,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub(crate) twin_log: bool,
     /// Folder for locks between processes that use this daemon.
     pub(crate) locks: &'a Path,
+    /// What the command line says of steps.
+    pub(crate) flags: RunSettings,
 }
 
 /// A build that was compared with a daemon.
@@ -206,9 +208,12 @@ impl Job {
             run: RunSettings {
                 env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
                 twin_required: required.collect(),
-                network: network::spec(&settings.network),
+                network: match args.network {
+                    Some(_) => run.flags.network.clone(),
+                    None => network::spec(&settings.network),
+                },
                 tools: tools.to_owned(),
-                ..RunSettings::default()
+                ..run.flags.clone()
             },
             parallel: args.parallel.map_or(usize::MAX >> 4, NonZeroUsize::get),
             keep_going: !args.fail_fast,

@@ -15,6 +15,7 @@ mod phase;
 mod project;
 mod recipe;
 mod report;
+mod run_flags;
 mod scope;
 mod session;
 mod twin;

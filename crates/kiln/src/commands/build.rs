@@ -17,7 +17,7 @@ use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
 use crate::ui::Ui;
-use crate::{recipe, scope, session};
+use crate::{recipe, run_flags, scope, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let started = Instant::now();
@@ -49,6 +49,7 @@ async fn attempt(
     started: Instant,
 ) -> Result<()> {
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    let flags = run_flags::read(args, environment, &engine.info().host)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let reporter = tokio::spawn(report(
         received,
@@ -63,7 +64,8 @@ async fn attempt(
         },
     ));
     let locks = session::locks(environment, engine.as_ref());
-    let run = Run { args, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
+    let twin_log = environment.get(kiln_twin::LOG).is_some();
+    let run = Run { args, auto_jobs, twin_log, locks: &locks, flags };
     let outcome: Result<BuildOutcome> = async {
         // Held to the end: caches of a build that runs are not pruned.
         let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::job::{Job, Looked, Run};
 use crate::report::columns;
 use crate::ui::Ui;
-use crate::{project, recipe, session};
+use crate::{project, recipe, run_flags, session};
 
 /// One step of the plan.
 #[derive(Debug, Serialize)]
@@ -72,7 +72,9 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
-    let run = Run { args: &args.build, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
+    let flags = run_flags::read(&args.build, environment, &engine.info().host)?;
+    let twin_log = environment.get(kiln_twin::LOG).is_some();
+    let run = Run { args: &args.build, auto_jobs, twin_log, locks: &locks, flags };
     let looked = job.look(&engine, &run, &events, &cancel).await?;
     drop(events);
     for notice in notices.await.unwrap_or_default() {
