@@ -220,6 +220,8 @@ pub enum FileAction {
         path: String,
         /// Mode bits.
         mode: u32,
+        /// Mode bits of the folders that are made on the way, 0o755 unless said (`--chmod`).
+        parents: Option<u32>,
         /// Owner.
         owner: Option<Owner>,
         /// Content.

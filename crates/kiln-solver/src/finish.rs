@@ -1,5 +1,6 @@
 //! From a finished vertex to what the user asked for: files read from the container, examined, tried and placed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -108,7 +109,14 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let (sums, folder, whole) = (output.sums, output.folder.clone(), output.artifact.is_some());
     blocking(move || {
         let placements = placements(staging.path(), whole)?;
+        let folders = if whole { Vec::new() } else { folders(staging.path())? };
         let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
+        for (inner, mode) in folders {
+            let made = folder.join(inner);
+            fs_err::create_dir_all(&made)
+                .and_then(|()| fs_err::set_permissions(&made, mode))
+                .map_err(SolveError::io("write", &made))?;
+        }
         let mut reports = Vec::new();
         let mut list = checksum::Sums::new();
         let mut placed = Vec::new();
@@ -198,7 +206,18 @@ async fn export(shared: &Arc<Shared>, platform: Platform, snapshot: &Snapshot, f
     } else {
         let container = cancel.or_stop(shared.container_of(snapshot)).await?;
         let stream = cancel.or_stop(shared.engine.export(&container)).await?;
-        extract(platform, archive::until_stopped(stream, cancel), folder).await
+        let extracted = extract(platform, archive::until_stopped(stream, cancel), folder).await;
+        for stub in shared.stubs_of(snapshot).paths().map(|stub| folder.join(stub)) {
+            // A folder goes only if it is empty.
+            match std::fs::symlink_metadata(&stub) {
+                Ok(found) if found.is_dir() => drop(std::fs::remove_dir(&stub)),
+                Ok(found) if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 => {
+                    drop(std::fs::remove_file(&stub));
+                }
+                _ => {}
+            }
+        }
+        extracted
     };
     match result {
         Err(_) if cancel.is_stopped() => Err(SolveError::Cancelled),
@@ -271,6 +290,26 @@ fn placements(staging: &Path, whole: bool) -> Result<Vec<place::Placement>> {
         }
     }
     found.sort_by(|a, b| a.to.cmp(&b.to));
+    Ok(found)
+}
+
+/// The folders of a result with their modes, deepest first: one that may not be written to is closed last.
+fn folders(staging: &Path) -> Result<Vec<(PathBuf, std::fs::Permissions)>> {
+    let mut found = Vec::new();
+    let mut todo = vec![PathBuf::new()];
+    while let Some(folder) = todo.pop() {
+        let path = staging.join(&folder);
+        for entry in fs_err::read_dir(&path).map_err(SolveError::io("read", &path))? {
+            let entry = entry.map_err(SolveError::io("read", &path))?;
+            let meta = entry.metadata().map_err(SolveError::io("read", entry.path()))?;
+            if meta.is_dir() {
+                let inner = folder.join(entry.file_name());
+                found.push((inner.clone(), meta.permissions()));
+                todo.push(inner);
+            }
+        }
+    }
+    found.sort_by(|a, b| b.0.cmp(&a.0));
     Ok(found)
 }
 

@@ -138,11 +138,11 @@ async fn fill(
     for file in &exec.files {
         let name = file.path.strip_prefix(SCRIPTS).unwrap_or(&file.path).trim_start_matches('/');
         let path = format!("{FILLED}/scripts/{name}");
-        actions.push(FileAction::Write { path, mode: file.mode, owner: None, data: file.data.clone() });
+        actions.push(FileAction::Write { path, mode: file.mode, parents: None, owner: None, data: file.data.clone() });
     }
     let mut sources = HashMap::new();
     for (input, ..) in binds {
-        sources.insert(*input, source(shared, &inputs[*input]).await?);
+        sources.insert(*input, shared.source_of(&inputs[*input]).await?);
     }
     let marks = shared.labels("step");
     shared.engine.ensure_volume(volume, &marks).await?;
@@ -165,14 +165,6 @@ pub(crate) fn copy(input: usize, source: &str, dest: &str) -> FileAction {
     })
 }
 
-/// Where a copy of an input reads from.
-pub(crate) async fn source(shared: &Arc<Shared>, snapshot: &Snapshot) -> Result<CopySource> {
-    Ok(match snapshot {
-        Snapshot::Local(name) => CopySource::Context(shared.context(name)?),
-        other => CopySource::Container(shared.container_of(other).await?),
-    })
-}
-
 /// Writes files to a volume, which the actions see at [`FILLED`].
 pub(crate) async fn write(
     shared: &Arc<Shared>,
@@ -190,7 +182,7 @@ pub(crate) async fn write(
     let container = shared.create(spec).await?;
     if !actions.is_empty() {
         let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
-        let apply = Apply { op: FileOp { actions }, sources, origin: origin.clone() };
+        let apply = Apply { op: FileOp { actions }, sources, whole: true, origin: origin.clone() };
         shared.transfer(&container, place, Vec::new(), vec![apply]).await?;
     }
     let Some(root) = root else { return Ok(()) };
@@ -255,7 +247,7 @@ async fn hide(
         let Some(value) = known.get(&secret.id) else { continue };
         let mut add = |path: String, mode: u32, owner: Option<Owner>| {
             let data = value.bytes().to_owned();
-            actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, owner, data });
+            actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, parents: None, owner, data });
         };
         if secret.file {
             let owner = Owner { spec: format!("{}:{}", secret.uid, secret.gid) };
@@ -274,6 +266,6 @@ async fn hide(
         furniture.mounts.push(MountSpec { target: VARIABLES.to_owned(), source, readonly: true });
     }
     let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
-    let apply = Apply { op: FileOp { actions }, sources: HashMap::new(), origin: origin.clone() };
+    let apply = Apply { op: FileOp { actions }, sources: HashMap::new(), whole: true, origin: origin.clone() };
     shared.transfer(&container, place, Vec::new(), vec![apply]).await.map(drop)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kiln_graph::{BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, Op, Source, VertexId, key};
+use kiln_graph::{BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, MountKind, Op, Source, VertexId, key};
 
 use crate::archive;
 use crate::context::Context;
@@ -71,11 +71,37 @@ fn local_copies<'a>(
     })
 }
 
+/// What a command binds of a context.
+fn local_binds<'a>(
+    graph: &'a BuildGraph,
+    contexts: &'a Contexts,
+    id: VertexId,
+) -> impl Iterator<Item = (&'a Context, &'a str)> {
+    let vertex = graph.vertex(id);
+    let mounts = match &vertex.op {
+        Op::Exec(exec) => exec.mounts.as_slice(),
+        _ => &[],
+    };
+    mounts.iter().filter_map(move |mount| match &mount.kind {
+        MountKind::Bind { input, source } => match &graph.vertex(*vertex.inputs.get(*input)?).op {
+            Op::Source(Source::Local { name }) => Some((contexts.get(name)?.as_ref(), source.as_str())),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
 fn first_missing(graph: &BuildGraph, contexts: &Contexts) -> Option<SolveError> {
     graph.iter().find_map(|(id, vertex)| {
-        local_copies(graph, contexts, id).find_map(|(_, context, copy)| {
-            let selection = context.select(copy);
-            Some(archive::missing(context, selection.missing.first()?, vertex.origin()))
+        let bound = local_binds(graph, contexts, id).find_map(|(context, path)| match context.subtree_digest(path) {
+            Ok(None) => Some(archive::missing(context, path, vertex.origin())),
+            _ => None,
+        });
+        bound.or_else(|| {
+            local_copies(graph, contexts, id).find_map(|(_, context, copy)| {
+                let selection = context.select(copy);
+                Some(archive::missing(context, selection.missing.first()?, vertex.origin()))
+            })
         })
     })
 }

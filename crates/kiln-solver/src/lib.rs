@@ -24,6 +24,7 @@ mod smoke;
 mod snapshot;
 mod step;
 mod store;
+mod stubs;
 mod twin;
 mod volumes;
 

@@ -13,8 +13,9 @@ use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, Way};
 use crate::furnish::{Furniture, furnish};
 use crate::secret::Masks;
-use crate::shared::{Shared, lock};
+use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::{Made, Snapshot};
+use crate::stubs::{self, Points, Stubs};
 use crate::twin::{self, Native};
 use crate::volumes;
 
@@ -119,24 +120,24 @@ async fn attempt(
     let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
     furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
     let outcome = async {
-        let container = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        let made = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
         shared.step_started(id, Some(way)).await;
-        let ran = execute(shared, id, exec.platform, &container, &furniture.masks, cancel);
-        Ok((cancel.or_kill(ran).await?, container))
+        let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
+        Ok((cancel.or_kill(ran).await?, made))
     }
     .await;
     let took = started.elapsed();
     furniture.clear(shared).await;
     drop(held);
     match outcome {
-        Ok((in_container, container)) => {
+        Ok((in_container, (container, points))) => {
             {
                 let mut times = lock(&shared.times);
                 let time = times.entry(id).or_default();
                 (time.in_container, time.way) = (in_container, Some(way));
             }
             shared.step_finished(id, took).await;
-            Ok(Snapshot::Step(Arc::new(Made::new(id, container, exec.platform))))
+            Ok(Snapshot::Step(Arc::new(Made::by_command(id, container, exec.platform, points))))
         }
         Err(error) => {
             shared.step_failed(id, took).await;
@@ -163,7 +164,7 @@ async fn prepare(
     inputs: &[Snapshot],
     furniture: &Furniture,
     native: Option<&Native>,
-) -> Result<ContainerId> {
+) -> Result<(ContainerId, Points)> {
     let (base, operations) = match inputs[0].split() {
         // One chain of files on nothing may serve several platforms.
         (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
@@ -171,24 +172,56 @@ async fn prepare(
     };
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, furniture, native).await?).await?;
+    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
     if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
-        return Ok(container);
+        let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
+        return Ok((container, points));
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    shared.create(spec(shared, exec, &image, furniture, native).await?).await
+    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
+    let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
+    Ok((container, points))
+}
+
+/// Whether a step removes the stubs below it: it may, and there are some.
+fn tidies(shared: &Shared, exec: &Exec, below: &Stubs) -> bool {
+    let user = exec.user.split(':').next().unwrap_or_default();
+    let is_root = matches!(user, "" | "0" | "root");
+    is_root && below.paths().next().is_some() && kiln_twin::program(shared.engine.info().arch).is_some()
+}
+
+/// The mount points of a step's container.
+async fn points(
+    shared: &Arc<Shared>,
+    exec: &Exec,
+    container: &ContainerId,
+    image: &ImageId,
+    below: &Snapshot,
+    targets: &[String],
+) -> Result<Points> {
+    let below = shared.stubs_of(below);
+    let tidies = tidies(shared, exec, &below);
+    if exec.mounts.is_empty() {
+        let stubs = if tidies { Stubs::default() } else { Stubs::clone(&below) };
+        return Ok(Points { stubs, mounted: Vec::new(), covers: false });
+    }
+    let reader = shared.reader_of(image, exec.platform, Reader::Questions).await?;
+    stubs::find(shared, container, &reader, (&below, tidies), targets).await
 }
 
 async fn spec(
     shared: &Shared,
     exec: &Exec,
     image: &ImageId,
+    below: &Snapshot,
     furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let toolbox = if native.is_some() || furniture.variables {
+    let stubs = shared.stubs_of(below);
+    let tidies = tidies(shared, exec, &stubs);
+    let toolbox = if native.is_some() || furniture.variables || tidies {
         Some(toolbox::mount(&shared.toolbox_volume().await?))
     } else {
         shared.toolbox(exec.platform).await?
@@ -197,7 +230,12 @@ async fn spec(
         Some(_) => twin::wrap(exec.argv.clone()),
         None => exec.argv.clone(),
     };
-    let argv = furniture.wrap(argv);
+    let mut argv = furniture.wrap(argv);
+    if tidies {
+        let paths = stubs.paths().map(|path| format!("/{path}"));
+        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
+        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
+    }
     let mut env = environment(shared, exec);
     if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {
         env.retain(|entry| entry != AGENT);

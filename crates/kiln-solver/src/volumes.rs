@@ -194,7 +194,7 @@ impl Maker<'_> {
         let mut sources = HashMap::new();
         if let Some((input, path)) = &mount.from {
             actions.push(furnish::copy(*input, path, furnish::FILLED));
-            sources.insert(*input, furnish::source(self.shared, &self.inputs[*input]).await?);
+            sources.insert(*input, self.shared.source_of(&self.inputs[*input]).await?);
         }
         let root = furnish::Root { mode: mount.mode.unwrap_or(0o755), uid: mount.uid, gid: mount.gid };
         furnish::write(self.shared, volume, actions, sources, Some(root), origin).await

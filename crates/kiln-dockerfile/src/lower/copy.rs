@@ -77,7 +77,7 @@ impl Lowering<'_, '_> {
             let path = if folder { join(&target, &heredoc.name) } else { target.clone() };
             let owner = owner.clone();
             let mode = chmod.unwrap_or(0o644);
-            actions.push(FileAction::Write { path, mode, owner, data: text.into_bytes() });
+            actions.push(FileAction::Write { path, mode, parents: chmod, owner, data: text.into_bytes() });
         }
         self.add(Op::File(FileOp { actions }), inputs, instruction, &text);
         Ok(())

@@ -62,8 +62,11 @@ impl Job<'_> {
         let Some((real, kind)) = self.real(id, path)? else { return Ok(false) };
         if kind == FileKind::Folder {
             out.folder(dest, &self.plain())?;
-            let choose = |inner: &str, _| {
-                if inner.is_empty() || excludes.covers(inner) { Pick::No } else { Pick::At(join(dest, inner)) }
+            let choose = |inner: &str, _| match inner {
+                "" if self.whole => Pick::At(dest.clone()),
+                "" => Pick::No,
+                inner if excludes.covers(inner) => Pick::No,
+                inner => Pick::At(join(dest, inner)),
             };
             self.stream(id, &real, &choose, out)?;
             return Ok(true);
@@ -205,6 +208,10 @@ impl Job<'_> {
             let inner = self.inner(path, &entry)?;
             let kind = entry.header().entry_type();
             if path.is_empty() && DAEMONS.contains(&inner.as_str()) && entry.size() == 0 {
+                continue;
+            }
+            let mode = entry.header().mode().unwrap_or_default();
+            if self.stubs.hides(&join(path, &inner), kind.is_dir(), entry.size(), mode) {
                 continue;
             }
             let target = match choose(&inner, kind) {

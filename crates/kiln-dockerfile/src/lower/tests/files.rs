@@ -79,6 +79,7 @@ fn here_documents_become_files() {
     let write = |path: &str, mode: u32, data: &str| FileAction::Write {
         path: path.into(),
         mode,
+        parents: None,
         owner: None,
         data: data.as_bytes().to_vec(),
     };
