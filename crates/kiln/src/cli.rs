@@ -159,13 +159,13 @@ pub(crate) struct Build {
     /// Value for an ARG (repeatable); NAME alone takes the environment's
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     pub(crate) args: Vec<String>,
-    /// Secret for `RUN --mount=type=secret`: id=ID,src=FILE or id=ID,env=VARIABLE (repeatable)
+    /// Secret for steps: id=ID,src=FILE or id=ID,env=VARIABLE (repeatable)
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Vec<String>,
-    /// Agent for `RUN --mount=type=ssh`: default, or ID=SOCKET (repeatable)
+    /// Ssh agent for steps: default, or ID=SOCKET (repeatable)
     #[arg(long, value_name = "AGENT")]
     pub(crate) ssh: Vec<String>,
-    /// Network of steps that name none: default, none, host, or a network's name
+    /// Network of steps: default, none, host, or a network's name
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Option<String>,
     /// Host that steps know, NAME:ADDRESS (repeatable)

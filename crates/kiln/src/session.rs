@@ -56,12 +56,13 @@ pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
 /// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
 /// told, for as long as someone else holds the other end.
 pub(crate) fn stop_on_signals(cancel: Cancel, events: WeakSender<BuildEvent>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anything else happens: a signal that comes first would end the process.
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
         for count in 1.. {
             tokio::select! {
                 _ = interrupt.recv() => {}

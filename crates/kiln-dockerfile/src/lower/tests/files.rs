@@ -83,13 +83,19 @@ fn here_documents_become_files() {
         owner: None,
         data: data.as_bytes().to_vec(),
     };
+    let with_parents = |action, mode| match action {
+        FileAction::Write { path, mode: own, owner, data, .. } => {
+            FileAction::Write { path, mode: own, parents: Some(mode), owner, data }
+        }
+        other => other,
+    };
     for (text, expected) in [
         ("COPY <<EOF single\nfile\nEOF", vec![write("/w/single", 0o644, "file\n")]),
         (
             "COPY <<A <<B double/\n1\nA\n2\nB",
             vec![write("/w/double/A", 0o644, "1\n"), write("/w/double/B", 0o644, "2\n")],
         ),
-        ("COPY --chmod=777 <<EOF /x\n\tdummy\nEOF", vec![write("/x", 0o777, "\tdummy\n")]),
+        ("COPY --chmod=777 <<EOF /x\n\tdummy\nEOF", vec![with_parents(write("/x", 0o777, "\tdummy\n"), 0o777)]),
         ("COPY <<-EOF /x\n\t\tdummy\n\tEOF", vec![write("/x", 0o644, "dummy\n")]),
         ("COPY <<EOF /x\n'$N' \"${N}\" \\$N \\\\\nEOF", vec![write("/x", 0o644, "'n' \"n\" $N \\\n")]),
         ("COPY <<'EOF' /x\n$N \\$N\nEOF", vec![write("/x", 0o644, "$N \\$N\n")]),
