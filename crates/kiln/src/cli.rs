@@ -201,6 +201,12 @@ pub(crate) struct Build {
     /// Native programs for emulated platforms: auto, on or off
     #[arg(long, value_name = "WHEN")]
     pub(crate) twin: Option<String>,
+    /// Check the Dockerfile and build nothing; exit code 1 if there are warnings
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// What to do instead of building: check, or check,format=json
+    #[arg(long, value_name = "METHOD", conflicts_with = "check")]
+    pub(crate) call: Option<String>,
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
     pub(crate) parallel: Option<NonZeroUsize>,

@@ -5,7 +5,7 @@
 
 use crate::ast::{Command, Dockerfile, Instruction, OnBuild, Stage};
 use crate::check::{Rule, Warning};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Span};
 
 mod instruction;
 mod lines;
@@ -38,8 +38,11 @@ fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
         let parsed = read(&mut reader, &line)?;
         let span = parsed.span();
         if blank_inside {
-            file.warnings.push(Warning::new(Rule::NoEmptyContinuation, span, "empty continuation line".into()));
+            // At the end of the instruction, as BuildKit has it.
+            let end = Span { line: span.end_line, column: 1, ..span };
+            file.warnings.push(Warning::new(Rule::NoEmptyContinuation, end, "empty continuation line".into()));
         }
+        file.warnings.extend(line.comment.as_deref().and_then(|comment| check_description(&parsed, comment)));
         match (parsed, file.stages.last_mut()) {
             (Parsed::From(stage), _) => file.stages.push(*stage),
             (Parsed::Instruction(instruction), Some(stage)) => stage.instructions.push(*instruction),
@@ -58,6 +61,24 @@ fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
         return Err(Error::nowhere(kind));
     }
     Ok(file)
+}
+
+/// A comment above `ARG` or a named `FROM` that does not start with the name that it describes.
+fn check_description(parsed: &Parsed, comment: &str) -> Option<Warning> {
+    let (keyword, names): (_, Vec<&str>) = match parsed {
+        Parsed::From(stage) => ("FROM", stage.name.iter().map(|name| name.value.as_str()).collect()),
+        Parsed::Instruction(instruction) => match &instruction.command {
+            Command::Arg(arguments) => ("ARG", arguments.iter().map(|argument| argument.name.value.as_str()).collect()),
+            _ => return None,
+        },
+    };
+    let first = comment.split(' ').next().unwrap_or_default();
+    let name = *names.first()?;
+    if names.contains(&first) {
+        return None;
+    }
+    let message = format!("the comment above this `{keyword}` should start with its name: `# {name} ...`");
+    Some(Warning::new(Rule::InvalidDefinitionDescription, parsed.span(), message))
 }
 
 /// Parses the text of a trigger as it is stored in an image.

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod cache;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod emulation;
 pub(crate) mod init;

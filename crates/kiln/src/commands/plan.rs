@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::job::{Job, Looked, Run};
 use crate::report::columns;
 use crate::ui::Ui;
-use crate::{project, recipe, session};
+use crate::{checks, project, recipe, session};
 
 /// One step of the plan.
 #[derive(Debug, Serialize)]
@@ -73,8 +73,10 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { args: &args.build, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
-    let looked = job.look(&engine, &run, &events, &cancel).await?;
+    let looked = job.look(&engine, &run, &events, &cancel).await;
     drop(events);
+    checks::show(ui, environment, args.build.quiet, job.warnings.get());
+    let looked = looked?;
     for notice in notices.await.unwrap_or_default() {
         ui.say(&format!("note: {notice}"));
     }
