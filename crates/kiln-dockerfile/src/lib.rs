@@ -43,5 +43,5 @@ pub use expand::ExpandError;
 pub use ignore::{Ignore, IgnoreError};
 pub use kiln_graph::glob;
 pub use lower::{BaseImage, Lowered, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages};
-pub use parse::parse;
+pub use parse::{parse, parse_bytes};
 pub use span::{Span, Word};

@@ -39,7 +39,9 @@ pub(crate) fn show(ui: Ui, environment: &Environment, quiet: bool, noted: Option
         ui.warn(&format!("{place}: {} ({})", warning.message, warning.rule));
     }
     if is_annotated(environment) {
-        noted.iter().for_each(|(file, warning)| ui.say(&annotation(file, warning)));
+        for (file, warning) in noted {
+            ui.say(&annotation(file, warning));
+        }
     }
 }
 

@@ -201,7 +201,7 @@ pub(crate) struct Build {
     /// Native programs for emulated platforms: auto, on or off
     #[arg(long, value_name = "WHEN")]
     pub(crate) twin: Option<String>,
-    /// Check the Dockerfile and build nothing; exit code 1 if there are warnings
+    /// Check the Dockerfile, build nothing; exit code 1 for warnings
     #[arg(long)]
     pub(crate) check: bool,
     /// What to do instead of building: check, or check,format=json

@@ -167,6 +167,10 @@ impl<'t> Reader<'t> {
                 line.push(body, number, 0, raw);
                 continued = more;
             }
+            if let Some(at) = line.text.find('\0') {
+                let span = Part { line: &line, start: at, end: at + 1 }.span();
+                return Err(Error::new(ErrorKind::Nul, span));
+            }
             if !line.text.trim().is_empty() {
                 return Ok(Some(line));
             }
@@ -268,6 +272,6 @@ impl Line {
 }
 
 /// Counts of lines and columns; a file with more than four thousand million of either is not told apart.
-fn number(count: usize) -> u32 {
+pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

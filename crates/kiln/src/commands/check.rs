@@ -71,7 +71,9 @@ pub(crate) async fn run(
         options.build_args.clone_from(&wanted.args);
         options.ignore = context::find(&folder, source)?.map(|(ignore, _)| ignore);
         let checked = daemon.check(wanted, &options).await;
-        unknown.extend(checked.is_uncertain().then_some(checked.assumed).unwrap_or_default());
+        if checked.is_uncertain() {
+            unknown.extend(checked.assumed);
+        }
         error = error.or(checked.error);
         for warning in checked.warnings {
             let warning = (source.name.clone(), warning);
