@@ -1,5 +1,7 @@
 //! Dockerfiles that are wrong: each gives an error with line, column and a text that says what is wrong.
 
+use std::fmt::Write as _;
+
 use kiln_dockerfile::{Error, Options, ResolvedImage, ResolvedImages, parse, parse_bytes};
 use kiln_graph::{Arch, BuildGraph, ImageConfig, Platform};
 
@@ -251,9 +253,10 @@ fn large_and_deep_input_ends_soon() {
         let start: String = found.chars().take(100).collect();
         assert!(found.contains(expected), "{start}: {expected}");
     }
-    let stages: String = (0..300)
-        .map(|i| format!("FROM {} AS s{}\nRUN x\n", if i == 0 { "a".into() } else { format!("s{}", i - 1) }, i))
-        .collect();
+    let mut stages = "FROM a AS s0\n".to_owned();
+    for index in 1..300 {
+        writeln!(stages, "FROM s{} AS s{index}\nRUN x", index - 1).expect("text");
+    }
     let file = parse("Dockerfile", &stages).expect("valid");
     let platform = Platform::linux(Arch::Amd64);
     assert!(file.check_all(&Options::new(platform), platform, &ResolvedImages::new()).error.is_none());

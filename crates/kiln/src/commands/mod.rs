@@ -7,3 +7,4 @@ pub(crate) mod config;
 pub(crate) mod emulation;
 pub(crate) mod init;
 pub(crate) mod plan;
+mod plan_graph;
