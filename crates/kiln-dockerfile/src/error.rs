@@ -59,6 +59,15 @@ pub enum ErrorKind {
     /// No instructions at all.
     #[error("no instructions in the file")]
     Empty,
+    /// Bytes that are no text, outside of a comment.
+    #[error("byte 0x{byte:02x} is no UTF-8")]
+    NotUtf8 {
+        /// The first of them.
+        byte: u8,
+    },
+    /// A character that no program can be given.
+    #[error("NUL character in an instruction")]
+    Nul,
     /// Something other than `ARG` comes first.
     #[error("`{instruction}` before the first `FROM`")]
     BeforeFrom {
@@ -301,6 +310,8 @@ impl ErrorKind {
             |suggestion: &Option<String>| suggestion.as_ref().map(|name| format!("did you mean `{name}`?"));
         match self {
             Self::Empty | Self::NoStage => Some("a Dockerfile needs at least one `FROM`".into()),
+            Self::NotUtf8 { .. } => Some("save the file as UTF-8".into()),
+            Self::Nul => Some("is the file saved as UTF-16? save it as UTF-8".into()),
             Self::BeforeFrom { .. } => Some("only `ARG` may stand before the first `FROM`".into()),
             Self::UnknownInstruction { suggestion, .. } => did_you_mean(suggestion)
                 .or_else(|| Some(format!("instructions are {}", crate::ast::KEYWORDS.join(", ")))),

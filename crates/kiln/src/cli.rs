@@ -87,7 +87,9 @@ pub(crate) enum Command {
     #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<Build>),
     /// Show what a build would do: each step, whether and why it runs, natively or emulated
-    #[command(after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json")]
+    #[command(
+        after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json\n  kiln plan --format dot | dot -Tsvg -o plan.svg"
+    )]
     Plan(Box<Plan>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
@@ -105,12 +107,28 @@ pub(crate) enum Command {
 /// What would be built.
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
-    /// Print JSON
-    #[arg(long)]
+    /// How to print: text, json, dot or mermaid
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) format: PlanFormat,
+    /// Same as --format=json
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
     /// As for `kiln build`.
     #[command(flatten)]
     pub(crate) build: Build,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A graph for Markdown.
+    Mermaid,
 }
 
 /// Which project, and what in it differs for this run.
@@ -219,6 +237,12 @@ pub(crate) struct Build {
     /// Native programs for emulated platforms: auto, on or off
     #[arg(long, value_name = "WHEN")]
     pub(crate) twin: Option<String>,
+    /// Check the Dockerfile, build nothing; exit code 1 for warnings
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// What to do instead of building: check, or check,format=json
+    #[arg(long, value_name = "METHOD", conflicts_with = "check")]
+    pub(crate) call: Option<String>,
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
     pub(crate) parallel: Option<NonZeroUsize>,

@@ -49,24 +49,7 @@ impl Filter for Rules {
 /// The filter for a build of `folder`. `hidden` are paths in it that are never part of the context: kiln's own state, and
 /// for recipes the output and the settings, whose changes must not look like changes of the program.
 pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> Result<Arc<dyn Filter>> {
-    let specific = dockerfile.path.as_ref().map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        std::path::PathBuf::from(name)
-    });
-    let mut project = None;
-    for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
-        match fs_err::read(&path) {
-            Ok(bytes) => {
-                let ignore =
-                    Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path: path.clone(), error })?;
-                project = Some((ignore, path));
-                break;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CliError::io("read", path)(error)),
-        }
-    }
+    let project = find(folder, dockerfile)?;
     let built_in = |text: &str| Ignore::parse(text).expect("the built-in patterns are valid");
     let (project, file) = match project {
         Some((ignore, path)) => (ignore, Some(path)),
@@ -75,6 +58,27 @@ pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> R
     };
     let own = hidden.iter().map(|path| escaped(path)).collect::<Vec<_>>().join("\n");
     Ok(Arc::new(Rules { project, file, own: built_in(&own) }))
+}
+
+/// The ignore file for a Dockerfile and a context: the Dockerfile's own, else the context's.
+pub(crate) fn find(folder: &Path, dockerfile: &Source) -> Result<Option<(Ignore, PathBuf)>> {
+    let specific = dockerfile.path.as_ref().map(|path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".dockerignore");
+        std::path::PathBuf::from(name)
+    });
+    for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
+        match fs_err::read(&path) {
+            Ok(bytes) => {
+                let ignore =
+                    Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path: path.clone(), error })?;
+                return Ok(Some((ignore, path)));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CliError::io("read", path)(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// A path as a pattern that matches only it.

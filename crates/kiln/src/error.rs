@@ -12,7 +12,7 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 /// Exit codes.
 pub(crate) mod exit {
-    /// A step of the build failed.
+    /// A step of the build failed, or a check found something.
     pub(crate) const STEP: u8 = 1;
     /// The command line is wrong (clap's own code).
     pub(crate) const USAGE: u8 = 2;
@@ -61,6 +61,9 @@ pub(crate) enum CliError {
     Usage { problem: String, hint: String },
     #[error("{problem}")]
     Missing { problem: String, hint: String },
+    /// A Dockerfile whose `# check=error=true` makes warnings fail.
+    #[error("build checks found violations of {}", rules.join(", "))]
+    Checks { rules: Vec<&'static str> },
     /// The build ended, and its failures have been shown.
     #[error("the build failed")]
     Shown { code: u8 },
@@ -82,13 +85,18 @@ impl CliError {
             Self::Io { source, .. } => kiln_solver::file_hint(source),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
+            Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
             Self::Shown { .. } => None,
         }
     }
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Dockerfile(_) | Self::Ignore { .. } | Self::Missing { .. } => exit::CONFIG,
+            Self::Config(_)
+            | Self::Dockerfile(_)
+            | Self::Ignore { .. }
+            | Self::Missing { .. }
+            | Self::Checks { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } | Self::Place(_) => exit::IO,

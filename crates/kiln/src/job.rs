@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
 use crate::project::Project;
-use crate::{context, network, recipe, session, twin};
+use crate::{checks, context, network, recipe, session, twin};
 
 /// Folder of kiln's state in a project.
 const STATE: &str = ".kiln";
@@ -63,6 +63,8 @@ pub(crate) struct Job {
     /// kiln's folder in the project.
     pub(crate) state: PathBuf,
     user_args: BTreeMap<String, String>,
+    /// What is questionable in the user's own Dockerfiles, once they have been looked at.
+    pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
 }
 
 impl Job {
@@ -104,6 +106,7 @@ impl Job {
             recipe,
             source,
             project,
+            warnings: OnceLock::new(),
         })
     }
 
@@ -182,7 +185,13 @@ impl Job {
         let (scanned, lowered) = tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, events));
         let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
         let mut lowered = lowered.map_err(|error| self.blame_base(error))?;
-        self.warn(&lowered.warnings, events).await;
+        if !self.recipe {
+            let noted = std::mem::take(&mut lowered.warnings);
+            let noted = self.warnings.get_or_init(|| noted);
+            if lowered.strict {
+                return Err(CliError::Checks { rules: checks::rules(noted) });
+            }
+        }
         let surroundings = twin::Surroundings {
             engine,
             no_cache: &no_cache,
@@ -235,20 +244,6 @@ impl Job {
         }
     }
 
-    /// Shows what is questionable in the user's own Dockerfile.
-    async fn warn(&self, lowered: &[(String, kiln_dockerfile::Warning)], events: &mpsc::Sender<BuildEvent>) {
-        if self.recipe {
-            return;
-        }
-        let checked = self.dockerfiles.first().map(|d| (d.name.clone(), d.check())).into_iter();
-        let checked = checked.flat_map(|(name, warnings)| warnings.into_iter().map(move |w| (name.clone(), w)));
-        for (name, warning) in lowered.iter().cloned().chain(checked) {
-            let place = warning.span.map_or(name.clone(), |span| format!("{name}:{}", span.line));
-            let text = format!("{place}: {} ({})", warning.message, warning.rule.name());
-            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
-        }
-    }
-
     /// The policy of each platform, for the summary.
     pub(crate) fn notes(&self, auto_jobs: u32) -> Vec<(Platform, String)> {
         if !self.recipe {
@@ -278,7 +273,13 @@ impl Job {
         Ok(tokio::task::spawn_blocking(move || Context::scan(&folder, filter, StatCache::load(&cache))))
     }
 
-    fn wanted(&self, auto_jobs: u32) -> Result<Vec<Wanted>> {
+    /// The Dockerfiles as they lie there, as many as [`Self::wanted`] names.
+    pub(crate) fn sources(&self) -> Result<Vec<recipe::Source>> {
+        self.platforms.iter().map(|p| recipe::source(&p.build.recipe, &self.project.folder)).collect()
+    }
+
+    /// What is to be built, by platform.
+    pub(crate) fn wanted(&self, auto_jobs: u32) -> Result<Vec<Wanted>> {
         let mut wanted = Vec::new();
         for (settings, dockerfile) in self.platforms.iter().zip(&self.dockerfiles) {
             let (target, mut args) = if self.recipe {

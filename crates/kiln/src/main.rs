@@ -2,6 +2,7 @@
 //!
 //! This crate alone reads the environment, talks to the terminal and ends the process.
 
+mod checks;
 mod cli;
 mod commands;
 mod context;

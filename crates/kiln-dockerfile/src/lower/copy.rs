@@ -14,6 +14,11 @@ impl Lowering<'_, '_> {
     pub(super) fn transfer(&mut self, instruction: &Instruction, transfer: &Transfer, add: bool) -> Result<(), Error> {
         let dest = self.expand(&transfer.dest)?;
         let sources = self.all(&transfer.sources)?;
+        if transfer.from.is_none() {
+            for (source, word) in sources.iter().zip(&transfer.sources).filter(|(s, _)| !is_url(s) && !is_git(s)) {
+                self.check_source(&instruction.keyword.to_uppercase(), source, word);
+            }
+        }
         let owner = self.optional(transfer.chown.as_ref())?.map(|spec| Owner { spec });
         let chmod = self.mode_bits(transfer.chmod.as_ref())?;
         let excludes = self.all(&transfer.excludes)?;
@@ -118,7 +123,7 @@ fn is_folder(dest: &str) -> bool {
 
 /// A source relative to the root that it is copied from. With `--parents`, a `/./` in it marks where the kept part
 /// starts, so it stays.
-fn relative(source: &str, parents: bool) -> String {
+pub(super) fn relative(source: &str, parents: bool) -> String {
     let from_root = |path: &str| {
         let path = clean(&format!("/{path}"));
         if path == "/" { ".".to_owned() } else { path[1..].to_owned() }

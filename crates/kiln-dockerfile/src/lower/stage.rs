@@ -25,29 +25,31 @@ struct State {
     env: Vec<(String, String)>,
     /// Arguments that were declared; they may be unset without a warning.
     declared: BTreeSet<String>,
+    /// Whether a `WORKDIR` came, here or in a stage below.
+    has_workdir: bool,
     platform: Platform,
 }
 
 /// Lowers the stages of a plan.
-pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph) -> Result<Lowered, Error> {
+pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph, warnings: &mut Vec<Warning>) -> Result<Lowered, Error> {
     let mut states: BTreeMap<usize, State> = BTreeMap::new();
-    let mut warnings = Vec::new();
     let mut commands = Vec::new();
     for planned in &plan.stages {
         let mut lowering = Lowering::start(plan, planned, graph, &states);
-        for planned in &planned.instructions {
+        let result = planned.instructions.iter().try_for_each(|planned| {
             lowering.current = Some(planned);
-            lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))?;
-        }
+            lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))
+        });
         let Lowering { state, warnings: found, commands: run, .. } = lowering;
         warnings.extend(found);
+        result?;
         commands.extend(run);
         states.insert(planned.index, state);
     }
     let State { root, mut config, .. } = states.remove(&plan.target).expect("the plan holds the target");
     config.labels.extend(plan.options.labels.clone());
     let name = plan.file.stages[plan.target].label(plan.target);
-    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings, commands })
+    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings: vec![], commands })
 }
 
 /// One stage while it is lowered.
@@ -85,6 +87,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             config: ImageConfig::default(),
             env: vec![],
             declared: BTreeSet::new(),
+            has_workdir: false,
             platform: planned.platform,
         };
         let mut step = 0;
@@ -140,6 +143,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
+        self.check_form(instruction);
         match &instruction.command {
             Command::Run(run) => self.run(instruction, run),
             Command::Copy(copy) => self.transfer(instruction, copy, false),
@@ -153,6 +157,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 for (name, value) in pairs.collect::<Result<Vec<_>, Error>>()? {
                     self.warn_unmatched(name.1, &name.0);
                     self.warn_unmatched(value.1, &value.0);
+                    self.check_secret("ENV", &name.0.text, name.1);
                     set(&mut self.state.env, &name.0.text, value.0.text.clone());
                     self.state.config.set_env(&name.0.text, value.0.text);
                 }
@@ -164,7 +169,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// `WORKDIR`: a folder, and where later steps run.
     fn workdir(&mut self, instruction: &Instruction, path: &Word) -> Result<(), Error> {
+        let span = path.span;
         let path = self.expand(path)?;
+        if !std::mem::replace(&mut self.state.has_workdir, true) {
+            self.check_workdir(&path, span);
+        }
         let path = super::copy::join(self.cwd(), &path);
         self.state.config.working_dir.clone_from(&path);
         if path == "/" {
@@ -180,6 +189,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// `ARG` in a stage: a build argument, else its default, else the argument of this name before the first `FROM`.
     fn arg(&mut self, argument: &ArgDeclaration) -> Result<(), Error> {
         let name = &argument.name.value;
+        self.check_secret("ARG", name, argument.name.span);
         let value = match (self.plan.options.build_args.get(name), &argument.default) {
             (Some(given), _) => Some(given.clone()),
             (None, Some(default)) => Some(self.expand(default)?),
@@ -238,17 +248,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// Expands a word; variables that are not set become nothing, with a warning.
     pub(super) fn expand(&mut self, word: &Word) -> Result<String, Error> {
-        self.expand_words(word).map(|expanded| expanded.text)
-    }
-
-    /// As [`Lowering::expand`], and split into words.
-    pub(super) fn expand_words(&mut self, word: &Word) -> Result<Expanded, Error> {
         let (expanded, span) = self.expand_quietly(word)?;
         self.warn_unmatched(span, &expanded);
-        Ok(expanded)
+        Ok(expanded.text)
     }
 
-    fn expand_quietly(&self, word: &Word) -> Result<(Expanded, Span), Error> {
+    pub(super) fn expand_quietly(&self, word: &Word) -> Result<(Expanded, Span), Error> {
         match expand(&word.value, self.plan.file.mode(), self.env()) {
             Ok(expanded) => Ok((expanded, word.span)),
             Err(source) => Err(Error::new(ErrorKind::Expand { word: word.value.clone(), source }, word.span)),
@@ -256,12 +261,28 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     pub(super) fn warn_unmatched(&mut self, span: Span, expanded: &Expanded) {
-        let span = self.current.map_or(span, |planned| planned.span(span));
         let known: Vec<String> = self.env().iter().map(|(name, _)| name.clone()).collect();
-        for name in expanded.unmatched.iter().filter(|name| !self.state.declared.contains(*name)) {
+        for name in &expanded.unmatched {
+            if self.state.declared.contains(name) {
+                continue;
+            }
             let message = did_you_mean(format!("variable `{name}` is not set"), name, &known);
-            self.warnings.push(Warning::new(Rule::UndefinedVar, span, message));
+            self.warn(Rule::UndefinedVar, span, message);
         }
+    }
+
+    /// Notes a warning about something in the current instruction. A trigger is noted at the `FROM` that runs it.
+    pub(super) fn warn(&mut self, rule: Rule, span: Span, message: String) {
+        let span = match self.current {
+            Some(planned) if planned.trigger => planned.place.unwrap_or(self.planned.stage.span),
+            _ => span,
+        };
+        self.warnings.push(Warning::new(rule, span, message));
+    }
+
+    /// Whether the instruction at hand is a trigger.
+    pub(super) fn is_trigger(&self) -> bool {
+        self.current.is_some_and(|planned| planned.trigger)
     }
 
     /// The instruction as one line for people: variables that are set are expanded, secrets masked.
@@ -276,7 +297,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     fn place(&mut self, instruction: &Instruction, text: &str) -> Place {
         self.step += 1;
-        let prefix = if self.current.is_some_and(|planned| planned.trigger) { "ONBUILD " } else { "" };
+        let prefix = if self.is_trigger() { "ONBUILD " } else { "" };
         Place {
             file: self.plan.file.name.clone(),
             line: instruction.span.line,

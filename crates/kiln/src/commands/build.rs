@@ -9,6 +9,7 @@ use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
 use tokio::sync::mpsc;
 
 use crate::cli;
+use crate::commands::check;
 use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
 use crate::job::{Job, Run};
@@ -17,17 +18,22 @@ use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
 use crate::ui::Ui;
-use crate::{recipe, run_flags, scope, session};
+use crate::{checks, recipe, run_flags, scope, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let started = Instant::now();
+    if let Some(format) = check::asked(args)? {
+        return check::run(ui, environment, global, args, format).await;
+    }
     let project = project::load(environment, &args.project, flags(args)?)?;
     ui.warnings(&project.warnings);
     let job = Job::new(environment, args, project)?;
     let cancel = Cancel::new();
     let (events, received) = mpsc::channel(256);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    match attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await {
+    let result = attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await;
+    checks::show(ui, environment, args.quiet, job.warnings.get());
+    match result {
         // Whatever broke off, the user knows why.
         Err(CliError::Solve(SolveError::Cancelled)) => {
             ui.say("stopped; nothing had begun");
