@@ -17,6 +17,7 @@ mod recipe;
 mod report;
 mod scope;
 mod session;
+mod sources;
 mod twin;
 mod ui;
 

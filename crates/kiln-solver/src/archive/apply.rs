@@ -123,6 +123,11 @@ impl Job<'_> {
         Meta { mode: 0o755, uid, gid, ..Meta::default() }
     }
 
+    /// The mode of what had `mode` where it comes from. A link has none that counts.
+    pub(super) fn mode(&self, mode: u32, is_folder: bool) -> u32 {
+        self.copy.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_folder))
+    }
+
     /// Whether a single file goes into the destination rather than becoming it.
     pub(super) fn is_into_folder<W: Write>(&self, out: &mut Emitter<'_, W>) -> Result<bool, EmitError> {
         Ok(self.copy.dest.ends_with('/') || out.is_folder(&self.copy.dest)?)

@@ -295,10 +295,8 @@ impl Job<'_> {
         let number = |n: io::Result<u64>| n.map_err(|e| self.broken(path, &e));
         let owner = (number(header.uid())?, number(header.gid())?);
         let (uid, gid) = self.owner.unwrap_or(owner);
-        let mode = match self.copy.chmod {
-            Some(mode) => mode,
-            None => header.mode().map_err(|e| self.broken(path, &e))? & 0o7777,
-        };
+        let mode = header.mode().map_err(|e| self.broken(path, &e))? & 0o7777;
+        let mode = self.mode(mode, header.entry_type().is_dir());
         Ok(Meta { mode, uid, gid, mtime: header.mtime().unwrap_or(0), pax })
     }
 
@@ -333,7 +331,7 @@ fn not_utf8(name: &str) -> EmitError {
 }
 
 /// Extended attributes, as PAX records, of an entry read from the daemon.
-fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for extension in extensions {

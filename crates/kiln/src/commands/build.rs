@@ -16,18 +16,25 @@ use crate::project::{self, Flag};
 use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
+use crate::sources::prepare::prepare;
 use crate::ui::Ui;
 use crate::{recipe, scope, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let started = Instant::now();
-    let project = project::load(environment, &args.project, flags(args)?)?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(environment, args, project)?;
     let cancel = Cancel::new();
     let (events, received) = mpsc::channel(256);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    match attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await {
+    let attempted = async {
+        // Held to the end: it removes what was brought in.
+        let prepared = prepare(environment, args, &events, &cancel).await?;
+        let args = &prepared.args;
+        let project = project::load_prepared(environment, &prepared, flags(args)?)?;
+        ui.warnings(&project.warnings);
+        let job = Job::new(environment, args, project)?;
+        attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await
+    };
+    match attempted.await {
         // Whatever broke off, the user knows why.
         Err(CliError::Solve(SolveError::Cancelled)) => {
             ui.say("stopped; nothing had begun");
