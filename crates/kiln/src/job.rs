@@ -11,7 +11,7 @@ use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
 use kiln_graph::{BuildGraph, Platform, VertexId};
-use kiln_solver::context::{Context, StatCache};
+use kiln_solver::context::{Context, Everything, StatCache};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
 
@@ -26,11 +26,9 @@ use crate::sources::{Contexts, Fetcher};
 use crate::{context, network, recipe, session, twin};
 
 /// Folder of kiln's state in a project.
-const STATE: &str = ".kiln";
+pub(crate) const STATE: &str = ".kiln";
 /// The graph's name for the build context.
 const CONTEXT: &str = ".";
-/// A folder without ignore rules.
-const NOWHERE: &str = "/dev/null";
 
 /// What this run adds to a job.
 pub(crate) struct Run<'a> {
@@ -293,7 +291,7 @@ impl Job {
         }
         let filter = match &self.project.place {
             // As with BuildKit, what was left out of an archive or a repository is not there, and all else is.
-            Some(_) if !self.recipe => context::filter(Path::new(NOWHERE), None, false, &[])?,
+            Some(_) if !self.recipe => Arc::new(Everything),
             _ => context::filter(&self.project.folder, self.source.path.as_deref(), self.recipe, &hidden)?,
         };
         let cache = self.digests_of(CONTEXT).unwrap_or_default();

@@ -69,9 +69,6 @@ impl Job<'_> {
             return Ok(true);
         }
         let name = split_last(path).1;
-        if excludes.covers(name) || excludes.covers(path) {
-            return Ok(true);
-        }
         let target = if self.copy.sources.len() > 1 || self.is_into_folder(out)? {
             out.folder(dest, &self.plain())?;
             join(dest, name)
@@ -100,15 +97,14 @@ impl Job<'_> {
             let head = parts.get(..depth)?.join("/");
             glob::matches(&wild, &head).then(|| (head, parts[depth..].join("/")))
         };
-        let wanted = |head: &str| !excludes.covers(split_last(head).1) && !excludes.covers(&join(&fixed, head));
         let becomes = self.copy.sources.len() == 1 && !self.is_into_folder(out)? && {
             let mut files = 0;
             let mut folders = 0;
             self.scan(id, &root, &mut |inner, kind| {
-                if let Some((head, below)) = matched(inner) {
+                if let Some((_, below)) = matched(inner) {
                     if kind.is_dir() || !below.is_empty() {
                         folders += 1;
-                    } else if wanted(&head) {
+                    } else {
                         files += 1;
                     }
                 }
@@ -123,7 +119,7 @@ impl Job<'_> {
         let choose = |inner: &str, kind: EntryType| match matched(inner) {
             None => Pick::No,
             Some((head, below)) if below.is_empty() => match &target {
-                _ if kind.is_dir() || !wanted(&head) => Pick::No,
+                _ if kind.is_dir() => Pick::No,
                 _ if kind.is_symlink() => Pick::Follow,
                 Some(target) => Pick::At(target.clone()),
                 None => Pick::At(join(dest, split_last(&head).1)),

@@ -59,11 +59,10 @@ impl Context {
                         self.add_below(&real, &excludes, &mut selection);
                     }
                     Some(entry) => {
-                        let name = split_last(&path).1;
-                        if !excludes.covers(name) && !excludes.covers(&path) {
-                            files += 1;
-                            selection.entries.push(Selected { entry, place: name.to_owned(), named: true });
-                        }
+                        // As in BuildKit, excludes are about what is in folders: a file that is named is meant.
+                        files += 1;
+                        let place = split_last(&path).1.to_owned();
+                        selection.entries.push(Selected { entry, place, named: true });
                     }
                 }
             }
@@ -324,7 +323,7 @@ mod tests {
         assert_eq!(places(&context, &but(&["pkg"], &["sub", "*.txt", "link.py"])), ["a.py"]);
         assert_eq!(places(&context, &but(&["pkg/sub"], &["*.txt"])), ["b.py"]);
         assert_eq!(places(&context, &but(&["pkg"], &["**/*.py"])), ["sub", "sub/c.txt"]);
-        assert_eq!(places(&context, &but(&["*.py", "*.txt"], &["*.txt"])), ["main.py"]);
+        assert_eq!(places(&context, &but(&["*.py", "*.txt"], &["*.txt"])), ["main.py", "notes.txt"]);
         let kept = Copy { parents: true, ..but(&["pkg/./sub"], &["**/*.py"]) };
         assert_eq!(places(&context, &kept), ["sub", "sub/c.txt"]);
     }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Contexts, DOWNLOADED, Fetcher, scan, unless_stopped};
 use crate::error::{CliError, Result};
+use crate::job::STATE;
 use crate::{context, project};
 
 /// Where the files of a named context are.
@@ -96,7 +97,7 @@ pub(crate) async fn contexts(
         let Some(value) = named.get(name).filter(|_| !contexts.contains_key(name)) else { continue };
         let context = match value {
             Value::Folder(folder) => {
-                let filter = context::filter(folder, None, false, &[])?;
+                let filter = context::filter(folder, None, false, &[STATE.to_owned()])?;
                 let (folder, cache) = (folder.clone(), cache_file(state, name));
                 let work = move || Context::scan(&folder, filter, StatCache::load(&cache));
                 let scan = tokio::task::spawn_blocking(work).await;
