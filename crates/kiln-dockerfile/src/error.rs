@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kiln_graph::PlatformError;
+use kiln_graph::{PlatformError, RemoteError};
 
 use crate::{BaseImage, ExpandError, Span};
 
@@ -287,11 +287,14 @@ pub enum ErrorKind {
         /// The source after expansion.
         pattern: String,
     },
-    /// A part of the language that kiln does not have yet.
-    #[error("{feature} is not supported yet")]
-    NotYet {
-        /// The part.
-        feature: String,
+    /// A git repository that is named in a way that makes no sense.
+    #[error("`{text}` does not name a git repository")]
+    Remote {
+        /// The source as written.
+        text: String,
+        /// Why.
+        #[source]
+        source: RemoteError,
     },
     /// A trigger in a base image that cannot be read.
     #[error("`ONBUILD {trigger}` of the base image is invalid")]
@@ -349,6 +352,7 @@ impl ErrorKind {
             Self::StageOrder { .. } => Some("move that stage above this one".into()),
             Self::DestinationNotFolder { dest } => Some(format!("end the destination with a slash: `{dest}/`")),
             Self::RemoteCopy { .. } => Some("use `ADD`".into()),
+            Self::Remote { source, .. } => Some(source.hint()),
             Self::Pattern { .. } => Some("put a backslash before a bracket that is meant literally".into()),
             Self::Trigger { source, .. } => source.hint(),
             _ => None,

@@ -259,6 +259,7 @@ impl Dispatcher {
                     self.results[id.0] = Some(Snapshot::Image(image, *platform));
                 }
                 Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
+                Op::Source(Source::Remote(remote)) => self.results[id.0] = Some(Snapshot::Local(remote.context())),
                 Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
                 Op::Exec(exec) if self.is_wanted(id) => {
                     let cancel = shared.cancel.child();

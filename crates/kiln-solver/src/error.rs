@@ -233,8 +233,8 @@ fn io_hint(error: &io::Error) -> Option<String> {
 pub enum Searched {
     /// In the build context.
     Context {
-        /// Its folder.
-        root: PathBuf,
+        /// What it is: `the build context FOLDER`.
+        title: String,
         /// What leaves the path out, if it exists: `.dockerignore:3 leaves it out`.
         hidden_by: Option<String>,
     },
@@ -245,7 +245,7 @@ pub enum Searched {
 impl std::fmt::Display for Searched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Context { root, .. } => write!(f, "the build context {}", root.display()),
+            Self::Context { title, .. } => f.write_str(title),
             Self::Snapshot => f.write_str("the stage or image that it is copied from"),
         }
     }

@@ -27,7 +27,9 @@ pub(crate) fn files(graph: &BuildGraph, contexts: &Contexts) -> Result<HashMap<V
     let mut known: HashMap<Vec<Selecting<'_>>, Arc<FileList>> = HashMap::new();
     let mut files = HashMap::new();
     for (id, _) in graph.iter() {
-        let copies: Vec<_> = local_copies(graph, contexts, id).collect();
+        // A context with an identity is not hashed, and its files are not the user's to change.
+        let copies = local_copies(graph, contexts, id).filter(|(_, context, _)| context.identity().is_none());
+        let copies: Vec<_> = copies.collect();
         if copies.is_empty() {
             continue;
         }
@@ -64,7 +66,10 @@ fn local_copies<'a>(
     };
     actions.iter().filter_map(move |action| match action {
         FileAction::Copy(copy) => match &graph.vertex(*vertex.inputs.get(copy.input)?).op {
-            Op::Source(Source::Local { name }) => Some((name.as_str(), contexts.get(name)?.as_ref(), copy)),
+            Op::Source(source) => {
+                let (name, context) = contexts.get_key_value(source.context()?.as_ref())?;
+                Some((name.as_str(), context.as_ref(), copy))
+            }
             _ => None,
         },
         _ => None,

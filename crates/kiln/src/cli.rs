@@ -134,7 +134,7 @@ pub(crate) enum PlanFormat {
 /// Which project, and what in it differs for this run.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Project {
-    /// Project folder, the build context; default: the current one
+    /// Project folder, the build context (or git repository, URL, `-`); default: the current one
     #[arg(default_value = ".", value_name = "PATH", hide_default_value = true)]
     pub(crate) path: PathBuf,
     /// Settings file instead of the project's kiln.toml
@@ -163,12 +163,12 @@ pub(crate) struct Project {
     pub(crate) platforms: Vec<String>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) project: Project,
-    /// Dockerfile to build instead of a recipe
+    /// Dockerfile to build instead of a recipe; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Stage of the Dockerfile to build
@@ -195,6 +195,9 @@ pub(crate) struct Build {
     /// Limit of steps, such as nofile=1024:2048 (repeatable)
     #[arg(long, value_name = "LIMIT")]
     pub(crate) ulimit: Vec<String>,
+    /// Folder, image, git repository or URL for that name (repeatable)
+    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = build_context)]
+    pub(crate) contexts: Vec<(String, String)>,
     /// Folder for the artifacts, or type=local,dest=FOLDER
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Option<String>,
@@ -373,6 +376,13 @@ fn build_arg(text: &str) -> Result<String, String> {
     match text.split('=').next() {
         None | Some("") => Err("write NAME=VALUE, or NAME alone to take it from the environment".to_owned()),
         Some(_) => Ok(text.to_owned()),
+    }
+}
+
+fn build_context(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as src=../src or alpine=docker-image://alpine:3.20".to_owned()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kiln_artifact::place::PlaceError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
+use kiln_fetch::FetchError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -18,7 +19,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon cannot be used, or lacks an image or room.
+    /// The daemon cannot be used, or lacks an image or room; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -46,6 +47,13 @@ pub(crate) enum CliError {
     /// A base image; the place names it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Image { place: Option<String>, error: EngineError },
+    /// Files from elsewhere; the place names them.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Fetch {
+        place: Option<String>,
+        #[source]
+        error: FetchError,
+    },
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -82,7 +90,10 @@ impl CliError {
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
-            Self::Io { source, .. } => kiln_solver::file_hint(source),
+            Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
+                kiln_solver::file_hint(source)
+            }
+            Self::Fetch { error, .. } => error.hint(),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
             Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
@@ -98,6 +109,7 @@ impl CliError {
             | Self::Missing { .. }
             | Self::Checks { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
+            Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } | Self::Place(_) => exit::IO,
             Self::Usage { .. } => exit::USAGE,
@@ -127,6 +139,15 @@ fn engine_code(error: &EngineError) -> u8 {
         // The daemon did its part: there is no such program.
         EngineError::CannotStart { .. } => exit::STEP,
         _ => exit::DAEMON,
+    }
+}
+
+fn fetch_code(error: &FetchError) -> u8 {
+    match error {
+        FetchError::Transfer { .. } | FetchError::Status { .. } | FetchError::Git { .. } => exit::DAEMON,
+        FetchError::Io { .. } => exit::IO,
+        FetchError::Stopped => exit::CANCELLED,
+        _ => exit::CONFIG,
     }
 }
 

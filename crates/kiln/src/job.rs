@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use kiln_artifact::place;
@@ -10,8 +10,8 @@ use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
-use kiln_graph::{Platform, VertexId};
-use kiln_solver::context::{Context, StatCache};
+use kiln_graph::{BuildGraph, Platform, VertexId};
+use kiln_solver::context::{Context, Everything, StatCache};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
 
@@ -21,10 +21,12 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
 use crate::project::Project;
+use crate::sources::named::{self, Named};
+use crate::sources::{Contexts, Fetcher};
 use crate::{checks, context, network, recipe, session, twin};
 
 /// Folder of kiln's state in a project.
-const STATE: &str = ".kiln";
+pub(crate) const STATE: &str = ".kiln";
 /// The graph's name for the build context.
 const CONTEXT: &str = ".";
 
@@ -46,7 +48,7 @@ pub(crate) struct Looked {
     pub(crate) plan: Plan,
     /// Why commands without a native twin are emulated.
     pub(crate) emulated: BTreeMap<VertexId, String>,
-    context: Option<Arc<Context>>,
+    contexts: Contexts,
     tools: Vec<ToolFile>,
 }
 
@@ -65,6 +67,9 @@ pub(crate) struct Job {
     user_args: BTreeMap<String, String>,
     /// What is questionable in the user's own Dockerfiles, once they have been looked at.
     pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
+    /// `--build-context`.
+    named: Named,
+    fetcher: Fetcher,
 }
 
 impl Job {
@@ -84,7 +89,10 @@ impl Job {
             let dockerfile = if let Some(dockerfile) = known {
                 dockerfile
             } else {
-                let source = recipe::source(recipe, &folder)?;
+                let mut source = recipe::source(recipe, &folder)?;
+                if let Some(name) = &project.dockerfile {
+                    source.name.clone_from(name);
+                }
                 let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
                 parsed.push((recipe.clone(), dockerfile.clone()));
                 first.get_or_insert(source);
@@ -97,9 +105,16 @@ impl Job {
         if recipe {
             settings.program(&project.facts.entry_candidates())?;
         }
+        let named = named::read(&args.contexts)?;
+        let (output, state) = match &project.place {
+            None => (folder.join(&settings.build.output), folder.join(STATE)),
+            Some(place) => (output_here(&settings.build.output, args.output.is_some())?, place.state.clone()),
+        };
         Ok(Self {
-            output: folder.join(&settings.build.output),
-            state: folder.join(STATE),
+            output,
+            state,
+            named,
+            fetcher: Fetcher::new(environment, &settings.network, &folder)?,
             user_args: build_args(environment, &args.args),
             platforms,
             dockerfiles,
@@ -120,10 +135,10 @@ impl Job {
     ) -> Result<Looked> {
         let settings = self.project.config.resolved();
         let tools = network::files(&settings.network, &self.project.folder)?;
-        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events)).await??;
-        let context = request.contexts.get(CONTEXT).cloned();
+        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events, cancel)).await??;
+        let contexts = request.contexts.clone();
         let plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
-        Ok(Looked { plan, emulated, context, tools })
+        Ok(Looked { plan, emulated, contexts, tools })
     }
 
     /// Finds out what there is to do, and makes sure that the platforms can run.
@@ -136,11 +151,13 @@ impl Job {
     ) -> Result<Plan> {
         let (args, settings) = (run.args, self.project.config.resolved());
         self.prepare_state()?;
-        let Looked { mut plan, context, tools, .. } = self.look(engine, run, events, cancel).await?;
+        let Looked { mut plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
         let owner = session::Host::this().owner();
-        let cache = self.state.join("state").join("context.bin");
-        if let Some(Err(error)) = context.map(|context| context.save_cache(&cache)) {
-            let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
+        for (name, context) in &contexts {
+            let saved = self.digests_of(name).map(|file| context.save_cache(&file));
+            if let Some(Err(error)) = saved {
+                let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
+            }
         }
         // Also where nothing is to do: a killed build may have come as far as to its last files.
         cancel.unless_stopped(self.clean_up(engine, events)).await??;
@@ -172,6 +189,7 @@ impl Job {
         run: &Run<'_>,
         tools: &[ToolFile],
         events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
     ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
         let (args, settings) = (run.args, self.project.config.resolved());
         let scan = self.scan()?;
@@ -201,6 +219,9 @@ impl Job {
         };
         let wanted: Vec<_> = wanted.into_iter().zip(self.platforms.iter().map(|platform| platform.twin)).collect();
         twin::attach(&surroundings, &wanted, &mut lowered).await?;
+        let mut contexts = self.fetcher.remotes(&lowered.graph, events, cancel).await?;
+        contexts.extend(self.named_contexts(&lowered.graph, events, cancel).await?);
+        contexts.insert(CONTEXT.to_owned(), context);
         let own = self.project.config.for_platform(Platform::linux(engine.info().arch));
         let required = self.platforms.iter().filter(|p| p.twin == kiln_config::Twin::On).map(|p| p.platform);
         let ccache = recipe::ccache_limit(&settings.cache);
@@ -212,7 +233,7 @@ impl Job {
             owner: session::Host::this().owner(),
             scope: settings.cache.scope.clone(),
             graph: lowered.graph,
-            contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
+            contexts,
             outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
             run: RunSettings {
                 env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
@@ -268,9 +289,40 @@ impl Job {
                 }
             }
         }
-        let filter = context::filter(&self.project.folder, &self.source, &hidden)?;
-        let (folder, cache) = (self.project.folder.clone(), self.state.join("state").join("context.bin"));
-        Ok(tokio::task::spawn_blocking(move || Context::scan(&folder, filter, StatCache::load(&cache))))
+        let filter = match &self.project.place {
+            // As with BuildKit, what was left out of an archive or a repository is not there, and all else is.
+            Some(_) if !self.recipe => Arc::new(Everything),
+            _ => context::filter(&self.project.folder, self.source.path.as_deref(), self.recipe, &hidden)?,
+        };
+        let cache = self.digests_of(CONTEXT).unwrap_or_default();
+        let (folder, place) = (self.project.folder.clone(), self.project.place.clone());
+        Ok(tokio::task::spawn_blocking(move || {
+            let context = Context::scan(&folder, filter, StatCache::load(&cache))?;
+            Ok(match place {
+                Some(place) => context.with_attributes(&place.attributes).titled(format!("the context {}", place.id)),
+                None => context,
+            })
+        }))
+    }
+
+    async fn named_contexts(
+        &self,
+        graph: &BuildGraph,
+        events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
+    ) -> Result<Contexts> {
+        let state = self.state.join("state");
+        let temporary = self.project.temporary.clone().unwrap_or_else(|| state.clone());
+        named::contexts(&self.fetcher, &self.named, graph, &state, &temporary, events, cancel).await
+    }
+
+    /// Where digests of a context's files are kept, if they are worth it: files that are fetched do not change.
+    fn digests_of(&self, name: &str) -> Option<PathBuf> {
+        let state = self.state.join("state");
+        if name == CONTEXT {
+            return Some(state.join("context.bin"));
+        }
+        self.named.contains_key(name).then(|| named::cache_file(&state, name))
     }
 
     /// The Dockerfiles as they lie there, as many as [`Self::wanted`] names.
@@ -289,7 +341,8 @@ impl Job {
                 (settings.build.target.clone(), settings.build.args.clone())
             };
             args.extend(self.user_args.clone());
-            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args });
+            let contexts = named::for_front_end(&self.named);
+            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args, contexts });
         }
         Ok(wanted)
     }
@@ -372,6 +425,19 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Where the results of a project go that is no folder of the user's: below the current folder, whatever it says itself.
+fn output_here(output: &Path, is_asked_for: bool) -> Result<PathBuf> {
+    let leaves = output.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));
+    if leaves && !is_asked_for {
+        return Err(CliError::Usage {
+            problem: format!("the project wants its results in {}", output.display()),
+            hint: "say where they may go with --output".to_owned(),
+        });
+    }
+    let here = std::env::current_dir().map_err(CliError::io("find", "the current folder"))?;
+    Ok(here.join(output))
 }
 
 fn counted(count: usize, what: &str) -> String {

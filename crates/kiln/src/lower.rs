@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kiln_docker::{Engine, EngineError, Image, PullPolicy};
 use kiln_dockerfile::{
-    BaseImage, Dockerfile, LoweredCommand, NoCache, Options, ResolvedImage, ResolvedImages, Rule, Warning,
+    BaseImage, Dockerfile, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, Rule, Warning,
 };
 use kiln_graph::{BuildGraph, Platform, VertexId};
 use kiln_solver::BuildEvent;
@@ -24,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) dockerfile: Arc<Dockerfile>,
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
+    /// Named contexts.
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
 }
 
 /// The merged graph and what was noticed on the way.
@@ -76,6 +78,7 @@ pub(crate) async fn lower(
 pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCache) -> Options {
     let mut options = Options::new(Platform::linux(engine.info().arch));
     options.build_args.clone_from(&wanted.args);
+    options.contexts.clone_from(&wanted.contexts);
     options.no_cache = no_cache.clone();
     options
 }

@@ -19,6 +19,7 @@ mod report;
 mod run_flags;
 mod scope;
 mod session;
+mod sources;
 mod twin;
 mod ui;
 

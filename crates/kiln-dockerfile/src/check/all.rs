@@ -3,9 +3,9 @@
 use kiln_graph::{BuildGraph, Platform};
 
 use super::{CheckConfig, Rule, Warning};
+use crate::Error;
 use crate::ast::Dockerfile;
 use crate::lower::{BaseImage, Options, ResolvedImage, ResolvedImages};
-use crate::{Error, ErrorKind};
 
 /// What a check of a whole file found.
 #[derive(Clone, Debug)]
@@ -73,11 +73,6 @@ impl Dockerfile {
         }
         let mut warnings = Vec::new();
         let mut graph = BuildGraph::new();
-        match self.lower_noting(options, target, platform, known, &mut graph, &mut warnings) {
-            // Not being able to build something is no mistake of the file.
-            Err(error) if matches!(*error.kind, ErrorKind::NotYet { .. }) => Ok(warnings),
-            Err(error) => Err(error),
-            Ok(_) => Ok(warnings),
-        }
+        self.lower_noting(options, target, platform, known, &mut graph, &mut warnings).map(|_| warnings)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{
-    BuildGraph, FileAction, FileOp, ImageConfig, Op, Origin as Place, Owner, Platform, Source, Target, VertexId,
+    BuildGraph, FileAction, FileOp, ImageConfig, Op, Origin as Place, Owner, Platform, Remote, Source, Target, VertexId,
 };
 
 use super::plan::{Origin, Plan, Planned, PlannedStage};
@@ -333,6 +333,19 @@ impl<'a, 'f> Lowering<'a, 'f> {
     pub(super) fn context(&mut self) -> VertexId {
         let place = Place { text: "load build context".into(), ..Place::default() };
         self.graph.insert(Op::Source(Source::Local { name: ".".into() }), vec![], place, false)
+    }
+
+    /// What is fetched from elsewhere, where `span` names it.
+    pub(super) fn remote(&mut self, remote: Remote, span: Span) -> VertexId {
+        let span = self.current.map_or(span, |planned| planned.span(span));
+        let place = Place {
+            file: self.plan.file.name.clone(),
+            line: span.line,
+            end_line: span.end_line,
+            text: format!("fetch {remote}"),
+            ..Place::default()
+        };
+        self.graph.insert(Op::Source(Source::Remote(remote)), vec![], place, false)
     }
 }
 

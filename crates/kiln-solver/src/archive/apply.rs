@@ -93,7 +93,8 @@ pub(crate) fn apply<W: Write>(
                         Some(owner) => Some(owners.resolve(Some(owner), origin)?),
                         None => None,
                     };
-                    emitter.set_parents(copy.chmod.unwrap_or(0o755), owner.unwrap_or_default());
+                    let parents = copy.chmod.as_ref().map_or(0o755, |chmod| chmod.apply(0o755, true));
+                    emitter.set_parents(parents, owner.unwrap_or_default());
                     let devices = matches!(place, Place::Container(_));
                     let none = Stubs::default();
                     let job = Job { remote, copy, owner, origin, devices, whole: operation.whole, stubs: &none };
@@ -129,7 +130,13 @@ impl Job<'_> {
     /// The destination folder, and those above it.
     pub(super) fn plain(&self) -> Meta {
         let (uid, gid) = self.owner.unwrap_or_default();
-        Meta { mode: self.copy.chmod.unwrap_or(0o755), uid, gid, ..Meta::default() }
+        let mode = self.copy.chmod.as_ref().map_or(0o755, |chmod| chmod.apply(0o755, true));
+        Meta { mode, uid, gid, ..Meta::default() }
+    }
+
+    /// The mode of what had `mode` where it comes from. A link has none that counts.
+    pub(super) fn mode(&self, mode: u32, is_folder: bool) -> u32 {
+        self.copy.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_folder))
     }
 
     /// Whether a single file goes into the destination rather than becoming it.

@@ -17,6 +17,7 @@ use crate::project::{self, Flag};
 use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
+use crate::sources::prepare::prepare;
 use crate::ui::Ui;
 use crate::{checks, recipe, run_flags, scope, session};
 
@@ -25,15 +26,21 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     if let Some(format) = check::asked(args)? {
         return check::run(ui, environment, global, args, format).await;
     }
-    let project = project::load(environment, &args.project, flags(args)?)?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(environment, args, project)?;
     let cancel = Cancel::new();
     let (events, received) = mpsc::channel(256);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    let result = attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await;
-    checks::show(ui, environment, args.quiet, job.warnings.get());
-    match result {
+    let attempted = async {
+        // Held to the end: it removes what was brought in.
+        let prepared = prepare(environment, args, &events, &cancel).await?;
+        let args = &prepared.args;
+        let project = project::load_prepared(environment, &prepared, flags(args)?)?;
+        ui.warnings(&project.warnings);
+        let job = Job::new(environment, args, project)?;
+        let result = attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await;
+        checks::show(ui, environment, args.quiet, job.warnings.get());
+        result
+    };
+    match attempted.await {
         // Whatever broke off, the user knows why.
         Err(CliError::Solve(SolveError::Cancelled)) => {
             ui.say("stopped; nothing had begun");

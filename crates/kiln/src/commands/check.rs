@@ -69,7 +69,7 @@ pub(crate) async fn run(
         }
         let mut options = Options::new(Platform::linux(this_arch()));
         options.build_args.clone_from(&wanted.args);
-        options.ignore = context::find(&folder, source)?.map(|(ignore, _)| ignore);
+        options.ignore = context::find(&folder, source.path.as_deref())?.map(|(ignore, _)| ignore);
         let checked = daemon.check(wanted, &options).await;
         if checked.is_uncertain() {
             unknown.extend(checked.assumed);

@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::job::{Job, Looked, Run};
 use crate::report::columns;
+use crate::sources::prepare::prepare;
 use crate::ui::Ui;
 use crate::{checks, project, recipe, run_flags, session};
 
@@ -55,12 +56,14 @@ struct Shown {
 }
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Plan) -> Result<()> {
-    let project = project::load(environment, &args.build.project, flags(&args.build)?)?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(environment, &args.build, project)?;
     let cancel = Cancel::new();
     let (events, mut received) = mpsc::channel(64);
     session::stop_on_signals(cancel.clone(), events.downgrade());
+    let prepared = prepare(environment, &args.build, &events, &cancel).await?;
+    let build = &prepared.args;
+    let project = project::load_prepared(environment, &prepared, flags(build)?)?;
+    ui.warnings(&project.warnings);
+    let job = Job::new(environment, build, project)?;
     let notices = tokio::spawn(async move {
         let mut notices = Vec::new();
         while let Some(event) = received.recv().await {
@@ -73,9 +76,9 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
-    let flags = run_flags::read(&args.build, environment, &engine.info().host)?;
+    let flags = run_flags::read(build, environment, &engine.info().host)?;
     let twin_log = environment.get(kiln_twin::LOG).is_some();
-    let run = Run { args: &args.build, auto_jobs, twin_log, locks: &locks, flags };
+    let run = Run { args: build, auto_jobs, twin_log, locks: &locks, flags };
     let looked = job.look(&engine, &run, &events, &cancel).await;
     drop(events);
     checks::show(ui, environment, args.build.quiet, job.warnings.get());
