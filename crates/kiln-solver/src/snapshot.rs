@@ -301,7 +301,10 @@ impl Shared {
             for index in used_inputs(op) {
                 let source = match &pending.inputs[index] {
                     Snapshot::Local(name) => CopySource::Context(self.context(name)?),
-                    other => CopySource::Container(self.container_of(other).await?),
+                    other => {
+                        let from_nothing = matches!(other.split().0, Snapshot::Scratch(_));
+                        CopySource::Container { id: self.container_of(other).await?, from_nothing }
+                    }
                 };
                 sources.insert(index, source);
             }

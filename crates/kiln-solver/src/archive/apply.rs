@@ -17,7 +17,11 @@ use crate::error::{Result, SolveError};
 #[derive(Clone)]
 pub(crate) enum CopySource {
     Context(Arc<Context>),
-    Container(ContainerId),
+    Container {
+        id: ContainerId,
+        /// Whether nothing but file operations made it, on top of nothing.
+        from_nothing: bool,
+    },
 }
 
 /// Where an archive will be unpacked.
@@ -91,10 +95,12 @@ pub(crate) fn apply<W: Write>(
                     };
                     emitter.set_owner(owner.unwrap_or_default());
                     let devices = matches!(place, Place::Container(_));
-                    let job = Job { remote, copy, owner, origin, devices };
-                    let copied = match operation.sources.get(&copy.input) {
+                    let source = operation.sources.get(&copy.input);
+                    let from_nothing = matches!(source, Some(CopySource::Container { from_nothing: true, .. }));
+                    let job = Job { remote, copy, owner, origin, devices, from_nothing };
+                    let copied = match source {
                         Some(CopySource::Context(context)) => job.copy_context(context, &mut emitter),
-                        Some(CopySource::Container(id)) => job.copy_container(id, &mut emitter),
+                        Some(CopySource::Container { id, .. }) => job.copy_container(id, &mut emitter),
                         None => Ok(()),
                     };
                     copied.map_err(|e| failed(e, &copy.dest, origin))?;
@@ -114,6 +120,8 @@ pub(super) struct Job<'a> {
     pub(super) origin: &'a Origin,
     /// Whether devices and pipes are copied; a folder on the client gets none.
     pub(super) devices: bool,
+    /// Whether nothing but file operations made what is copied from, on top of nothing.
+    pub(super) from_nothing: bool,
 }
 
 impl Job<'_> {

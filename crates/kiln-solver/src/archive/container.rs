@@ -18,6 +18,9 @@ use crate::pattern::{Patterns, clean, join, pivot, split_last, split_wildcard};
 /// What a daemon puts into every container, by path; the last three are its own only as long as they are empty.
 const DAEMONS: [&str; 5] = [".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
+/// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
+const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
+
 /// What becomes of an entry of a stream.
 enum Pick {
     /// It is not wanted.
@@ -201,6 +204,10 @@ impl Job<'_> {
             let inner = self.inner(path, &entry)?;
             let kind = entry.header().entry_type();
             if path.is_empty() && DAEMONS.contains(&inner.as_str()) && entry.size() == 0 {
+                continue;
+            }
+            // What is in such a folder makes it again.
+            if path.is_empty() && self.from_nothing && SKELETON.contains(&inner.as_str()) && !kind.is_file() {
                 continue;
             }
             let target = match choose(&inner, kind) {
