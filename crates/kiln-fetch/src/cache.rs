@@ -3,6 +3,7 @@
 //! Everything in it can be lost. A file or folder appears under its name whole or not at all; what was not used for
 //! [`KEEP`] is removed when something new comes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -49,20 +50,24 @@ impl Cache {
     }
 }
 
-/// Notes that something is in use.
+/// Notes that something is in use. Its time of change says so: the times of contents are those of their servers.
 pub(crate) fn touch(path: &Path) {
+    let again = |file: std::fs::File| file.set_modified(file.metadata()?.modified()?);
     // Where that cannot be noted, it is fetched again one day.
-    let _ = std::fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = std::fs::File::open(path).and_then(again);
 }
 
 /// Housekeeping: what cannot be removed is left for the next time.
 fn remove_older(folder: &Path, age: Duration) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let modified = entry.metadata().and_then(|meta| meta.modified());
-        if modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age)) {
+        let Ok(meta) = entry.metadata() else { continue };
+        let seconds = Duration::from_secs(u64::try_from(meta.ctime()).unwrap_or(0));
+        let changed = seconds + Duration::from_nanos(u64::try_from(meta.ctime_nsec()).unwrap_or(0));
+        if now.saturating_sub(changed) > age {
             let path = entry.path();
-            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            let _ = if meta.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
     }
 }
@@ -76,13 +81,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let cache = Cache::new(dir.path());
         let folder = cache.folder("things").expect("folder");
-        let old = SystemTime::now() - KEEP - Duration::from_secs(9);
         for name in ["old", "used"] {
             fs::create_dir(folder.join(name)).expect("folder");
-            std::fs::File::open(folder.join(name)).and_then(|f| f.set_modified(old)).expect("time");
+            // The time of the content does not count.
+            std::fs::File::open(folder.join(name)).and_then(|f| f.set_modified(SystemTime::UNIX_EPOCH)).expect("time");
         }
+        std::thread::sleep(Duration::from_millis(400));
         touch(&folder.join("used"));
-        cache.age("things");
+        remove_older(&folder, Duration::from_millis(200));
         let left: Vec<_> = fs::read_dir(&folder).expect("folder").map(|e| e.expect("entry").file_name()).collect();
         assert_eq!(left, ["used"]);
         let staging = cache.staging().expect("staging");

@@ -195,9 +195,17 @@ impl Git<'_> {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.replace(&self.reference.repository, &repository());
-        let message = said.lines().rev().find(|line| line.contains("fatal:") || line.contains("error:"));
-        let message = message.or_else(|| said.lines().last()).unwrap_or("it gives no reason");
-        Err(FetchError::Git { action, repository: repository(), message: message.trim().to_owned() })
+        Err(FetchError::Git { action, repository: repository(), message: told(&said) })
+    }
+}
+
+/// What matters of what git said: what the first line says, and what git made of it.
+fn told(said: &str) -> String {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let Some(first) = lines.next() else { return "it gives no reason".to_owned() };
+    match lines.find(|line| line.starts_with("fatal:")) {
+        Some(last) if !first.starts_with("fatal:") => format!("{first}; {last}"),
+        _ => first.to_owned(),
     }
 }
 

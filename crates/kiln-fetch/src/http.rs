@@ -311,6 +311,7 @@ fn named(cache: &Cache, hex: &str, name: &str, transferred: u64) -> Result<Fetch
         }
     }
     touch(&folder);
+    touch(&blob);
     Ok(Fetched { folder, file, digest: format!("sha256:{hex}"), transferred })
 }
 

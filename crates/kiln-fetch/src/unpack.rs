@@ -44,12 +44,10 @@ pub fn unpack(archive: &mut Archive, root: &Path, stop: &dyn Fn() -> bool) -> Re
         let Some(relative) = inside(&name)? else { continue };
         let path = root.join(&relative);
         let (kind, header) = (entry.header().entry_type(), entry.header());
-        let id = |id: io::Result<u64>| id.map_err(FetchError::Archive).map(|id| u32::try_from(id).unwrap_or(0));
-        let attributes = Attributes {
-            mode: header.mode().map_err(FetchError::Archive)? & 0o7777,
-            uid: id(header.uid())?,
-            gid: id(header.gid())?,
-        };
+        // Fields that are left empty are zeros.
+        let id = |id: io::Result<u64>| id.ok().and_then(|id| u32::try_from(id).ok()).unwrap_or(0);
+        let attributes =
+            Attributes { mode: header.mode().unwrap_or(0) & 0o7777, uid: id(header.uid()), gid: id(header.gid()) };
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(header.mtime().unwrap_or(0));
         let link = entry.link_name().map_err(FetchError::Archive)?.map(std::borrow::Cow::into_owned);
         make_parents(root, &relative)?;

@@ -125,7 +125,13 @@ impl Shared {
             Snapshot::Step(made) if !made.covered => {
                 CopySource::Container(made.container.clone(), Arc::new(made.stubs.with_mounted(&made.mounted)))
             }
-            other => CopySource::Container(self.container_of(other).await?, self.stubs_of(other)),
+            other => {
+                let mut stubs = self.stubs_of(other);
+                if matches!(other.split().0, Snapshot::Scratch(_)) {
+                    stubs = Arc::new(stubs.made_of_nothing());
+                }
+                CopySource::Container(self.container_of(other).await?, stubs)
+            }
         })
     }
 

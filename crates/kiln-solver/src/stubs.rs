@@ -16,12 +16,17 @@ use crate::shared::Shared;
 /// The mode of a file that the daemon makes to mount over it.
 const MADE: u32 = 0o755;
 
+/// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
+const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
+
 /// Paths without a slash in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stubs {
     paths: BTreeSet<String>,
     /// What is mounted in the container that is read: the daemon shows it to a reader, too.
     mounted: Vec<String>,
+    /// Whether nothing but file operations made what is read, on top of nothing.
+    from_nothing: bool,
 }
 
 impl Stubs {
@@ -40,12 +45,19 @@ impl Stubs {
     /// what comes after, whose parents are made when they are needed. Nor is what is mounted part of the container.
     pub(crate) fn hides(&self, path: &str, is_folder: bool, size: u64, mode: u32) -> bool {
         let is_stub = (is_folder || size == 0 && mode & 0o777 == MADE) && self.paths.contains(path);
-        is_stub || self.mounted.iter().any(|point| is_in(path, point))
+        // What is in such a folder makes it again.
+        let is_skeleton = self.from_nothing && size == 0 && SKELETON.contains(&path);
+        is_stub || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
     }
 
     /// The same for a container in which this is mounted.
     pub(crate) fn with_mounted(&self, mounted: &[String]) -> Self {
-        Self { paths: self.paths.clone(), mounted: mounted.to_owned() }
+        Self { mounted: mounted.to_owned(), ..self.clone() }
+    }
+
+    /// The same for files that were copied onto nothing.
+    pub(crate) fn made_of_nothing(&self) -> Self {
+        Self { from_nothing: true, ..self.clone() }
     }
 
     /// Those paths, the deepest first.
@@ -83,7 +95,7 @@ impl Stubs {
 
 impl FromIterator<String> for Stubs {
     fn from_iter<I: IntoIterator<Item = String>>(paths: I) -> Self {
-        Self { paths: paths.into_iter().collect(), mounted: Vec::new() }
+        Self { paths: paths.into_iter().collect(), ..Self::default() }
     }
 }
 

@@ -274,3 +274,63 @@ async fn a_file_that_changes_while_it_is_sent_is_an_error() {
         assert_eq!(bed.dist(), Vec::<String>::new());
     }
 }
+
+/// A compressed archive with a file of user 7 and a link to it.
+fn archive() -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o640);
+    header.set_uid(7);
+    header.set_gid(8);
+    header.set_size(2);
+    builder.append_data(&mut header, "in/file", &b"hi"[..]).expect("entry");
+    header.set_size(0);
+    header.set_entry_type(tar::EntryType::Link);
+    builder.append_link(&mut header, "in/hard", "in/file").expect("entry");
+    header.set_entry_type(tar::EntryType::Symlink);
+    builder.append_link(&mut header, "in/soft", "file").expect("entry");
+    let tar = builder.into_inner().expect("archive");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &tar).expect("memory");
+    gzip.finish().expect("memory")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_unpacked_if_they_are_named_and_are_some() {
+    let bed = Bed::new();
+    bed.write("a.tgz", archive());
+    bed.write("fake.tgz", "text");
+    bed.write("dir/inner.tgz", archive());
+    let add = |sources: &[&str], dest: &str| Copy { unpack: true, ..copy(sources, dest) };
+    let files = files_after(&bed, Files::new(), |graph, base| {
+        let local = graph.local();
+        let at = graph.copy_as(base, local, add(&["a.tgz"], "/plain"));
+        let at = graph.copy_as(at, local, add(&["*.tgz"], "/both/"));
+        let at = graph.copy_as(at, local, owned("1:2", add(&["a.tgz"], "/own")));
+        let at = graph.copy_as(at, local, add(&["dir"], "/dir"));
+        graph.copy(at, local, &["a.tgz"], "/copied.tgz")
+    });
+    let files = files.await;
+    let inside = ["/plain", "/plain/in", "/plain/in/file", "/plain/in/hard", "/plain/in/soft"];
+    assert_eq!(below(&files, "/plain"), inside);
+    let owner = |path: &str| files.get(path).map(|file| (file.mode, file.uid, file.gid)).expect("it is there");
+    assert_eq!(owner("/plain/in/file"), (0o640, 7, 8));
+    assert_eq!(owner("/own/in/file"), (0o640, 1, 2));
+    assert_eq!(files.text("/both/in/file").as_deref(), Some("hi"));
+    assert_eq!(files.text("/both/fake.tgz").as_deref(), Some("text"));
+    assert_eq!(below(&files, "/dir"), ["/dir", "/dir/inner.tgz"], "what lies in a folder is not unpacked");
+    assert_eq!(below(&files, "/copied"), ["/copied.tgz"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archive_is_named() {
+    let bed = Bed::new();
+    let whole = archive();
+    bed.write("cut.tgz", &whole[..whole.len() - 20]);
+    let failed = try_files_after(&bed, Files::new(), |graph, base| {
+        let local = graph.local();
+        graph.copy_as(base, local, Copy { unpack: true, ..copy(&["cut.tgz"], "/x") })
+    });
+    let error = failed.await.expect_err("damaged").to_string();
+    assert!(error.contains("cut.tgz cannot be read"), "{error}");
+}

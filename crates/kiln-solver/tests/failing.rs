@@ -112,7 +112,7 @@ async fn without_keep_going_the_first_failure_stops_all() {
 async fn a_stop_at_any_point_ends_the_build_and_leaves_nothing() {
     for (delay, kill) in [(0, false), (5, false), (30, false), (0, true), (10, true), (60, true)] {
         let bed = Bed::new();
-        bed.write("main.py", &"x".repeat(1 << 20));
+        bed.write("main.py", "x".repeat(1 << 20));
         let mut graph = Graph::default();
         let local = graph.local();
         for platform in [AMD64, ARM64] {

@@ -19,7 +19,7 @@ async fn fifty_thousand_files_are_planned_in_a_quarter_of_a_second() {
     let bed = Bed::new();
     for folder in 0..FOLDERS {
         for file in 0..FILES {
-            bed.write(&format!("d{}/s{folder}/file_{file}.py", folder % 25), &format!("# {folder} {file}"));
+            bed.write(&format!("d{}/s{folder}/file_{file}.py", folder % 25), format!("# {folder} {file}"));
         }
     }
     // Files that were written at this very moment are not trusted.

@@ -36,10 +36,11 @@ impl Job<'_> {
             let target = join(dest, &name);
             let pax = attributes(&mut entry).map_err(broken)?;
             let header = entry.header();
-            let own = (header.uid().map_err(broken)?, header.gid().map_err(broken)?);
+            // Fields that are left empty are zeros.
+            let own = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
             let (uid, gid) = self.owner.unwrap_or(own);
-            let mode = header.mode().map_err(broken)? & 0o7777;
-            let meta = Meta { mode, uid, gid, mtime: header.mtime().map_err(broken)?, pax };
+            let mode = header.mode().unwrap_or(0) & 0o7777;
+            let meta = Meta { mode, uid, gid, mtime: header.mtime().unwrap_or(0), pax };
             let kind = header.entry_type();
             let number = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or_default();
             let numbers = (number(header.device_major()), number(header.device_minor()));

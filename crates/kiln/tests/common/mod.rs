@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 /// What a run of kiln left.
 #[derive(Debug)]
+#[allow(dead_code, reason = "each test file uses its own part")]
 pub(crate) struct Ran {
     /// Its exit code; -1 if a signal ended it.
     pub(crate) code: i32,
