@@ -19,7 +19,7 @@ use crate::cli;
 use crate::emulate::{self, Surroundings};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
-use crate::lower::{self, Wanted};
+use crate::lower::{self, More, Wanted};
 use crate::project::Project;
 use crate::{checks, context, network, recipe, session, twin};
 
@@ -133,7 +133,7 @@ impl Job {
         cancel: &Cancel,
     ) -> Result<Plan> {
         let (args, settings) = (run.args, self.project.config.resolved());
-        self.prepare_state()?;
+        prepare_state(&self.state)?;
         let Looked { mut plan, context, tools, .. } = self.look(engine, run, events, cancel).await?;
         let owner = session::Host::this().owner();
         let cache = self.state.join("state").join("context.bin");
@@ -284,7 +284,13 @@ impl Job {
                 (settings.build.target.clone(), settings.build.args.clone())
             };
             args.extend(self.user_args.clone());
-            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args });
+            wanted.push(Wanted {
+                platform: settings.platform,
+                dockerfile: dockerfile.clone(),
+                target,
+                args,
+                more: More::default(),
+            });
         }
         Ok(wanted)
     }
@@ -340,15 +346,6 @@ impl Job {
         Ok(())
     }
 
-    /// Makes the state folder, invisible to git.
-    fn prepare_state(&self) -> Result<()> {
-        let ignore = self.state.join(".gitignore");
-        if !ignore.exists() {
-            place::write_atomically(&ignore, 0o644, b"*\n")?;
-        }
-        Ok(())
-    }
-
     /// Removes what killed builds left behind.
     async fn clean_up(&self, engine: &Arc<dyn Engine>, events: &mpsc::Sender<BuildEvent>) -> Result<()> {
         let removed = session::Host::this().sweep(engine.as_ref()).await?;
@@ -367,6 +364,15 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Makes the state folder, invisible to git.
+pub(crate) fn prepare_state(state: &Path) -> Result<()> {
+    let ignore = state.join(".gitignore");
+    if !ignore.exists() {
+        place::write_atomically(&ignore, 0o644, b"*\n")?;
+    }
+    Ok(())
 }
 
 fn counted(count: usize, what: &str) -> String {
