@@ -14,6 +14,12 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>) -> Result<()> 
         let kind = BakeErrorKind::Syntax { language: "JSON", message: error.to_string() };
         BakeError::new(kind).at(&file.name, (error.line(), error.column()))
     })?;
+    define(definition, file, value);
+    Ok(())
+}
+
+/// Takes over the blocks of a file that has been read.
+pub(crate) fn define(definition: &mut Definition, file: &Arc<File>, value: Value) {
     let located = |value: Value| Located { expr: Expr::Json(value), file: file.clone() };
     for (kind, blocks) in object(value) {
         if !matches!(kind.as_str(), "variable" | "function" | "group" | "target") {
@@ -54,7 +60,6 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>) -> Result<()> 
             }
         }
     }
-    Ok(())
 }
 
 fn strings(value: Option<Value>) -> Vec<String> {

@@ -11,7 +11,7 @@ use crate::error::{BakeError, BakeErrorKind};
 use crate::eval::{Evaluator, Expr, File, Function, Locals, Located, Result, Variable, text};
 use crate::set::{Override, apply, wildcard};
 use crate::target::{Target, entry, list};
-use crate::{compose, hcl, json};
+use crate::{compose, hcl, json, toml};
 
 /// The files, read but not evaluated.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +68,8 @@ pub struct Group {
 }
 
 impl Definition {
-    /// Reads a file; its name says in which language: `.hcl`, `.json`, or YAML for a compose file.
+    /// Reads a file; its name says in which language: `.hcl`, `.json`, `.toml`, or YAML for a
+    /// compose file.
     ///
     /// # Errors
     /// If it is not in that language.
@@ -77,6 +78,7 @@ impl Definition {
         let file = Arc::new(File { name: name.to_owned(), text: text.to_owned() });
         match name.rsplit('.').next() {
             Some("json") => json::read(self, &file),
+            Some("toml") => toml::read(self, &file),
             Some("yml" | "yaml") => compose::read(self, &file, environment),
             _ => hcl::read(self, &file),
         }

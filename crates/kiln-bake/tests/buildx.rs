@@ -143,3 +143,13 @@ fn mistakes_have_a_place() {
         assert!(error.contains(expected), "{set}: {error}");
     }
 }
+
+#[test]
+fn settings_files_define_targets_too() {
+    let text = "[build]\nrecipe = \"alpine\"\n[variable.V]\ndefault = \"1\"\n[target.base]\nargs = { A = \"${V}\" }\n\
+                [target.app]\ninherits = [\"base\"]\ntags = [\"app:${V}\"]\n[group.default]\ntargets = [\"app\"]\n";
+    let found = print("kiln.toml", text, &[], &[]).expect("valid");
+    assert!(found.contains("\"app:1\"") && found.contains("\"A\": \"1\""), "{found}");
+    let error = print("kiln.toml", "[target\n", &[], &[]).expect_err("invalid").to_string();
+    assert!(error.starts_with("kiln.toml:1:"), "{error}");
+}

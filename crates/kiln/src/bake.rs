@@ -75,14 +75,14 @@ impl Job {
             project,
         };
         for (name, target) in in_order(bake)? {
-            job.add(name, target)?;
+            job.add(&name, target)?;
         }
         job.notices.sort();
         job.notices.dedup();
         Ok(job)
     }
 
-    fn add(&mut self, name: String, target: Target) -> Result<()> {
+    fn add(&mut self, name: &str, target: Target) -> Result<()> {
         let refused = |what: &str, value: &str| CliError::Missing {
             problem: format!("target {name}: {what} `{value}` is not supported yet"),
             hint: "leave it out with --set, or build this target with another tool".to_owned(),
@@ -116,9 +116,9 @@ impl Job {
             return Err(refused("context", &folder));
         }
         let folder = crate::project::folder(Path::new(&folder))?;
-        let source = source(&name, &target, &folder)?;
+        let source = source(name, &target, &folder)?;
         let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
-        let mut more = More { name: Some(name.clone()), labels: target.labels.clone(), ..More::default() };
+        let mut more = More { name: Some(name.to_owned()), labels: target.labels.clone(), ..More::default() };
         let hidden = if folder == self.project.folder { vec![STATE.to_owned()] } else { Vec::new() };
         // Another ignore file is another context.
         let graph_name = match source.path.as_ref().map(|path| ignore_file(path)).filter(|path| path.is_file()) {
@@ -157,7 +157,7 @@ impl Job {
             })
         });
         let platforms: Vec<Platform> = platforms.collect::<Result<_>>()?;
-        let output = self.output(&name, &target)?;
+        let output = self.output(name, &target)?;
         if matches!(output, Wish::Image(_)) && platforms.len() > 1 {
             return Err(refused("an image of several platforms from output", "type=docker"));
         }

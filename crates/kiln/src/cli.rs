@@ -129,6 +129,7 @@ pub(crate) struct Plan {
 
 /// Several targets at once.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Bake {
     /// Targets and groups; default: `default`
     #[arg(value_name = "TARGET")]
