@@ -109,7 +109,8 @@ impl Reader<'_> {
                         None => self.unknown(&format!("{}.{}", section.name(), leaf.text), &leaf.span, None),
                     }
                 }
-            } else {
+            } else if !matches!(name.text.as_str(), "target" | "group" | "variable") {
+                // Those are for `kiln bake`, and are no settings.
                 self.unknown(&name.text, &name.span, None);
             }
         }

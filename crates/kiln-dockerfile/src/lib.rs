@@ -42,6 +42,8 @@ pub use error::{Error, ErrorKind};
 pub use expand::ExpandError;
 pub use ignore::{Ignore, IgnoreError};
 pub use kiln_graph::glob;
-pub use lower::{BaseImage, Lowered, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages};
+pub use lower::{
+    BaseImage, Built, Lowered, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages,
+};
 pub use parse::{parse, parse_bytes};
 pub use span::{Span, Word};

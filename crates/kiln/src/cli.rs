@@ -27,6 +27,12 @@ Examples:
   kiln build --entry main.py --recipe debian --set nuitka.lto=no
   kiln build -f Dockerfile.build --target export --build-arg ARCH=x86_64 -o type=local,dest=out .";
 
+const BAKE_EXAMPLES: &str = "\
+Examples:
+  kiln bake                                   the group or target `default`
+  kiln bake --print                           show what that is, as JSON
+  kiln bake app docs --set app.args.VERSION=2 --set '*.platform=linux/arm64'";
+
 const PRUNE_EXAMPLES: &str = "\
 Examples:
   kiln cache prune --older-than 7d --dry-run
@@ -91,6 +97,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json\n  kiln plan --format dot | dot -Tsvg -o plan.svg"
     )]
     Plan(Box<Plan>),
+    /// Build the targets of a docker-bake.hcl, a docker-bake.json or a compose file, or of kiln.toml
+    #[command(after_help = BAKE_EXAMPLES)]
+    Bake(Bake),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
         after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
@@ -116,6 +125,36 @@ pub(crate) struct Plan {
     /// As for `kiln build`.
     #[command(flatten)]
     pub(crate) build: Build,
+}
+
+/// Several targets at once.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct Bake {
+    /// Targets and groups; default: `default`
+    #[arg(value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+    /// File to read instead of those that are looked for (repeatable; later ones lie over earlier ones)
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Change a target: TARGET.KEY=VALUE, such as app.tags=x or '*.args.A=1' (repeatable)
+    #[arg(long = "set", value_name = "TARGET.KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print what would be built as JSON, and build nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Run every step again; cache volumes are kept
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask the registry for newer base images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// auto, tty, plain, json (events on stdout) or quiet (paths only)
+    #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
+    pub(crate) progress: Progress,
+    /// Same as --progress=quiet
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// How a plan is printed.

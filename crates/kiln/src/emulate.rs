@@ -13,7 +13,7 @@ use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, S
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, Wanted};
+use crate::lower::{self, More, Wanted};
 use crate::recipe;
 use crate::session;
 
@@ -109,13 +109,8 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
     }
     let source = recipe::binfmt();
     let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
-    let wanted = [Wanted {
-        platform: own,
-        dockerfile,
-        target: None,
-        args: surroundings.args.clone(),
-        contexts: BTreeMap::new(),
-    }];
+    let wanted =
+        [Wanted { platform: own, dockerfile, target: None, args: surroundings.args.clone(), more: More::default() }];
     let lowered = lower::lower(engine, &wanted, &NoCache::None, PullPolicy::Missing, events).await?;
     let request = BuildRequest {
         id: session::new_id(),

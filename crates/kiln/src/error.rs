@@ -40,6 +40,8 @@ pub(crate) enum CliError {
     Config(#[from] ConfigError),
     #[error("{}{}", place(.0), .0)]
     Dockerfile(kiln_dockerfile::Error),
+    #[error(transparent)]
+    Bake(#[from] kiln_bake::BakeError),
     #[error("{}: {error}", path.display())]
     Ignore { path: PathBuf, error: kiln_dockerfile::IgnoreError },
     #[error(transparent)]
@@ -87,6 +89,7 @@ impl CliError {
         match self {
             Self::Config(error) => error.hint(),
             Self::Dockerfile(error) => error.hint(),
+            Self::Bake(error) => error.hint(),
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
@@ -105,6 +108,7 @@ impl CliError {
         match self {
             Self::Config(_)
             | Self::Dockerfile(_)
+            | Self::Bake(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
             | Self::Checks { .. } => exit::CONFIG,

@@ -19,7 +19,7 @@ use crate::cli;
 use crate::emulate::{self, Surroundings};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
-use crate::lower::{self, Wanted};
+use crate::lower::{self, More, Wanted};
 use crate::project::Project;
 use crate::sources::named::{self, Named};
 use crate::sources::{Contexts, Fetcher};
@@ -150,7 +150,7 @@ impl Job {
         cancel: &Cancel,
     ) -> Result<Plan> {
         let (args, settings) = (run.args, self.project.config.resolved());
-        self.prepare_state()?;
+        prepare_state(&self.state)?;
         let Looked { mut plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
         let owner = session::Host::this().owner();
         for (name, context) in &contexts {
@@ -341,8 +341,8 @@ impl Job {
                 (settings.build.target.clone(), settings.build.args.clone())
             };
             args.extend(self.user_args.clone());
-            let contexts = named::for_front_end(&self.named);
-            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args, contexts });
+            let more = More { contexts: named::for_front_end(&self.named), ..More::default() };
+            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args, more });
         }
         Ok(wanted)
     }
@@ -398,15 +398,6 @@ impl Job {
         Ok(())
     }
 
-    /// Makes the state folder, invisible to git.
-    fn prepare_state(&self) -> Result<()> {
-        let ignore = self.state.join(".gitignore");
-        if !ignore.exists() {
-            place::write_atomically(&ignore, 0o644, b"*\n")?;
-        }
-        Ok(())
-    }
-
     /// Removes what killed builds left behind.
     async fn clean_up(&self, engine: &Arc<dyn Engine>, events: &mpsc::Sender<BuildEvent>) -> Result<()> {
         let removed = session::Host::this().sweep(engine.as_ref()).await?;
@@ -438,6 +429,15 @@ fn output_here(output: &Path, is_asked_for: bool) -> Result<PathBuf> {
     }
     let here = std::env::current_dir().map_err(CliError::io("find", "the current folder"))?;
     Ok(here.join(output))
+}
+
+/// Makes the state folder, invisible to git.
+pub(crate) fn prepare_state(state: &Path) -> Result<()> {
+    let ignore = state.join(".gitignore");
+    if !ignore.exists() {
+        place::write_atomically(&ignore, 0o644, b"*\n")?;
+    }
+    Ok(())
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kiln_docker::{Engine, EngineError, Image, PullPolicy};
 use kiln_dockerfile::{
-    BaseImage, Dockerfile, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, Rule, Warning,
+    BaseImage, Built, Dockerfile, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, Rule,
+    Warning,
 };
-use kiln_graph::{BuildGraph, Platform, VertexId};
+use kiln_graph::{BuildGraph, ImageConfig, Platform, VertexId};
 use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
 
@@ -24,8 +25,22 @@ pub(crate) struct Wanted {
     pub(crate) dockerfile: Arc<Dockerfile>,
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
-    /// Named contexts.
+    pub(crate) more: More,
+}
+
+/// What only targets of `kiln bake` have.
+#[derive(Clone, Default)]
+pub(crate) struct More {
+    /// Its name, instead of its stage's.
+    pub(crate) name: Option<String>,
     pub(crate) contexts: BTreeMap<String, NamedContext>,
+    /// What the graph calls its folders.
+    pub(crate) locals: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Instead of the build's own.
+    pub(crate) no_cache: Option<NoCache>,
+    /// Contexts that are targets, by name; these come earlier in the list.
+    pub(crate) links: BTreeMap<String, String>,
 }
 
 /// The merged graph and what was noticed on the way.
@@ -56,11 +71,25 @@ pub(crate) async fn lower(
     let mut warnings: Vec<(String, Warning)> = Vec::new();
     let mut commands = Vec::new();
     let mut strict = false;
+    let mut built: HashMap<(String, Platform), Built> = HashMap::new();
     for wanted in wanted {
-        let options = options(engine, wanted, no_cache);
+        let mut options = options(engine, wanted, no_cache);
+        for (context, name) in &wanted.more.links {
+            // A target that is not built for this platform is of one platform: that one is used.
+            let exact = built.get(&(name.clone(), wanted.platform));
+            let found = exact.or_else(|| built.iter().find(|((known, _), _)| known == name).map(|(_, built)| built));
+            if let Some(found) = found {
+                options.contexts.insert(context.clone(), NamedContext::Target(Box::new(found.clone())));
+            }
+        }
         let target = wanted.target.as_deref();
         let is_strict = wanted.dockerfile.effective_check_config(&options).error;
-        let lowered = wanted.dockerfile.lower(&options, target, wanted.platform, &images, &mut graph)?;
+        let mut lowered = wanted.dockerfile.lower(&options, target, wanted.platform, &images, &mut graph)?;
+        if let Some(name) = &wanted.more.name {
+            name.clone_into(&mut lowered.target.name);
+            let target = Built { root: lowered.target.root, config: lowered.target.config.clone() };
+            built.insert((name.clone(), wanted.platform), target);
+        }
         graph.targets.push(lowered.target);
         commands.push(lowered.commands);
         for warning in wanted.dockerfile.check(&options).into_iter().chain(lowered.warnings) {
@@ -78,8 +107,14 @@ pub(crate) async fn lower(
 pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCache) -> Options {
     let mut options = Options::new(Platform::linux(engine.info().arch));
     options.build_args.clone_from(&wanted.args);
-    options.contexts.clone_from(&wanted.contexts);
-    options.no_cache = no_cache.clone();
+    options.no_cache = wanted.more.no_cache.as_ref().unwrap_or(no_cache).clone();
+    options.contexts.clone_from(&wanted.more.contexts);
+    options.locals.clone_from(&wanted.more.locals);
+    options.labels.clone_from(&wanted.more.labels);
+    // Which vertex it is will be known when it is lowered; that it is no image is known now.
+    let nothing = Built { root: VertexId(0), config: ImageConfig::default() };
+    let links = wanted.more.links.keys();
+    options.contexts.extend(links.map(|name| (name.clone(), NamedContext::Target(Box::new(nothing.clone())))));
     options
 }
 

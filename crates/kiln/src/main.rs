@@ -2,6 +2,7 @@
 //!
 //! This crate alone reads the environment, talks to the terminal and ends the process.
 
+mod bake;
 mod checks;
 mod cli;
 mod commands;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match &cli.command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
+        Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),

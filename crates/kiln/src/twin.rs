@@ -16,7 +16,7 @@ use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, Lowered, Wanted};
+use crate::lower::{self, Lowered, More, Wanted};
 use crate::recipe;
 
 /// What twins need to know of a build.
@@ -174,8 +174,7 @@ async fn cross(
     let mut args = surroundings.args.clone();
     args.extend([("BASE".to_owned(), base.to_owned()), ("TRIPLE".to_owned(), triple.to_owned())]);
     let own = Platform::linux(surroundings.engine.info().arch);
-    let wanted =
-        Wanted { platform: own, dockerfile: Arc::new(dockerfile), target: None, args, contexts: BTreeMap::new() };
+    let wanted = Wanted { platform: own, dockerfile: Arc::new(dockerfile), target: None, args, more: More::default() };
     // It is no part of what the user builds: `--no-cache` does not concern it.
     Ok(Some(lower_into(surroundings, &wanted, &NoCache::None, lowered).await?.0))
 }

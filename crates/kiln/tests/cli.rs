@@ -373,3 +373,29 @@ fn what_only_the_base_image_knows_is_said() {
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("alpine is not on a daemon here"), "{}", ran.stderr);
 }
+
+#[test]
+fn bake_files_are_read_without_a_daemon() {
+    let hcl = "variable V { default = \"1\" }\ntarget default {\n  args = { A = V }\n  tags = [\"x:${V}\"]\n}\n";
+    let project = Project::new(&[("docker-bake.hcl", hcl)]);
+    let ran = project.kiln_with(&["bake", "--print", "--set", "default.args.B=2"], &[("V", "7")]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    for expected in ["\"A\": \"7\"", "\"B\": \"2\"", "\"x:7\""] {
+        assert!(ran.stdout.contains(expected), "{}", ran.stdout);
+    }
+    assert_error(&project, &["bake", "nosuch"], 3, "error: no target or group `nosuch`\nhint: there are default");
+    project.write("docker-bake.hcl", "target default {\n  args = { A = upper( }\n}\n");
+    let ran = project.kiln(&["bake", "--print"]);
+    assert!(ran.code == 3 && ran.stderr.contains("docker-bake.hcl:2:"), "{}", ran.stderr);
+    assert_eq!(Project::new(&[MAIN]).kiln(&["bake"]).code, 3);
+}
+
+#[test]
+fn targets_of_kiln_toml_are_baked_and_are_no_unknown_settings() {
+    let project = Project::new(&[("kiln.toml", "[target.default]\ndockerfile = \"D\"\n")]);
+    let ran = project.kiln(&["bake", "--print"]);
+    assert!(ran.code == 0 && ran.stdout.contains("\"dockerfile\": \"D\""), "{} {}", ran.stdout, ran.stderr);
+    project.write("D", "FROM scratch\n");
+    let ran = project.kiln(&["bake"]);
+    assert!(ran.code == 4 && !ran.stderr.contains("unknown key"), "{} {}", ran.code, ran.stderr);
+}

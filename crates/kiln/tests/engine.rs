@@ -229,3 +229,29 @@ fn pruning_keeps_to_the_project_and_away_from_running_builds() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!((own.volumes().len(), other.volumes().len()), (0, 1));
 }
+
+#[test]
+fn what_baked_targets_share_runs_once() {
+    let dockerfile = "FROM alpine:3.20 AS base\nRUN echo shared-$((1+1)); cat /proc/sys/kernel/random/uuid > /id\n\
+                      FROM base AS one\nRUN echo one > /name\nFROM base AS two\nRUN echo two > /name\n";
+    let Some(tried) = project(dockerfile) else { return };
+    tried.project.write(
+        "docker-bake.hcl",
+        "group default {\n  targets = [\"one\", \"two\", \"three\"]\n}\n\
+         target one {\n  target = \"one\"\n}\n\
+         target two {\n  target = \"two\"\n}\n\
+         target three {\n  contexts = { first = \"target:one\", second = \"target:two\", files = \"more\" }\n\
+         \x20 dockerfile-inline = <<EOT\nFROM first AS top\nRUN cp /id /id-of-base\nFROM scratch\n\
+         COPY --from=top /id-of-base /one-id\nCOPY --from=second /id /name /\nCOPY --from=files f /\nEOT\n\
+         \x20 output = [\"out\"]\n}\n",
+    );
+    tried.project.write("more/f", "more\n");
+    let ran = tried.project.kiln(&["bake", "--progress", "plain"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // Once as it is said in the log, and not in the line that names the step.
+    assert_eq!(ran.stderr.matches(" shared-2").count(), 1, "{}", ran.stderr);
+    assert_eq!(tried.project.read("out/one-id"), tried.project.read("out/id"));
+    assert_eq!((tried.project.read("out/name"), tried.project.read("out/f")), ("two\n".into(), "more\n".into()));
+    let again = tried.project.kiln(&["bake", "--progress", "plain"]);
+    assert!(again.code == 0 && !again.stderr.contains("] step "), "{}", again.stderr);
+}

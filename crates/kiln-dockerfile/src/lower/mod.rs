@@ -29,6 +29,9 @@ pub struct Options {
     pub build_args: BTreeMap<String, String>,
     /// `--build-context`, by name: they stand in for stages and images of that name.
     pub contexts: BTreeMap<String, NamedContext>,
+    /// What the graph calls a folder of the client, by the name that the Dockerfile has for it (`.` is the context).
+    /// Those that are not here keep their names. Needed where one graph is built from several contexts.
+    pub locals: BTreeMap<String, String>,
     /// `--label`: added to the target's labels.
     pub labels: BTreeMap<String, String>,
     /// `--no-cache` and `--no-cache-filter`.
@@ -45,11 +48,17 @@ impl Options {
         Self {
             build_args: BTreeMap::new(),
             contexts: BTreeMap::new(),
+            locals: BTreeMap::new(),
             labels: BTreeMap::new(),
             no_cache: NoCache::None,
             build_platform,
             ignore: None,
         }
+    }
+
+    /// What the graph calls a folder of the client.
+    pub(crate) fn local(&self, name: &str) -> String {
+        self.locals.get(name).map_or(name, String::as_str).to_owned()
     }
 
     /// The proxy variables among the build arguments, in upper and lower case. Steps see them without declaring them;
@@ -71,6 +80,17 @@ pub enum NamedContext {
     Local,
     /// An image.
     Image(String),
+    /// A target that was lowered into the same graph.
+    Target(Box<Built>),
+}
+
+/// A target that others stand on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Its last vertex.
+    pub root: VertexId,
+    /// The configuration of its image.
+    pub config: ImageConfig,
 }
 
 /// Which steps run even if their result is known.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use kiln_graph::Platform;
 
-use super::{BaseImage, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, default_args, set};
+use super::{BaseImage, Built, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, default_args, set};
 use crate::ast::{Command, Dockerfile, Instruction, Stage};
 use crate::expand::expand;
 use crate::parse::parse_trigger;
@@ -73,6 +73,8 @@ pub(super) enum Origin {
     Image(BaseImage),
     /// A named context on the client.
     Local(String),
+    /// Another target of this graph.
+    Target(Box<Built>),
 }
 
 impl<'f> Plan<'f> {
@@ -287,7 +289,8 @@ impl<'f> Plan<'f> {
         let (key, context) =
             contexts.find(|(key, _)| key.eq_ignore_ascii_case(name) || self::familiar(key) == familiar)?;
         Some(match context {
-            NamedContext::Local => Origin::Local(key.clone()),
+            NamedContext::Local => Origin::Local(self.options.local(key)),
+            NamedContext::Target(built) => Origin::Target(built.clone()),
             NamedContext::Image(reference) => Origin::Image(BaseImage { reference: reference.clone(), platform }),
         })
     }

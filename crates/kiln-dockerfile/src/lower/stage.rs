@@ -98,6 +98,10 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 state.config.on_build.clear();
             }
             base => {
+                if let Origin::Target(built) = base {
+                    state.config = built.config.clone();
+                    state.config.on_build.clear();
+                }
                 if let Origin::Image(image) = base {
                     state.config = plan.images.get(image).map(|image| image.config.clone()).unwrap_or_default();
                     state.config.on_build.clear();
@@ -106,7 +110,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 let text = match base {
                     Origin::Image(image) => format!("FROM {}", image.reference),
                     Origin::Local(name) => format!("FROM {name}"),
-                    Origin::Scratch | Origin::Stage(_) => "FROM scratch".into(),
+                    Origin::Scratch | Origin::Stage(_) | Origin::Target(_) => "FROM scratch".into(),
                 };
                 let place = Place {
                     file: plan.file.name.clone(),
@@ -314,6 +318,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let origin = self.plan.origin(self.planned.index, word)?;
         Ok(match &origin {
             Origin::Stage(stage) => self.done.get(stage).expect("sources come before their users").root,
+            Origin::Target(built) => built.root,
             Origin::Image(_) | Origin::Scratch | Origin::Local(_) => {
                 let text = format!("load {}", word.value);
                 let span = self.current.map_or(word.span, |planned| planned.span(word.span));
@@ -332,7 +337,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// The build context.
     pub(super) fn context(&mut self) -> VertexId {
         let place = Place { text: "load build context".into(), ..Place::default() };
-        self.graph.insert(Op::Source(Source::Local { name: ".".into() }), vec![], place, false)
+        let name = self.plan.options.local(".");
+        self.graph.insert(Op::Source(Source::Local { name }), vec![], place, false)
     }
 
     /// What is fetched from elsewhere, where `span` names it.
@@ -351,6 +357,9 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
 /// Where a stage starts. A folder of the client is copied, so that the stage does not write to it.
 fn base_vertex(graph: &mut BuildGraph, plan: &Plan<'_>, base: &Origin, place: Place) -> VertexId {
+    if let Origin::Target(built) = base {
+        return built.root;
+    }
     let Origin::Local(name) = base else { return source_vertex(graph, plan, base, place) };
     let loaded = Place { text: format!("load {name}"), ..Place::default() };
     let local = source_vertex(graph, plan, base, loaded);
@@ -378,7 +387,7 @@ fn source_vertex(graph: &mut BuildGraph, plan: &Plan<'_>, origin: &Origin, place
             platform: image.platform,
         },
         Origin::Local(name) => Source::Local { name: name.clone() },
-        Origin::Scratch | Origin::Stage(_) => Source::Scratch,
+        Origin::Scratch | Origin::Stage(_) | Origin::Target(_) => Source::Scratch,
     };
     graph.insert(Op::Source(source), vec![], place, false)
 }

@@ -156,7 +156,7 @@ fn output_folder(output: &str) -> Result<PathBuf> {
     folder.ok_or_else(names_nothing)
 }
 
-fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
+pub(super) fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
     for warning in &outcome.warnings {
         ui.warn(warning);
     }

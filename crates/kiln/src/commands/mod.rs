@@ -1,5 +1,6 @@
 //! One file per command: arguments become settings, one call does the work, the result is rendered.
 
+pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
