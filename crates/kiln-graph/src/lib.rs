@@ -10,7 +10,7 @@ mod graph;
 pub mod key;
 mod platform;
 
-pub use config::{Healthcheck, ImageConfig};
+pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::{Digest, DigestError, Hasher};
 pub use graph::{
     BuildGraph, CacheMount, Copy, Exec, FileAction, FileOp, InlineFile, Mount, MountKind, Network, Op, Origin, Owner,

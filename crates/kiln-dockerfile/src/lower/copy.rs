@@ -45,6 +45,7 @@ impl Lowering<'_, '_> {
             target.push('/');
         }
         let text = self.display(instruction, &[]);
+        let said = super::history::transfer(transfer, add, &sources, owner.as_ref(), chmod, &excludes, &dest);
         let mut inputs = vec![self.root()];
         let mut actions = Vec::new();
         if !sources.is_empty() {
@@ -80,6 +81,7 @@ impl Lowering<'_, '_> {
             actions.push(FileAction::Write { path, mode, owner, data: text.into_bytes() });
         }
         self.add(Op::File(FileOp { actions }), inputs, instruction, &text);
+        self.note_files(said);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::{Error, ErrorKind, Span};
 
 mod config;
 mod copy;
+mod history;
 mod plan;
 mod run;
 mod stage;
