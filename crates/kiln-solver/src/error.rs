@@ -133,6 +133,9 @@ pub enum SolveError {
         /// What to do, if known.
         hint: Option<String>,
     },
+    /// An image could not be pushed.
+    #[error(transparent)]
+    Registry(#[from] kiln_docker::registry::RegistryError),
     /// The smoke run failed.
     #[error("the smoke run `{command}` failed for {platform} in a clean `{image}`: {problem}")]
     Smoke {
@@ -269,6 +272,7 @@ impl SolveError {
                     .to_owned(),
             ),
             Self::Io { source, .. } => io_hint(source),
+            Self::Registry(error) => error.hint(),
             Self::Artifact { hint, .. } => hint.clone(),
             _ => None,
         }

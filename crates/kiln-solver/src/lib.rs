@@ -11,6 +11,7 @@ mod dispatch;
 mod error;
 mod event;
 mod finish;
+pub mod image;
 mod keys;
 mod pattern;
 mod plan;

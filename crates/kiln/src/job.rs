@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
+use kiln_docker::registry::RegistryOptions;
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
 use kiln_graph::{Platform, VertexId};
 use kiln_solver::context::{Context, StatCache};
+use kiln_solver::image::{Export, Exports};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
 
@@ -20,6 +22,7 @@ use crate::emulate::{self, Surroundings};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
+use crate::output::{self, Asked};
 use crate::project::Project;
 use crate::{context, network, recipe, session, twin};
 
@@ -61,6 +64,15 @@ pub(crate) struct Job {
     /// kiln's folder in the project.
     pub(crate) state: PathBuf,
     user_args: BTreeMap<String, String>,
+    /// What is made of all platforms together.
+    pub(crate) asked: Asked,
+    /// Whether files go to [`Job::output`].
+    files: bool,
+    labels: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`.
+    epoch: Option<i64>,
+    /// Folder of the docker CLI's settings.
+    docker_folder: PathBuf,
 }
 
 impl Job {
@@ -93,10 +105,32 @@ impl Job {
         if recipe {
             settings.program(&project.facts.entry_candidates())?;
         }
+        let state = folder.join(STATE);
+        let mut asked = output::asked(args, &state.join(format!("stdout-{}.tar", std::process::id())))?;
+        let named = project.config.provenance(Section::Build, "output", None).is_explicit();
+        // As buildx on the daemon's own builder: without an output, a Dockerfile makes an image.
+        if !recipe && args.file.is_some() && !asked.explicit && !named {
+            asked.exports.push(Export::Load { names: Vec::new() });
+            asked.explicit = true;
+        }
+        let files = match (recipe, asked.explicit) {
+            (_, false) => true,
+            (false, true) => asked.folder.is_some(),
+            // A program is checked where it lies; only `type=cacheonly` alone asks for nothing.
+            (true, true) => asked.folder.is_some() || !asked.exports.is_empty(),
+        };
+        let listed: Vec<Platform> = platforms.iter().map(|p| p.platform).collect();
+        output::check_platforms(&asked.exports, &listed)?;
+        let user_args = build_args(environment, &args.args);
         Ok(Self {
+            asked,
+            files,
+            labels: output::labels(&args.labels)?,
+            epoch: output::epoch(&user_args)?,
+            docker_folder: environment.docker_folder.clone(),
             output: folder.join(&settings.build.output),
-            state: folder.join(STATE),
-            user_args: build_args(environment, &args.args),
+            state,
+            user_args,
             platforms,
             dockerfiles,
             recipe,
@@ -203,6 +237,7 @@ impl Job {
             graph: lowered.graph,
             contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
             outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
+            exports: self.exports()?,
             run: RunSettings {
                 env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
                 twin_required: required.collect(),
@@ -283,7 +318,8 @@ impl Job {
                 (settings.build.target.clone(), settings.build.args.clone())
             };
             args.extend(self.user_args.clone());
-            wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args });
+            let (platform, dockerfile, labels) = (settings.platform, dockerfile.clone(), self.labels.clone());
+            wanted.push(Wanted { platform, dockerfile, target, args, labels });
         }
         Ok(wanted)
     }
@@ -296,6 +332,9 @@ impl Job {
     }
 
     fn output(&self, settings: &PlatformSettings, images: &ResolvedImages) -> Output {
+        if !self.files {
+            return Output::Nothing;
+        }
         let (name, folder) = (settings.platform.folder(), self.folder(settings));
         if !self.recipe {
             return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
@@ -331,8 +370,26 @@ impl Job {
         settings.verify.image.clone()
     }
 
+    fn exports(&self) -> Result<Exports> {
+        let certificates = &self.project.config.resolved().network.ca_certificates;
+        let certificates = certificates.as_ref().map(|path| self.project.folder.join(path));
+        let certificates = match certificates {
+            Some(path) => fs_err::read(&path).map_err(CliError::io("read", &path))?,
+            None => Vec::new(),
+        };
+        let registry = RegistryOptions {
+            config_dir: Some(self.docker_folder.clone()),
+            certificates,
+            certificate_folder: Some(output::CERTIFICATES.into()),
+        };
+        Ok(Exports { list: self.asked.exports.clone(), epoch: self.epoch, registry })
+    }
+
     /// Fails now rather than after a long build if the results cannot be placed.
     fn try_outputs(&self) -> Result<()> {
+        if !self.files {
+            return Ok(());
+        }
         for settings in &self.platforms {
             place::Staging::new(&self.folder(settings)).map(drop)?;
         }
@@ -373,10 +430,11 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn build_args(environment: &Environment, args: &[String]) -> BTreeMap<String, String> {
-    args.iter()
-        .filter_map(|arg| match arg.split_once('=') {
-            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-            None => environment.get(arg).map(|value| (arg.clone(), value.to_owned())),
-        })
-        .collect()
+    let given = args.iter().filter_map(|arg| match arg.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => environment.get(arg).map(|value| (arg.clone(), value.to_owned())),
+    });
+    // buildx hands it on, too.
+    let epoch = environment.get(output::EPOCH).map(|value| (output::EPOCH.to_owned(), value.to_owned()));
+    epoch.into_iter().chain(given).collect()
 }

@@ -24,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) dockerfile: Arc<Dockerfile>,
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
+    /// `--label`.
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// The merged graph and what was noticed on the way.
@@ -71,6 +73,7 @@ pub(crate) async fn lower(
 pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCache) -> Options {
     let mut options = Options::new(Platform::linux(engine.info().arch));
     options.build_args.clone_from(&wanted.args);
+    options.labels.clone_from(&wanted.labels);
     options.no_cache = no_cache.clone();
     options
 }

@@ -133,6 +133,7 @@ impl Board {
             }
             // The plan has counted them.
             BuildEvent::StepCached { .. } => {}
+            BuildEvent::Exported { exported } => return vec![super::exported(exported)],
         }
         Vec::new()
     }

@@ -97,6 +97,7 @@ impl<W: Write> Plain<W> {
                 let end = if report.up_to_date { "up to date" } else { "finished" };
                 writeln!(self.out, "[{}] {end} after {}", report.platform, duration(report.took))
             }
+            BuildEvent::Exported { exported } => writeln!(self.out, "{}", super::exported(exported)),
             BuildEvent::TargetFailed { platform, error } if is_stop(error) => {
                 writeln!(self.out, "[{platform}] stopped after {}", duration(at))
             }
