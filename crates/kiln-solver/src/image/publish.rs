@@ -235,7 +235,8 @@ impl Images<'_> {
             let diff_ids = saved.diff_ids;
             for (diff, (place, file)) in diff_ids.iter().zip(saved.layers) {
                 self.facts.learn_place(&place, diff);
-                if let Some((blob, path)) = file {
+                // What was not asked for may be known under another digest, which others rely on.
+                if let Some((blob, path)) = file.filter(|_| needed.contains(diff)) {
                     self.facts.learn_blob(compression, diff, &blob);
                     self.packed.insert((compression, diff.clone()), (blob, path));
                 }

@@ -131,9 +131,8 @@ impl Board {
                     }
                 }
             }
-            // The plan has counted them.
-            BuildEvent::StepCached { .. } => {}
-            BuildEvent::Exported { exported } => return vec![super::exported(exported)],
+            // The plan has counted the ones, the end names the others.
+            BuildEvent::StepCached { .. } | BuildEvent::Exported { .. } => {}
         }
         Vec::new()
     }

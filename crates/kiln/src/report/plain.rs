@@ -89,7 +89,7 @@ impl<W: Write> Plain<W> {
                 writeln!(self.out, "{} failed {} after {}", prefix(platforms), step_place(origin), duration(*took))
             }
             // A moment later the target is finished.
-            BuildEvent::TargetStage { stage: Stage::Place, .. } => Ok(()),
+            BuildEvent::TargetStage { stage: Stage::Place, .. } | BuildEvent::Exported { .. } => Ok(()),
             BuildEvent::TargetStage { platform, stage } => {
                 writeln!(self.out, "[{platform}] {:>6} {}", clock(at), stage_name(*stage))
             }
@@ -97,7 +97,6 @@ impl<W: Write> Plain<W> {
                 let end = if report.up_to_date { "up to date" } else { "finished" };
                 writeln!(self.out, "[{}] {end} after {}", report.platform, duration(report.took))
             }
-            BuildEvent::Exported { exported } => writeln!(self.out, "{}", super::exported(exported)),
             BuildEvent::TargetFailed { platform, error } if is_stop(error) => {
                 writeln!(self.out, "[{platform}] stopped after {}", duration(at))
             }
