@@ -21,7 +21,9 @@ pub(crate) fn save(image: &Image) -> io::Result<Vec<u8>> {
         "history": history,
         "rootfs": { "type": "layers", "diff_ids": image.layers },
     });
-    let names: Vec<String> = (0..image.layers.len()).map(|index| format!("{index}/layer.tar")).collect();
+    // As with a daemon, a place in the archive stands for one layer on the layers below it.
+    let names: Vec<String> =
+        image.layers.iter().map(|layer| format!("{}/layer.tar", layer.trim_start_matches("sha256:"))).collect();
     let manifest = json!([{ "Config": "config.json", "RepoTags": null, "Layers": names }]);
     let mut archive = tar::Builder::new(Vec::new());
     for (name, layer) in names.iter().zip(&image.layers) {

@@ -16,6 +16,7 @@ use super::exports::{Export, Exported, ImageArchive, ImageForm, ImageResult, Pub
 use super::facts::Facts;
 use super::manifest::{self, Blob, Compression, Descriptor, PlatformName};
 use super::push;
+use super::saved::Saved;
 use crate::archive::{StreamReader, writer};
 use crate::error::{Result, SolveError};
 use crate::event::BuildEvent;
@@ -136,7 +137,8 @@ async fn one(images: &mut Images<'_>, made: &[Made], export: &Export, published:
 
 fn describe_with(published: &mut Published, root: Descriptor) {
     if let Some(image) = &mut published.image {
-        image.descriptor = Some(root);
+        // What a name stands for has no platform in what others read.
+        image.descriptor = Some(Descriptor { platform: None, ..root });
     }
 }
 
@@ -230,19 +232,41 @@ impl Images<'_> {
                 .filter(|(_, diff)| !is_missing(diff))
                 .map(|(place, diff)| (place.clone(), diff.clone()))
                 .collect();
-            let into = Into { folder: folder.clone(), compression, known: Arc::new(known) };
-            let saved = describe::save(self.shared, &image.image, image.platform, Some(into)).await?;
-            let diff_ids = saved.diff_ids;
-            for (diff, (place, file)) in diff_ids.iter().zip(saved.layers) {
-                self.facts.learn_place(&place, diff);
-                // What was not asked for may be known under another digest, which others rely on.
-                if let Some((blob, path)) = file.filter(|_| needed.contains(diff)) {
-                    self.facts.learn_blob(compression, diff, &blob);
-                    self.packed.insert((compression, diff.clone()), (blob, path));
-                }
+            let (image, platform) = (image.image.clone(), image.platform);
+            let mut into = Into { folder: folder.clone(), compression, known: Arc::new(known) };
+            let saved = describe::save(self.shared, &image, platform, Some(into.clone())).await?;
+            let mut complete = self.learn(compression, needed, saved);
+            if !complete {
+                // A place held another layer than it did before: all of them are read.
+                into.known = Arc::default();
+                let saved = describe::save(self.shared, &image, platform, Some(into)).await?;
+                complete = self.learn(compression, needed, saved);
+            }
+            if !complete {
+                tracing::warn!(%image, "the daemon's archive lacks layers");
             }
         }
         Ok(())
+    }
+
+    /// Remembers what an archive held; whether all that is needed of it is there.
+    fn learn(&mut self, compression: Compression, needed: &BTreeSet<String>, saved: Saved) -> bool {
+        let mut complete = true;
+        for (diff, (place, file)) in saved.diff_ids.iter().zip(saved.layers) {
+            self.facts.learn_place(&place, diff);
+            // What was not asked for may be known under another digest, which others rely on.
+            if !needed.contains(diff) {
+                continue;
+            }
+            let key = (compression, diff.clone());
+            if let Some((blob, path)) = file {
+                self.facts.learn_blob(compression, diff, &blob);
+                self.packed.insert(key, (blob, path));
+            } else {
+                complete &= self.packed.contains_key(&key);
+            }
+        }
+        complete
     }
 
     /// The packed layers of an image. All of them have been packed.

@@ -73,8 +73,7 @@ pub(super) async fn push(
             place.registry.put_manifest(&place.repository, tag, &root.media_type, root_bytes.clone().into()).await?;
         }
     }
-    // What a name stands for has no platform of its own in what others read.
-    Ok(Descriptor { platform: None, ..root })
+    Ok(root)
 }
 
 async fn places(images: &Images<'_>, names: &[ImageName], insecure: bool) -> Result<Vec<Place>> {
