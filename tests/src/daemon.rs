@@ -84,6 +84,8 @@ impl Daemon {
                 name: None,
                 extra_hosts: Vec::new(),
                 shm_size: None,
+                ulimits: Vec::new(),
+                stdin: false,
             };
             let id = self.engine.create_container(&spec).await.expect("a container");
             let archive = archive_of(&content);

@@ -4,6 +4,7 @@
 //! `KILN_TEST_REGISTRY` a registry to push to, and `KILN_NETWORK_*` how containers reach the outside. A test that misses one of them says `SKIPPED` and why.
 #![expect(clippy::print_stderr, reason = "a test says what it does")]
 
+pub mod case;
 mod daemon;
 mod run;
 pub mod same;

@@ -88,7 +88,9 @@ impl Daemon {
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let reply = self.call("POST", path, "application/json", body.to_string().as_bytes())?;
+        // A body that the daemon does not read would make it reset the connection, the answer still under way.
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let reply = self.call("POST", path, "application/json", body.as_bytes())?;
         Ok(serde_json::from_slice(&reply).unwrap_or(Value::Null))
     }
 

@@ -43,7 +43,11 @@ struct Example {
 
 const EXAMPLES: [Example; 3] = [
     Example { name: "hello", program: "hello", arguments: &[] },
-    Example { name: "httpie", program: "http", arguments: &["--offline", "POST", "example.org", "baked=with kiln"] },
+    Example {
+        name: "httpie",
+        program: "http",
+        arguments: &["--ignore-stdin", "--offline", "POST", "example.org", "baked=with kiln"],
+    },
     Example { name: "native", program: "catalog", arguments: &["--extensions"] },
 ];
 

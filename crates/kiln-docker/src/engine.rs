@@ -135,9 +135,32 @@ pub struct Image {
 pub enum VolumeSource {
     /// A named volume. Image content is never copied into it.
     Volume(String),
+    /// A file or folder of a named volume; it must be there when the container starts.
+    Part {
+        /// The volume.
+        volume: String,
+        /// Path in it, without a slash in front.
+        path: String,
+    },
+    /// A path of the daemon's machine.
+    Host(String),
     /// Memory, with a limit in bytes.
     Tmpfs(Option<u64>),
 }
+
+/// A limit of what a process may use, as `ulimit` sets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Its name: `nofile`, `nproc`, ...
+    pub name: String,
+    /// What is in force at first; -1 for none.
+    pub soft: i64,
+    /// What a process may raise it to; -1 for none.
+    pub hard: i64,
+}
+
+/// Keeps a container's standard input open. See [`Engine::hold`].
+pub type Hold = Box<dyn std::any::Any + Send + Sync>;
 
 /// A mount of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,6 +231,10 @@ pub struct ContainerSpec {
     pub extra_hosts: Vec<String>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// Limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Whether it has a standard input, which [`Engine::hold`] keeps open.
+    pub stdin: bool,
 }
 
 /// How to commit a container.
@@ -327,6 +354,10 @@ pub trait Engine: Send + Sync {
     /// Attaches to the output of a container. Call before [`Engine::start_container`], so nothing is lost.
     async fn attach(&self, id: &ContainerId) -> Result<LogStream>;
 
+    /// Attaches to the standard input of a container that has one. The container sees its end when what is returned is
+    /// dropped, or when this process dies. Call before [`Engine::start_container`].
+    async fn hold(&self, id: &ContainerId) -> Result<Hold>;
+
     /// Starts a container.
     async fn start_container(&self, id: &ContainerId) -> Result<()>;
 
@@ -359,6 +390,9 @@ pub trait Engine: Send + Sync {
 
     /// Makes a volume if there is none of that name.
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
+
+    /// Makes a volume whose files are in memory, and only as long as a container with it runs.
+    async fn ensure_memory_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()>;
 
     /// Volumes that carry the label. Sizes cost the daemon a walk through them, so only `with_size`.
     async fn volumes_with_label(&self, label: &str, with_size: bool) -> Result<Vec<Volume>>;

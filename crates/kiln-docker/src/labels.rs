@@ -12,6 +12,8 @@ pub const ROLE: &str = "kiln.role";
 pub const KEY: &str = "kiln.key";
 /// On checkpoint images: the instruction, for people who list images.
 pub const STEP: &str = "kiln.step";
+/// On checkpoint images: mount points that the daemon left in them, a path a line.
+pub const STUBS: &str = "kiln.stubs";
 /// On checkpoint images and volumes: the platform.
 pub const PLATFORM: &str = "kiln.platform";
 /// On checkpoint images and volumes: the scope (project).

@@ -17,9 +17,9 @@ pub mod toolbox;
 pub mod twin;
 
 pub use engine::{
-    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Image,
-    ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress, StoreKind,
-    Volume, VolumeSource,
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Hold,
+    Image, ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
+    StoreKind, Ulimit, Volume, VolumeSource,
 };
 pub use error::{Cause, EngineError, Result};
 pub use probe_image::empty as empty_image;

@@ -53,6 +53,8 @@ pub(crate) fn container(image: &ImageId, engine: &dyn Engine, role: &str, argv: 
         name: None,
         extra_hosts: Vec::new(),
         shm_size: None,
+        ulimits: Vec::new(),
+        stdin: false,
     }
 }
 

@@ -6,7 +6,7 @@
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use crate::{Container, Engine, Result, labels};
+use crate::{Container, Engine, EngineError, Result, Volume, labels};
 
 /// How old a stopped container of another machine must be, in seconds.
 const FOREIGN_AGE: i64 = 24 * 60 * 60;
@@ -44,9 +44,11 @@ fn parse(owner: &str) -> Option<(&str, u32, u64)> {
     Some((host, pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Removes stale containers, all at once; those that were removed. One round trip if there are none.
+/// Removes stale containers and the volumes of single steps, all at once; the containers that were removed. Two requests
+/// at a time if there are none.
 pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Container>> {
-    let all = engine.containers_with_label(labels::OWNER).await?;
+    let containers = engine.containers_with_label(labels::OWNER);
+    let (all, volumes) = futures::try_join!(containers, engine.volumes_with_label(labels::OWNER, false))?;
     let mut removals: FuturesUnordered<_> = all
         .into_iter()
         .filter(|container| is_stale(container, host))
@@ -56,7 +58,20 @@ pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Conta
     while let Some(result) = removals.next().await {
         removed.push(result?);
     }
+    for volume in volumes.into_iter().filter(|volume| is_left(volume, host)) {
+        match engine.remove_volume(&volume.name).await {
+            // Somebody looks at it.
+            Ok(()) | Err(EngineError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(removed)
+}
+
+/// Whether a step's volume is of a dead owner of this machine.
+fn is_left(volume: &Volume, host: &ThisHost<'_>) -> bool {
+    let owner = volume.labels.get(labels::OWNER).and_then(|owner| parse(owner));
+    owner.is_some_and(|(id, pid, start)| id == host.id && !(host.alive)(pid, start))
 }
 
 #[cfg(test)]

@@ -70,6 +70,8 @@ pub async fn ensure(
         name: None,
         extra_hosts: Vec::new(),
         shm_size: None,
+        ulimits: Vec::new(),
+        stdin: false,
     };
     sealed.ensure(engine, &spec).await?;
     Ok(sealed.volume)

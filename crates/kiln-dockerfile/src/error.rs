@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kiln_graph::PlatformError;
+use kiln_graph::{PlatformError, RemoteError};
 
 use crate::{BaseImage, ExpandError, Span};
 
@@ -59,6 +59,15 @@ pub enum ErrorKind {
     /// No instructions at all.
     #[error("no instructions in the file")]
     Empty,
+    /// Bytes that are no text, outside of a comment.
+    #[error("byte 0x{byte:02x} is no UTF-8")]
+    NotUtf8 {
+        /// The first of them.
+        byte: u8,
+    },
+    /// A character that no program can be given.
+    #[error("NUL character in an instruction")]
+    Nul,
     /// Something other than `ARG` comes first.
     #[error("`{instruction}` before the first `FROM`")]
     BeforeFrom {
@@ -278,11 +287,14 @@ pub enum ErrorKind {
         /// The source after expansion.
         pattern: String,
     },
-    /// A part of the language that kiln does not have yet.
-    #[error("{feature} is not supported yet")]
-    NotYet {
-        /// The part.
-        feature: String,
+    /// A git repository that is named in a way that makes no sense.
+    #[error("`{text}` does not name a git repository")]
+    Remote {
+        /// The source as written.
+        text: String,
+        /// Why.
+        #[source]
+        source: RemoteError,
     },
     /// A trigger in a base image that cannot be read.
     #[error("`ONBUILD {trigger}` of the base image is invalid")]
@@ -301,6 +313,8 @@ impl ErrorKind {
             |suggestion: &Option<String>| suggestion.as_ref().map(|name| format!("did you mean `{name}`?"));
         match self {
             Self::Empty | Self::NoStage => Some("a Dockerfile needs at least one `FROM`".into()),
+            Self::NotUtf8 { .. } => Some("save the file as UTF-8".into()),
+            Self::Nul => Some("is the file saved as UTF-16? save it as UTF-8".into()),
             Self::BeforeFrom { .. } => Some("only `ARG` may stand before the first `FROM`".into()),
             Self::UnknownInstruction { suggestion, .. } => did_you_mean(suggestion)
                 .or_else(|| Some(format!("instructions are {}", crate::ast::KEYWORDS.join(", ")))),
@@ -338,6 +352,7 @@ impl ErrorKind {
             Self::StageOrder { .. } => Some("move that stage above this one".into()),
             Self::DestinationNotFolder { dest } => Some(format!("end the destination with a slash: `{dest}/`")),
             Self::RemoteCopy { .. } => Some("use `ADD`".into()),
+            Self::Remote { source, .. } => Some(source.hint()),
             Self::Pattern { .. } => Some("put a backslash before a bracket that is meant literally".into()),
             Self::Trigger { source, .. } => source.hint(),
             _ => None,

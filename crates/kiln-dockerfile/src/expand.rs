@@ -136,7 +136,7 @@ pub struct Expanded {
     pub words: Vec<String>,
     /// Variables that were set.
     pub matched: BTreeSet<String>,
-    /// Variables that were not, and for which the word gives no substitute.
+    /// Variables that were not, also where the word gives a substitute.
     pub unmatched: BTreeSet<String>,
 }
 
@@ -205,18 +205,10 @@ impl Lexer<'_> {
         c
     }
 
-    /// The value of a variable that the author expects to be set.
+    /// The value of a variable; whether it was set is remembered.
     fn lookup(&mut self, name: &str) -> Option<String> {
         let value = (self.variables)(name);
         if value.is_some() { &mut self.matched } else { &mut self.unmatched }.insert(name.to_owned());
-        value
-    }
-
-    fn lookup_optional(&mut self, name: &str) -> Option<String> {
-        let value = (self.variables)(name);
-        if value.is_some() {
-            self.matched.insert(name.to_owned());
-        }
         value
     }
 
@@ -379,8 +371,7 @@ impl Lexer<'_> {
     fn modified(&mut self, name: &str, modifier: char, empty_is_unset: bool) -> Result<String, ExpandError> {
         let trims = matches!(modifier, '#' | '%');
         let (word, _) = self.until(Some('}'), trims)?;
-        // Whoever says what to do without the variable knows that it may be missing.
-        let value = if trims { self.lookup(name) } else { self.lookup_optional(name) };
+        let value = self.lookup(name);
         let written = if empty_is_unset { format!(":{modifier}") } else { modifier.to_string() };
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{written}{word}}}"));

@@ -20,7 +20,6 @@
 //!   the last source overwrite the others;
 //! - `FROM` finds stages without regard to case, and a stage name that is used twice means the last one before its use;
 //! - a later `!` pattern in `.dockerignore` does not outlive a still later pattern that matches the folder above;
-//! - variables with a substitute (`${name:-x}`) are not reported as undefined;
 //! - `ADD` of URLs and git repositories, symbolic `--chmod` and `RUN --device` are refused.
 
 mod ast;
@@ -38,11 +37,11 @@ pub use ast::{
     ArgDeclaration, Command, CommandLine, Directives, Dockerfile, Heredoc, Instruction, MountFlag, MountOption,
     OnBuild, Pair, Run, Stage, Transfer,
 };
-pub use check::{CheckConfig, Rule, Warning};
+pub use check::{CheckConfig, Checked, Rule, Warning};
 pub use error::{Error, ErrorKind};
 pub use expand::ExpandError;
 pub use ignore::{Ignore, IgnoreError};
 pub use kiln_graph::glob;
 pub use lower::{BaseImage, Lowered, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages};
-pub use parse::parse;
+pub use parse::{parse, parse_bytes};
 pub use span::{Span, Word};

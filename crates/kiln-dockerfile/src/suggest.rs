@@ -2,6 +2,10 @@
 
 /// The candidate that `word` most resembles, if it is near enough to be a slip of the finger. Case does not count.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    // No name is that long, and the distance takes time and room in proportion.
+    if word.len() > 100 {
+        return None;
+    }
     let word = word.to_lowercase();
     let allowed = match word.chars().count() {
         0..=2 => 1,

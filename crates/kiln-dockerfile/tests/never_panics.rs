@@ -105,14 +105,17 @@ fn exercise(text: &str) {
             return;
         }
     };
-    for warning in file.check() {
-        assert!(!warning.message.is_empty());
-    }
     let mut options = Options::new(Platform::linux(Arch::Amd64));
     options.build_args = [("A".to_owned(), "x/y".to_owned()), ("ARCH".to_owned(), "arm64".to_owned())].into();
     options.contexts = [("img".to_owned(), NamedContext::Local)].into();
     options.no_cache = NoCache::Stages(vec!["one".into()]);
     let platform = Platform::linux(Arch::ArmV7);
+    options.ignore = Ignore::parse("c*\n").ok();
+    for warning in file.check(&options) {
+        assert!(!warning.message.is_empty());
+    }
+    let checked = file.check_all(&options, platform, &ResolvedImages::new());
+    checked.error.iter().for_each(|error| check_error(error, text));
     for target in file.stage_names() {
         let config =
             ImageConfig { on_build: vec!["RUN t".into(), "COPY --from=img /a /b".into()], ..ImageConfig::default() };

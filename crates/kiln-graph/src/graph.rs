@@ -1,10 +1,11 @@
 //! The build graph: immutable vertices, each equal one stored once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Hasher, ImageConfig, Platform};
+use crate::{Chmod, Digest, Hasher, ImageConfig, Platform, Remote};
 
 /// The place of a vertex in its [`BuildGraph`]. An input's id is always smaller than its consumer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +30,19 @@ pub enum Source {
         /// Name of the context.
         name: String,
     },
+    /// Files that are fetched before the build is planned. They are a context named [`Remote::context`].
+    Remote(Remote),
+}
+
+impl Source {
+    /// The name of the context that holds these files, if they are the client's.
+    pub fn context(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Local { name } => Some(name.into()),
+            Self::Remote(remote) => Some(remote.context().into()),
+            Self::Scratch | Self::Image { .. } => None,
+        }
+    }
 }
 
 /// Who owns a file: names are looked up in the file system that it is written to.
@@ -190,9 +204,9 @@ pub struct Copy {
     pub dest: String,
     /// `--chown`.
     pub owner: Option<Owner>,
-    /// `--chmod`, octal.
-    pub chmod: Option<u32>,
-    /// Unpack local archives (`ADD`).
+    /// `--chmod`.
+    pub chmod: Option<Chmod>,
+    /// Unpack archives that are named (`ADD`).
     pub unpack: bool,
     /// `--link`: the result does not depend on what is below.
     pub link: bool,
@@ -220,6 +234,8 @@ pub enum FileAction {
         path: String,
         /// Mode bits.
         mode: u32,
+        /// Mode bits of the folders that are made on the way, 0o755 unless said (`--chmod`).
+        parents: Option<u32>,
         /// Owner.
         owner: Option<Owner>,
         /// Content.

@@ -3,6 +3,7 @@
 //! A key is the digest of named parts. The parts are kept beside the key in the build's record, so the next build can
 //! say which part differs first: that is the reason of the miss.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,7 @@ pub fn compute<C: LocalContent>(graph: &BuildGraph, content: &mut C) -> Result<V
             }
             // The content of a context counts where it is used, file by file.
             Op::Source(Source::Local { name }) => parts.add(PartKind::Context(name.clone()), "local"),
+            Op::Source(Source::Remote(remote)) => parts.add(PartKind::Context(remote.to_string()), "remote"),
             Op::Exec(exec) => {
                 parts.add(PartKind::Parent, input_key(&vertex.inputs[0]));
                 parts.add(PartKind::Command, format!("{:?} {:?}", exec.argv, exec.files));
@@ -178,9 +180,9 @@ pub fn compute<C: LocalContent>(graph: &BuildGraph, content: &mut C) -> Result<V
                     let definition = match &mount.kind {
                         MountKind::Bind { input, source } => {
                             let id = vertex.inputs[*input];
-                            let what = match &graph.vertex(id).op {
-                                Op::Source(Source::Local { name }) => content.subtree(name, source)?.to_string(),
-                                _ => input_key(&id),
+                            let what = match context(&graph.vertex(id).op) {
+                                Some(name) => content.subtree(&name, source)?.to_string(),
+                                None => input_key(&id),
                             };
                             format!("bind {what} {source:?} {}", mount.readonly)
                         }
@@ -207,9 +209,13 @@ pub fn compute<C: LocalContent>(graph: &BuildGraph, content: &mut C) -> Result<V
                         copy.dest, copy.owner, copy.chmod, copy.unpack, copy.link, copy.parents
                     );
                     parts.add(PartKind::File, definition);
-                    if let Op::Source(Source::Local { name }) = &from.op {
-                        let selection = content.selection(name, copy)?;
-                        parts.add(PartKind::Context(copy.sources.join(" ")), selection.to_string());
+                    if let Some(name) = context(&from.op) {
+                        let selection = content.selection(&name, copy)?;
+                        let files = match &from.op {
+                            Op::Source(Source::Remote(remote)) => remote.to_string(),
+                            _ => copy.sources.join(" "),
+                        };
+                        parts.add(PartKind::Context(files), selection.to_string());
                     } else {
                         parts.add(PartKind::File, format!("{:?} {:?}", copy.sources, copy.excludes));
                         parts.add(PartKind::Input(from.origin().text.clone()), input_key(&id));
@@ -221,6 +227,14 @@ pub fn compute<C: LocalContent>(graph: &BuildGraph, content: &mut C) -> Result<V
         keys.push((key, parts));
     }
     Ok(keys)
+}
+
+/// The name of the context that an operation brings in.
+fn context(op: &Op) -> Option<Cow<'_, str>> {
+    match op {
+        Op::Source(source) => source.context(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

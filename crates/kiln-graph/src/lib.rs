@@ -3,13 +3,16 @@
 //! Nothing here does I/O. A front end lowers its input to a [`BuildGraph`]; a solver computes the [`CacheKey`] of each
 //! vertex with [`key::compute`], compares it with what the daemon has, and runs what is missing.
 
+mod chmod;
 mod config;
 mod digest;
 pub mod glob;
 mod graph;
 pub mod key;
 mod platform;
+pub mod remote;
 
+pub use chmod::{Chmod, ChmodError};
 pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::{Digest, DigestError, Hasher};
 pub use graph::{
@@ -18,3 +21,4 @@ pub use graph::{
 };
 pub use key::{CacheKey, KeyParts, MissReason, PartKind};
 pub use platform::{Arch, ElfIdentity, Endian, Platform, PlatformError};
+pub use remote::{GitReference, Remote, RemoteError};

@@ -281,6 +281,7 @@ impl Dispatcher {
                     self.results[id.0] = Some(Snapshot::Image(image, *platform));
                 }
                 Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
+                Op::Source(Source::Remote(remote)) => self.results[id.0] = Some(Snapshot::Local(remote.context())),
                 Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
                 Op::Exec(exec) if self.is_wanted(id) => {
                     let cancel = shared.cancel.child();
@@ -446,5 +447,12 @@ async fn remove_all(shared: &Shared, mut to_remove: mpsc::UnboundedReceiver<Cont
     }
     let removals = ids.into_iter().map(|id| async move { shared.engine.remove_container(&id).await });
     let outcomes: Vec<_> = futures::stream::iter(removals).buffer_unordered(REMOVALS).collect().await;
-    outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("a container was left behind: {e}"))).collect()
+    let mut left: Vec<String> =
+        outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("a container was left behind: {e}"))).collect();
+    let volumes = std::mem::take(&mut *lock(&shared.volumes));
+    for volume in volumes {
+        let removed = shared.engine.remove_volume(&volume).await;
+        left.extend(removed.err().map(|error| format!("a volume was left behind: {error}")));
+    }
+    left
 }

@@ -104,6 +104,22 @@ pub enum SolveError {
         /// The feature.
         what: String,
     },
+    /// A step needs a secret that was not given.
+    #[error("the secret `{id}` is required, but was not given")]
+    SecretMissing {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// Its id.
+        id: String,
+    },
+    /// A step needs the user's agent, which was not given.
+    #[error("the ssh agent `{id}` is required, but was not given")]
+    AgentMissing {
+        /// The instruction.
+        origin: Box<Origin>,
+        /// Its id.
+        id: String,
+    },
     /// The target holds no file to export.
     #[error("the target `{target}` for {platform} holds no files to export")]
     NothingToExport {
@@ -220,8 +236,8 @@ fn io_hint(error: &io::Error) -> Option<String> {
 pub enum Searched {
     /// In the build context.
     Context {
-        /// Its folder.
-        root: PathBuf,
+        /// What it is: `the build context FOLDER`.
+        title: String,
         /// What leaves the path out, if it exists: `.dockerignore:3 leaves it out`.
         hidden_by: Option<String>,
     },
@@ -232,7 +248,7 @@ pub enum Searched {
 impl std::fmt::Display for Searched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Context { root, .. } => write!(f, "the build context {}", root.display()),
+            Self::Context { title, .. } => f.write_str(title),
             Self::Snapshot => f.write_str("the stage or image that it is copied from"),
         }
     }
@@ -271,6 +287,12 @@ impl SolveError {
                 "run it yourself to see more; set `[verify] run` to a command that the program has, or to false"
                     .to_owned(),
             ),
+            Self::SecretMissing { id, .. } => {
+                Some(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"))
+            }
+            Self::AgentMissing { id, .. } => {
+                Some(format!("start ssh-agent and give it with `--ssh {id}`, or `--ssh {id}=SOCKET`"))
+            }
             Self::Io { source, .. } => io_hint(source),
             Self::Registry(error) => error.hint(),
             Self::Artifact { hint, .. } => hint.clone(),
@@ -286,6 +308,8 @@ impl SolveError {
             | Self::CopyMissing { origin, .. }
             | Self::Copy { origin, .. }
             | Self::Unsupported { origin, .. }
+            | Self::SecretMissing { origin, .. }
+            | Self::AgentMissing { origin, .. }
             | Self::Dependency { origin, .. } => Some(origin),
             _ => None,
         }

@@ -1,5 +1,6 @@
 //! From a finished vertex to what the user asked for: files read from the container, examined, tried and placed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use crate::report::{ArtifactReport, CcacheStats, TargetReport};
 use crate::request::{FilesOutput, Output};
 use crate::shared::{Shared, joined, lock};
 use crate::snapshot::Snapshot;
+use crate::stubs::Stubs;
 use crate::{dispatch, smoke};
 
 /// Folder of a target that holds the recipe's reports rather than results.
@@ -120,7 +122,14 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let (sums, folder, whole) = (output.sums, output.folder.clone(), output.artifact.is_some());
     blocking(move || {
         let placements = placements(staging.path(), whole)?;
+        let folders = if whole { Vec::new() } else { folders(staging.path())? };
         let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
+        for (inner, mode) in folders {
+            let made = folder.join(inner);
+            fs_err::create_dir_all(&made)
+                .and_then(|()| fs_err::set_permissions(&made, mode))
+                .map_err(SolveError::io("write", &made))?;
+        }
         let mut reports = Vec::new();
         let mut list = checksum::Sums::new();
         let mut placed = Vec::new();
@@ -198,7 +207,7 @@ async fn archive_files(shared: &Arc<Shared>, index: usize, snapshot: &Snapshot) 
     let several = shared.plan.graph().targets.len() > 1;
     let prefix = if several { format!("{}/", target.platform.folder()) } else { String::new() };
     let (to, epoch) = (file.clone(), request.exports.epoch);
-    read(shared, snapshot, Sink::Archive(to, image::Rewrite { prefix, epoch, of_container: false })).await?;
+    read(shared, snapshot, Sink::Archive(to, image::Rewrite { prefix, epoch, ..image::Rewrite::default() })).await?;
     Ok(file)
 }
 
@@ -211,13 +220,27 @@ enum Sink {
 }
 
 impl Sink {
-    async fn take(self, stream: kiln_docker::ByteStream, of_container: bool) -> Result<()> {
+    async fn take(self, stream: kiln_docker::ByteStream, of_container: bool, stubs: &Stubs) -> Result<()> {
         match self {
             Self::Archive(file, rewrite) => {
-                image::spool(stream, file, image::Rewrite { of_container, ..rewrite }).await.map(|_| ())
+                image::spool(stream, file, image::Rewrite { of_container, stubs: stubs.clone(), ..rewrite })
+                    .await
+                    .map(|_| ())
             }
             Self::Folder(platform, folder) => {
                 extract(platform, stream, &folder).await?;
+                for stub in stubs.paths().map(|stub| folder.join(stub)) {
+                    // A folder goes only if it is empty.
+                    match std::fs::symlink_metadata(&stub) {
+                        Ok(found) if found.is_dir() => drop(std::fs::remove_dir(&stub)),
+                        Ok(found)
+                            if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 =>
+                        {
+                            drop(std::fs::remove_file(&stub));
+                        }
+                        _ => {}
+                    }
+                }
                 let marker = folder.join(".dockerenv");
                 if of_container && fs_err::symlink_metadata(&marker).is_ok() {
                     // The daemon puts it into every container; no image has it.
@@ -241,7 +264,7 @@ async fn read(shared: &Arc<Shared>, snapshot: &Snapshot, sink: Sink) -> Result<(
             let writer = archive::apply(&remote, &Place::EmptyFolder, &[], &apply, writer)?;
             writer.finish().map_err(SolveError::io("write", "the archive")).map_err(ApplyError::from)
         });
-        let consumed = sink.take(archive::until_stopped(stream, cancel), false).await;
+        let consumed = sink.take(archive::until_stopped(stream, cancel), false, &Stubs::default()).await;
         match joined(writing.await) {
             // The side that broke off first knows why.
             Err(ApplyError::Failed(error)) if !error.is_broken_pipe() => Err(error),
@@ -250,7 +273,7 @@ async fn read(shared: &Arc<Shared>, snapshot: &Snapshot, sink: Sink) -> Result<(
     } else {
         let container = cancel.or_stop(shared.container_of(snapshot)).await?;
         let stream = cancel.or_stop(shared.engine.export(&container)).await?;
-        sink.take(archive::until_stopped(stream, cancel), true).await
+        sink.take(archive::until_stopped(stream, cancel), true, &shared.stubs_of(snapshot)).await
     };
     match result {
         Err(_) if cancel.is_stopped() => Err(SolveError::Cancelled),
@@ -323,6 +346,26 @@ fn placements(staging: &Path, whole: bool) -> Result<Vec<place::Placement>> {
         }
     }
     found.sort_by(|a, b| a.to.cmp(&b.to));
+    Ok(found)
+}
+
+/// The folders of a result with their modes, deepest first: one that may not be written to is closed last.
+fn folders(staging: &Path) -> Result<Vec<(PathBuf, std::fs::Permissions)>> {
+    let mut found = Vec::new();
+    let mut todo = vec![PathBuf::new()];
+    while let Some(folder) = todo.pop() {
+        let path = staging.join(&folder);
+        for entry in fs_err::read_dir(&path).map_err(SolveError::io("read", &path))? {
+            let entry = entry.map_err(SolveError::io("read", &path))?;
+            let meta = entry.metadata().map_err(SolveError::io("read", entry.path()))?;
+            if meta.is_dir() {
+                let inner = folder.join(entry.file_name());
+                found.push((inner.clone(), meta.permissions()));
+                todo.push(inner);
+            }
+        }
+    }
+    found.sort_by(|a, b| b.0.cmp(&a.0));
     Ok(found)
 }
 

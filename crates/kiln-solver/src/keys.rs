@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kiln_graph::{BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, Op, Source, VertexId, key};
+use kiln_graph::{BuildGraph, CacheKey, Copy, Digest, FileAction, KeyParts, MountKind, Op, Source, VertexId, key};
 
 use crate::archive;
 use crate::context::Context;
@@ -27,7 +27,9 @@ pub(crate) fn files(graph: &BuildGraph, contexts: &Contexts) -> Result<HashMap<V
     let mut known: HashMap<Vec<Selecting<'_>>, Arc<FileList>> = HashMap::new();
     let mut files = HashMap::new();
     for (id, _) in graph.iter() {
-        let copies: Vec<_> = local_copies(graph, contexts, id).collect();
+        // A context with an identity is not hashed, and its files are not the user's to change.
+        let copies = local_copies(graph, contexts, id).filter(|(_, context, _)| context.identity().is_none());
+        let copies: Vec<_> = copies.collect();
         if copies.is_empty() {
             continue;
         }
@@ -64,7 +66,30 @@ fn local_copies<'a>(
     };
     actions.iter().filter_map(move |action| match action {
         FileAction::Copy(copy) => match &graph.vertex(*vertex.inputs.get(copy.input)?).op {
-            Op::Source(Source::Local { name }) => Some((name.as_str(), contexts.get(name)?.as_ref(), copy)),
+            Op::Source(source) => {
+                let (name, context) = contexts.get_key_value(source.context()?.as_ref())?;
+                Some((name.as_str(), context.as_ref(), copy))
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// What a command binds of a context.
+fn local_binds<'a>(
+    graph: &'a BuildGraph,
+    contexts: &'a Contexts,
+    id: VertexId,
+) -> impl Iterator<Item = (&'a Context, &'a str)> {
+    let vertex = graph.vertex(id);
+    let mounts = match &vertex.op {
+        Op::Exec(exec) => exec.mounts.as_slice(),
+        _ => &[],
+    };
+    mounts.iter().filter_map(move |mount| match &mount.kind {
+        MountKind::Bind { input, source } => match &graph.vertex(*vertex.inputs.get(*input)?).op {
+            Op::Source(Source::Local { name }) => Some((contexts.get(name)?.as_ref(), source.as_str())),
             _ => None,
         },
         _ => None,
@@ -73,9 +98,15 @@ fn local_copies<'a>(
 
 fn first_missing(graph: &BuildGraph, contexts: &Contexts) -> Option<SolveError> {
     graph.iter().find_map(|(id, vertex)| {
-        local_copies(graph, contexts, id).find_map(|(_, context, copy)| {
-            let selection = context.select(copy);
-            Some(archive::missing(context, selection.missing.first()?, vertex.origin()))
+        let bound = local_binds(graph, contexts, id).find_map(|(context, path)| match context.subtree_digest(path) {
+            Ok(None) => Some(archive::missing(context, path, vertex.origin())),
+            _ => None,
+        });
+        bound.or_else(|| {
+            local_copies(graph, contexts, id).find_map(|(_, context, copy)| {
+                let selection = context.select(copy);
+                Some(archive::missing(context, selection.missing.first()?, vertex.origin()))
+            })
         })
     })
 }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::keys;
 use crate::record::{FileList, Records, StepRecord, TargetRecord};
 use crate::request::{BuildRequest, Output};
+use crate::stubs::Stubs;
 
 /// What is to be done for one vertex.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Plan {
     /// Per vertex: whether it must run whatever is cached.
     forced: Vec<bool>,
     files: HashMap<VertexId, Arc<FileList>>,
+    /// Mount points in checkpoints, by image.
+    pub(crate) stubs: HashMap<ImageId, Arc<Stubs>>,
     pub(crate) records: Records,
 }
 
@@ -49,6 +52,9 @@ impl Plan {
         let mut plan = plan.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
         let mut checkpoints: HashMap<String, ImageId> = HashMap::new();
         for image in images? {
+            if let Some(text) = image.labels.get(labels::STUBS) {
+                plan.stubs.insert(image.id.clone(), Arc::new(Stubs::of_label(text)));
+            }
             if let Some(key) = image.labels.get(labels::KEY) {
                 checkpoints.insert(key.clone(), image.id);
             }
@@ -85,6 +91,7 @@ impl Plan {
             forced,
             current,
             files,
+            stubs: HashMap::new(),
             records,
         })
     }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_docker::NetworkSpec;
 use kiln_docker::toolbox::ToolFile;
+use kiln_docker::{NetworkSpec, Ulimit};
 use kiln_graph::{BuildGraph, Platform};
 
 use crate::context::Context;
 use crate::event::Way;
 use crate::image::Exports;
+use crate::secret::Secret;
 
 /// A build: a graph, what it reads from the client, and where its results go.
 pub struct BuildRequest {
@@ -58,6 +59,12 @@ pub struct RunSettings {
     pub extra_hosts: Vec<String>,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<u64>,
+    /// Limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Values for `--mount=type=secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of the user's agents for `--mount=type=ssh`, by id: paths of the daemon's machine.
+    pub agents: BTreeMap<String, PathBuf>,
     /// How each platform's steps run.
     pub ways: BTreeMap<Platform, Way>,
 }

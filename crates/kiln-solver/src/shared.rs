@@ -30,12 +30,16 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     /// Every container that is made goes here; the dispatcher removes them all at the end.
     made: mpsc::UnboundedSender<ContainerId>,
+    /// Volumes of single steps; they go when all containers are gone.
+    pub(crate) volumes: Mutex<Vec<String>>,
     readers: Mutex<HashMap<(ImageId, Reader), Once<ContainerId>>>,
     scratch: Mutex<HashMap<Platform, Once<ImageId>>>,
     toolbox: OnceCell<String>,
     /// Volumes with native programs, by the image they come from and the place they are seen at.
     pub(crate) twins: Mutex<HashMap<(ImageId, &'static str), Once<String>>>,
     pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
+    /// Cache volumes that begin with something, and have it.
+    pub(crate) filled: tokio::sync::Mutex<HashSet<String>>,
     pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
 }
 
@@ -77,11 +81,13 @@ impl Shared {
             permits,
             tasks: TaskTracker::new(),
             made,
+            volumes: Mutex::default(),
             readers: Mutex::default(),
             scratch: Mutex::default(),
             toolbox: OnceCell::new(),
             twins: Mutex::default(),
             emptied: tokio::sync::Mutex::default(),
+            filled: tokio::sync::Mutex::default(),
             times: Mutex::default(),
         };
         (Arc::new(shared), to_remove)
@@ -115,6 +121,11 @@ impl Shared {
             Some(what) => SolveError::ImageGone { what, source },
             None => source.into(),
         }
+    }
+
+    /// Remembers to remove a volume at the end of the build.
+    pub(crate) fn note_volume(&self, name: &str) {
+        lock(&self.volumes).push(name.to_owned());
     }
 
     pub(crate) fn labels(&self, role: &str) -> BTreeMap<String, String> {

@@ -120,6 +120,8 @@ async fn attempt(
         name: None,
         extra_hosts: Vec::new(),
         shm_size: None,
+        ulimits: Vec::new(),
+        stdin: false,
     };
     let container = shared.create(spec).await?;
     upload(shared, &container, artifact).await?;

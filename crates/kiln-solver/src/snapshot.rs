@@ -16,6 +16,7 @@ use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
 use crate::error::{Result, SolveError};
 use crate::image::COMMENT_LENGTH;
 use crate::shared::{Reader, Shared, joined};
+use crate::stubs::{Points, Stubs};
 
 /// The result of a vertex.
 #[derive(Clone)]
@@ -37,12 +38,24 @@ pub(crate) struct Made {
     pub(crate) vertex: VertexId,
     pub(crate) container: ContainerId,
     pub(crate) platform: Platform,
+    /// Mount points in it that are no part of the result.
+    stubs: Arc<Stubs>,
+    /// What is mounted in it. The daemon mounts that for a reader, too.
+    mounted: Vec<String>,
+    /// Whether reading it would show what is mounted instead of its own files.
+    covered: bool,
     image: OnceCell<ImageId>,
 }
 
 impl Made {
-    pub(crate) fn new(vertex: VertexId, container: ContainerId, platform: Platform) -> Self {
-        Self { vertex, container, platform, image: OnceCell::new() }
+    fn new(vertex: VertexId, container: ContainerId, platform: Platform, stubs: Arc<Stubs>) -> Self {
+        Self { vertex, container, platform, stubs, mounted: Vec::new(), covered: false, image: OnceCell::new() }
+    }
+
+    /// The container of a command, with its mount points.
+    pub(crate) fn by_command(vertex: VertexId, container: ContainerId, platform: Platform, points: Points) -> Self {
+        let Points { stubs, mounted, covers } = points;
+        Self { mounted, covered: covers, ..Self::new(vertex, container, platform, Arc::new(stubs)) }
     }
 }
 
@@ -90,6 +103,33 @@ impl Shared {
         snapshot.platform().unwrap_or(Platform::linux(self.engine.info().arch))
     }
 
+    /// Mount points in a snapshot that are no part of it.
+    pub(crate) fn stubs_of(&self, snapshot: &Snapshot) -> Arc<Stubs> {
+        match snapshot {
+            Snapshot::Image(id, _) => self.plan.stubs.get(id).cloned().unwrap_or_default(),
+            Snapshot::Step(made) => made.stubs.clone(),
+            Snapshot::Pending(pending) => {
+                let below = self.stubs_of(&pending.below);
+                match &self.plan.graph().vertex(pending.vertex).op {
+                    Op::File(op) => Arc::new(below.after(op)),
+                    _ => below,
+                }
+            }
+            Snapshot::Scratch(_) | Snapshot::Local(_) => Arc::default(),
+        }
+    }
+
+    /// Where a copy of a snapshot reads from.
+    pub(crate) async fn source_of(self: &Arc<Self>, snapshot: &Snapshot) -> Result<CopySource> {
+        Ok(match snapshot {
+            Snapshot::Local(name) => CopySource::Context(self.context(name)?),
+            Snapshot::Step(made) if !made.covered => {
+                CopySource::Container(made.container.clone(), Arc::new(made.stubs.with_mounted(&made.mounted)))
+            }
+            other => CopySource::Container(self.container_of(other).await?, self.stubs_of(other)),
+        })
+    }
+
     /// An image with the snapshot's content.
     pub(crate) fn image_of<'a>(
         self: &'a Arc<Self>,
@@ -122,6 +162,10 @@ impl Shared {
 
     async fn container_of_unboxed(self: &Arc<Self>, snapshot: &Snapshot) -> Result<ContainerId> {
         match snapshot {
+            Snapshot::Step(made) if made.covered => {
+                let image = self.commit(made).await?;
+                self.reader_of(&image, made.platform, Reader::Files).await
+            }
             Snapshot::Step(made) => Ok(made.container.clone()),
             Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),
             Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) => {
@@ -132,7 +176,7 @@ impl Shared {
     }
 
     /// A container that is never started, to read an image's files from.
-    async fn reader_of(&self, image: &ImageId, platform: Platform, reader: Reader) -> Result<ContainerId> {
+    pub(crate) async fn reader_of(&self, image: &ImageId, platform: Platform, reader: Reader) -> Result<ContainerId> {
         let cell = self.reader(image, reader);
         let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
         Ok(id.clone())
@@ -151,6 +195,7 @@ impl Shared {
                 (labels::PLATFORM.to_owned(), made.platform.to_string()),
                 (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
             ]);
+            let labels = labels.into_iter().chain(made.stubs.label()).collect();
             let comment = short(&origin.text, COMMENT_LENGTH);
             let spec = CommitSpec { config: ImageConfig::default(), labels, comment, name: None };
             self.commit_as(&made.container, spec).await.map_err(|source| SolveError::StepEngine {
@@ -191,7 +236,7 @@ impl Shared {
             let (base, operations) = snapshot.split();
             let platform = self.platform_of(&base);
             let container = self.filled(&base, platform, &operations).await?;
-            Ok(Arc::new(Made::new(pending.vertex, container, platform)))
+            Ok(Arc::new(Made::new(pending.vertex, container, platform, self.stubs_of(&snapshot))))
         };
         pending.made.get_or_try_init(make).await.cloned()
     }
@@ -210,7 +255,12 @@ impl Shared {
 
     /// A container that is never started.
     async fn idle_container(&self, image: ImageId, platform: Platform, role: &str) -> Result<ContainerId> {
-        let spec = ContainerSpec {
+        self.create(self.idle(image, platform, role)).await
+    }
+
+    /// How a container that is never started is made.
+    pub(crate) fn idle(&self, image: ImageId, platform: Platform, role: &str) -> ContainerSpec {
+        ContainerSpec {
             image,
             platform,
             argv: vec!["/kiln".to_owned()],
@@ -224,8 +274,9 @@ impl Shared {
             name: None,
             extra_hosts: Vec::new(),
             shm_size: None,
-        };
-        self.create(spec).await
+            ulimits: Vec::new(),
+            stdin: false,
+        }
     }
 
     /// Unpacks file operations into a container that was just made of `image`; false if that would write into one of its
@@ -266,7 +317,8 @@ impl Shared {
         })
     }
 
-    async fn transfer(
+    /// Unpacks operations into a container, of which `place` tells what is there.
+    pub(crate) async fn transfer(
         &self,
         container: &ContainerId,
         place: Place,
@@ -300,13 +352,9 @@ impl Shared {
             let Op::File(op) = &vertex.op else { continue };
             let mut sources = HashMap::new();
             for index in used_inputs(op) {
-                let source = match &pending.inputs[index] {
-                    Snapshot::Local(name) => CopySource::Context(self.context(name)?),
-                    other => CopySource::Container(self.container_of(other).await?),
-                };
-                sources.insert(index, source);
+                sources.insert(index, self.source_of(&pending.inputs[index]).await?);
             }
-            resolved.push(Apply { op: op.clone(), sources, origin: vertex.origin().clone() });
+            resolved.push(Apply { op: op.clone(), sources, whole: false, origin: vertex.origin().clone() });
         }
         Ok(resolved)
     }

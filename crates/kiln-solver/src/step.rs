@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
-use kiln_docker::{
-    ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, MountSpec, NetworkSpec, VolumeSource, toolbox,
-};
+use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, NetworkSpec, toolbox};
 use kiln_graph::{CacheMount, Exec, MountKind, Network, Origin, Platform, VertexId};
 
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, Way};
-use crate::shared::{Shared, lock};
+use crate::furnish::{Furniture, furnish};
+use crate::secret::Masks;
+use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::{Made, Snapshot};
+use crate::stubs::{self, Points, Stubs};
 use crate::twin::{self, Native};
-use crate::volumes::{self, Held};
+use crate::volumes;
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
 const GRACE: u32 = 2;
@@ -24,6 +25,9 @@ const GRACE: u32 = 2;
 const TAIL: usize = 40;
 /// Longest line that is passed on as one, in bytes; output without line ends is cut there.
 const LONGEST_LINE: usize = 32 * 1024;
+
+/// Where programs look for a user's agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 /// Variables that kiln itself gives to steps. A checkpoint remembers those of the container it was made of, so each new
 /// container drops the ones that are not wanted any more.
@@ -39,6 +43,7 @@ const INJECTED: &[&str] = &[
     "PIP_CERT",
     "PIP_INDEX_URL",
     "REQUESTS_CA_BUNDLE",
+    AGENT,
     "SSL_CERT_FILE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -105,28 +110,34 @@ async fn attempt(
         }
         other => other,
     };
-    let caches = caches(exec, origin)?;
     // Held to the end of the step.
-    let held = cancel.or_stop(volumes::hold(shared, &caches, exec.platform)).await.map_err(in_engine)?;
-    let mut mounts = mounts(exec, &held, origin)?;
-    mounts.extend(native.into_iter().flat_map(Native::mounts));
+    let caches = caches(exec);
+    let holding = volumes::hold(shared, id, &caches, exec.platform, inputs);
+    let held = cancel.or_stop(holding).await.map_err(in_engine)?;
     let permit = async { shared.permits.acquire().await.map_err(|_| SolveError::Cancelled) };
     let _permit = cancel.or_stop(permit).await?;
     let started = Instant::now();
-    let container = cancel.or_stop(prepare(shared, exec, inputs, mounts, native)).await.map_err(in_engine)?;
-    shared.step_started(id, Some(way)).await;
-    let outcome = cancel.or_kill(execute(shared, id, exec.platform, &container, origin, cancel)).await;
+    let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
+    furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
+    let outcome = async {
+        let made = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        shared.step_started(id, Some(way)).await;
+        let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
+        Ok((cancel.or_kill(ran).await?, made))
+    }
+    .await;
     let took = started.elapsed();
+    furniture.clear(shared).await;
     drop(held);
     match outcome {
-        Ok(in_container) => {
+        Ok((in_container, (container, points))) => {
             {
                 let mut times = lock(&shared.times);
                 let time = times.entry(id).or_default();
                 (time.in_container, time.way) = (in_container, Some(way));
             }
             shared.step_finished(id, took).await;
-            Ok(Snapshot::Step(Arc::new(Made::new(id, container, exec.platform))))
+            Ok(Snapshot::Step(Arc::new(Made::by_command(id, container, exec.platform, points))))
         }
         Err(error) => {
             shared.step_failed(id, took).await;
@@ -136,37 +147,14 @@ async fn attempt(
 }
 
 /// The cache mounts of a step.
-fn caches<'a>(exec: &'a Exec, origin: &Origin) -> Result<Vec<&'a CacheMount>> {
-    let mut caches = Vec::new();
-    for mount in &exec.mounts {
-        if let MountKind::Cache(cache) = &mount.kind {
-            if cache.from.is_some() {
-                return Err(unsupported(origin, "a cache with `from`"));
-            }
-            caches.push(cache);
-        }
-    }
-    Ok(caches)
-}
-
-/// All mounts of a step, with the volumes that are held for it.
-fn mounts(exec: &Exec, held: &Held, origin: &Origin) -> Result<Vec<MountSpec>> {
-    let mut volumes = held.volumes.iter();
-    let mut mounts = Vec::new();
-    for mount in &exec.mounts {
-        let target = mount.target.clone();
-        mounts.push(match &mount.kind {
-            MountKind::Cache(_) => {
-                let volume = volumes.next().expect("a volume is held for each cache mount").clone();
-                MountSpec { target, source: VolumeSource::Volume(volume), readonly: mount.readonly }
-            }
-            MountKind::Tmpfs { size } => MountSpec { target, source: VolumeSource::Tmpfs(*size), readonly: false },
-            MountKind::Bind { .. } => return Err(unsupported(origin, "`--mount=type=bind`")),
-            MountKind::Secret(_) => return Err(unsupported(origin, "`--mount=type=secret`")),
-            MountKind::Ssh { .. } => return Err(unsupported(origin, "`--mount=type=ssh`")),
-        });
-    }
-    Ok(mounts)
+fn caches(exec: &Exec) -> Vec<&CacheMount> {
+    exec.mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Cache(cache) => Some(cache),
+            _ => None,
+        })
+        .collect()
 }
 
 /// A container of the step, ready to start: its files are those of the first input.
@@ -174,49 +162,93 @@ async fn prepare(
     shared: &Arc<Shared>,
     exec: &Exec,
     inputs: &[Snapshot],
-    mounts: Vec<MountSpec>,
+    furniture: &Furniture,
     native: Option<&Native>,
-) -> Result<ContainerId> {
+) -> Result<(ContainerId, Points)> {
     let (base, operations) = match inputs[0].split() {
         // One chain of files on nothing may serve several platforms.
         (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
         split => split,
     };
-    let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &mounts, native).await?).await?;
+    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
     if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
-        return Ok(container);
+        let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
+        return Ok((container, points));
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    shared.create(spec(shared, exec, &image, &mounts, native).await?).await
+    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
+    let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
+    Ok((container, points))
+}
+
+/// Whether a step removes the stubs below it: it may, and there are some.
+fn tidies(shared: &Shared, exec: &Exec, below: &Stubs) -> bool {
+    let user = exec.user.split(':').next().unwrap_or_default();
+    let is_root = matches!(user, "" | "0" | "root");
+    is_root && below.paths().next().is_some() && kiln_twin::program(shared.engine.info().arch).is_some()
+}
+
+/// The mount points of a step's container.
+async fn points(
+    shared: &Arc<Shared>,
+    exec: &Exec,
+    container: &ContainerId,
+    image: &ImageId,
+    below: &Snapshot,
+    targets: &[String],
+) -> Result<Points> {
+    let below = shared.stubs_of(below);
+    let tidies = tidies(shared, exec, &below);
+    if exec.mounts.is_empty() {
+        let stubs = if tidies { Stubs::default() } else { Stubs::clone(&below) };
+        return Ok(Points { stubs, mounted: Vec::new(), covers: false });
+    }
+    let reader = shared.reader_of(image, exec.platform, Reader::Questions).await?;
+    stubs::find(shared, container, &reader, (&below, tidies), targets).await
 }
 
 async fn spec(
     shared: &Shared,
     exec: &Exec,
     image: &ImageId,
-    mounts: &[MountSpec],
+    below: &Snapshot,
+    furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let toolbox = match native {
-        Some(_) => Some(toolbox::mount(&shared.toolbox_volume().await?)),
-        None => shared.toolbox(exec.platform).await?,
+    let stubs = shared.stubs_of(below);
+    let tidies = tidies(shared, exec, &stubs);
+    let toolbox = if native.is_some() || furniture.variables || tidies {
+        Some(toolbox::mount(&shared.toolbox_volume().await?))
+    } else {
+        shared.toolbox(exec.platform).await?
     };
     let argv = match native {
         Some(_) => twin::wrap(exec.argv.clone()),
         None => exec.argv.clone(),
     };
+    let mut argv = furniture.wrap(argv);
+    if tidies {
+        let paths = stubs.paths().map(|path| format!("/{path}"));
+        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
+        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
+    }
+    let mut env = environment(shared, exec);
+    if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {
+        env.retain(|entry| entry != AGENT);
+        env.push(format!("{AGENT}={agent}"));
+    }
     Ok(ContainerSpec {
         image: image.clone(),
         platform: exec.platform,
         argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv),
-        env: environment(shared, exec),
+        env,
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
-        mounts: mounts.iter().cloned().chain(toolbox).collect(),
+        mounts: furniture.mounts.iter().cloned().chain(toolbox).collect(),
         network: match exec.network {
             Network::Default => run.network.clone(),
             Network::None => NetworkSpec::None,
@@ -227,11 +259,9 @@ async fn spec(
         name: None,
         extra_hosts: run.extra_hosts.clone(),
         shm_size: run.shm_size,
+        ulimits: run.ulimits.clone(),
+        stdin: false,
     })
-}
-
-fn unsupported(origin: &Origin, what: &str) -> SolveError {
-    SolveError::Unsupported { origin: Box::new(origin.clone()), what: what.to_owned() }
 }
 
 fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
@@ -254,13 +284,14 @@ async fn execute(
     id: VertexId,
     platform: Platform,
     container: &ContainerId,
-    origin: &Origin,
+    masks: &Masks,
     cancel: &Cancel,
 ) -> Result<std::time::Duration> {
+    let origin = shared.plan.graph().vertex(id).origin();
     let logs = cancel.or_stop(shared.engine.attach(container)).await?;
     let started = Instant::now();
     shared.engine.start_container(container).await?;
-    let following = follow(shared, id, logs);
+    let following = follow(shared, id, logs, masks);
     let waiting = wait(shared, container, cancel);
     // The wait may answer before the last lines have come.
     let (output, status) = tokio::join!(following, waiting);
@@ -325,11 +356,12 @@ impl Output {
 }
 
 /// Passes on the lines of a log until it ends.
-async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream) -> Output {
+async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream, masks: &Masks) -> Output {
     let mut output = Output::default();
     let mut lines = [Lines::default(), Lines::default()];
     let platforms = shared.plan.platforms[id.0].clone();
     let send = async |output: &mut Output, stderr: bool, line: String| {
+        let line = masks.hide(line);
         output.add(&line);
         shared.emit(BuildEvent::StepLog { vertex: id, platforms: platforms.clone(), stderr, line }).await;
     };

@@ -1,15 +1,18 @@
 //! Cache volumes: their names, who may write to them, and locks between builds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kiln_docker::{EngineError, labels};
-use kiln_graph::{CacheMount, Digest, Platform, Sharing};
+use kiln_graph::{CacheMount, Digest, Platform, Sharing, VertexId};
 
 use crate::error::{Result, SolveError};
+use crate::furnish;
 use crate::shared::Shared;
+use crate::snapshot::Snapshot;
 
 /// Time between two looks at a lock that somebody else has.
 const POLL: Duration = Duration::from_millis(50);
@@ -37,8 +40,25 @@ pub(crate) fn volume_name(scope: &str, id: &str, platform: Platform, copy: u32) 
 ///
 /// All steps of all builds take them in the order of their names, so no two can wait for each other, and each volume
 /// once, though several mounts may show it. A step that shares a volume keeps away those that want it for themselves.
-pub(crate) async fn hold(shared: &Shared, mounts: &[&CacheMount], platform: Platform) -> Result<Held> {
-    let name = |mount: &CacheMount, copy| volume_name(&shared.plan.request.scope, &mount.id, platform, copy);
+pub(crate) async fn hold(
+    shared: &Arc<Shared>,
+    step: VertexId,
+    mounts: &[&CacheMount],
+    platform: Platform,
+    inputs: &[Snapshot],
+) -> Result<Held> {
+    let name = |mount: &CacheMount, copy| {
+        // What a cache begins with makes it another cache, as in BuildKit.
+        let id = match &mount.from {
+            Some((input, path)) => {
+                let from = shared.plan.graph().vertex(step).inputs[*input];
+                format!("{} {} {path}", mount.id, shared.plan.key(from))
+            }
+            None => mount.id.clone(),
+        };
+        volume_name(&shared.plan.request.scope, &id, platform, copy)
+    };
+    let maker = Maker { shared, step, platform, inputs };
     let mut wanted: BTreeMap<String, &CacheMount> = BTreeMap::new();
     for mount in mounts.iter().filter(|mount| mount.sharing != Sharing::Private) {
         let known = wanted.entry(name(mount, 0)).or_insert(mount);
@@ -50,7 +70,7 @@ pub(crate) async fn hold(shared: &Shared, mounts: &[&CacheMount], platform: Plat
     for (volume, mount) in &wanted {
         let exclusive = mount.sharing == Sharing::Locked;
         locks.push(wait_for(shared, volume, mount, platform, exclusive).await?);
-        prepare(shared, volume, mount, platform).await?;
+        maker.prepare(volume, mount).await?;
     }
     let mut volumes = Vec::new();
     for mount in mounts {
@@ -66,7 +86,7 @@ pub(crate) async fn hold(shared: &Shared, mounts: &[&CacheMount], platform: Plat
             }
             if let Some(lock) = try_lock(&lock_path(shared, &volume), true)? {
                 locks.push(lock);
-                prepare(shared, &volume, mount, platform).await?;
+                maker.prepare(&volume, mount).await?;
                 volumes.push(volume);
                 break;
             }
@@ -116,25 +136,69 @@ fn try_lock(path: &Path, exclusive: bool) -> Result<Option<std::fs::File>> {
     }
 }
 
-async fn prepare(shared: &Shared, volume: &str, mount: &CacheMount, platform: Platform) -> Result<()> {
-    let labels = BTreeMap::from([
-        (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
-        (labels::CACHE.to_owned(), mount.id.clone()),
-        (labels::SCOPE.to_owned(), shared.plan.request.scope.clone()),
-        (labels::PLATFORM.to_owned(), platform.to_string()),
-    ]);
-    if shared.plan.request.no_cache_mounts {
-        let mut emptied = shared.emptied.lock().await;
-        if !emptied.contains(volume) {
-            shared.engine.remove_volume(volume).await.map_err(|source| match source {
-                EngineError::Conflict { .. } => SolveError::CacheInUse { id: mount.id.clone(), platform, source },
-                source => source.into(),
-            })?;
-            emptied.insert(volume.to_owned());
+/// Makes volumes for a step.
+struct Maker<'a> {
+    shared: &'a Arc<Shared>,
+    step: VertexId,
+    platform: Platform,
+    inputs: &'a [Snapshot],
+}
+
+impl Maker<'_> {
+    async fn prepare(&self, volume: &str, mount: &CacheMount) -> Result<()> {
+        let Self { shared, platform, .. } = *self;
+        let labels = BTreeMap::from([
+            (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+            (labels::CACHE.to_owned(), mount.id.clone()),
+            (labels::SCOPE.to_owned(), shared.plan.request.scope.clone()),
+            (labels::PLATFORM.to_owned(), platform.to_string()),
+        ]);
+        if shared.plan.request.no_cache_mounts {
+            let mut emptied = shared.emptied.lock().await;
+            if !emptied.contains(volume) {
+                shared.engine.remove_volume(volume).await.map_err(|source| match source {
+                    EngineError::Conflict { .. } => SolveError::CacheInUse { id: mount.id.clone(), platform, source },
+                    source => source.into(),
+                })?;
+                emptied.insert(volume.to_owned());
+            }
         }
+        let plain = mount.from.is_none() && mount.mode.is_none_or(|m| m == 0o755) && (mount.uid, mount.gid) == (0, 0);
+        if plain {
+            shared.engine.ensure_volume(volume, &labels).await?;
+            return Ok(());
+        }
+        // One step at a time looks, makes and fills: the others find it whole.
+        let mut filled = shared.filled.lock().await;
+        if filled.contains(volume) {
+            return Ok(());
+        }
+        let id = format!("{}={}", labels::CACHE, mount.id);
+        let known = shared.engine.volumes_with_label(&id, false).await?;
+        if !known.iter().any(|known| known.name == volume) {
+            shared.engine.ensure_volume(volume, &labels).await?;
+            if let Err(error) = self.fill(volume, mount).await {
+                // Half of what it should begin with would be taken for all of it.
+                let _ = shared.engine.remove_volume(volume).await;
+                return Err(error);
+            }
+        }
+        filled.insert(volume.to_owned());
+        Ok(())
     }
-    shared.engine.ensure_volume(volume, &labels).await?;
-    Ok(())
+
+    /// What a new volume begins with: its root folder's mode and owner, and files of another stage.
+    async fn fill(&self, volume: &str, mount: &CacheMount) -> Result<()> {
+        let origin = self.shared.plan.graph().vertex(self.step).origin();
+        let mut actions = Vec::new();
+        let mut sources = HashMap::new();
+        if let Some((input, path)) = &mount.from {
+            actions.push(furnish::copy(*input, path, furnish::FILLED));
+            sources.insert(*input, self.shared.source_of(&self.inputs[*input]).await?);
+        }
+        let root = furnish::Root { mode: mount.mode.unwrap_or(0o755), uid: mount.uid, gid: mount.gid };
+        furnish::write(self.shared, volume, actions, sources, Some(root), origin).await
+    }
 }
 
 #[cfg(test)]

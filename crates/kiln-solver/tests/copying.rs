@@ -94,7 +94,7 @@ async fn owners_and_modes() {
         let local = graph.local();
         let one = graph.copy_as(base, local, owned("app", copy(&["pkg"], "/app")));
         let two = graph.copy_as(one, local, owned("7:staff", copy(&["pkg/sub/b.py"], "/deep/down/b.py")));
-        let suid = Copy { chmod: Some(0o4755), ..copy(&["pkg/sub/b.py"], "/suid") };
+        let suid = Copy { chmod: Some(kiln_graph::Chmod::Octal(0o4755)), ..copy(&["pkg/sub/b.py"], "/suid") };
         graph.copy_as(two, local, suid)
     })
     .await;

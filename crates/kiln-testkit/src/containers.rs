@@ -30,7 +30,7 @@ impl Step<'_> {
         let mount = self.spec.mounts.iter().find(|mount| mount.target == target)?;
         match &mount.source {
             VolumeSource::Volume(name) => Some(self.volumes.entry(name.clone()).or_default()),
-            VolumeSource::Tmpfs(_) => None,
+            VolumeSource::Part { .. } | VolumeSource::Host(_) | VolumeSource::Tmpfs(_) => None,
         }
     }
 }

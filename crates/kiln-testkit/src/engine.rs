@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use kiln_docker::{
-    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Image,
-    ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
 };
 use kiln_graph::{Arch, ImageConfig, Platform};
 use tokio::sync::{mpsc, watch};
@@ -204,6 +204,15 @@ impl World {
     }
 }
 
+/// Ends a container as the end of its input does.
+struct Held(watch::Sender<Option<i64>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.send_replace(Some(0));
+    }
+}
+
 /// Whether labels have `name` or `name=value`.
 fn labelled(labels: &BTreeMap<String, String>, label: &str) -> bool {
     match label.split_once('=') {
@@ -340,6 +349,11 @@ impl Engine for FakeEngine {
         world.container(id)?.readers.push(sender);
         Ok(futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|chunk| (chunk, receiver)))
             .boxed())
+    }
+
+    async fn hold(&self, id: &ContainerId) -> Result<Hold> {
+        let stop = self.call(format!("hold {id}"))?.container(id)?.stop.clone();
+        Ok(Box::new(Held(stop)))
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
@@ -482,6 +496,10 @@ impl Engine for FakeEngine {
         world.volumes.entry(name.to_owned()).or_default();
         world.volume_labels.entry(name.to_owned()).or_insert_with(|| labels.clone());
         Ok(())
+    }
+
+    async fn ensure_memory_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+        self.ensure_volume(name, labels).await
     }
 
     async fn volumes_with_label(&self, label: &str, with_size: bool) -> Result<Vec<Volume>> {

@@ -29,6 +29,8 @@ fn spec(image: &ImageId, line: &str) -> ContainerSpec {
         name: None,
         extra_hosts: Vec::new(),
         shm_size: None,
+        ulimits: Vec::new(),
+        stdin: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The native twin's program inside a container of a foreign platform: a static ELF file of the daemon's architecture.
 //!
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
-//! meanwhile, `fill` copies what native programs need into a volume, `find` says which cross compilers suit. Under any
+//! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
+//! `tidy` removes what mounts of earlier steps left. Under any
 //! other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
 //! becomes it. It is compiled by the build script, without dependencies.
 
@@ -13,7 +14,9 @@ mod ldcache;
 mod options;
 mod places;
 mod python;
+mod secrets;
 mod standin;
+mod tidy;
 
 use std::ffi::OsString;
 use std::process::exit;
@@ -29,8 +32,11 @@ fn main() {
         Some((command, rest)) if command == "enter" => enter::run(rest),
         Some((command, _)) if command == "scan" => enter::scan(),
         Some((command, rest)) if command == "fill" => fill::run(rest),
+        Some((command, _)) if command == "hold" => secrets::hold(),
+        Some((command, rest)) if command == "secrets" => secrets::run(rest),
+        Some((command, rest)) if command == "tidy" => tidy::run(rest),
         _ => {
-            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan` and `fill FOLDER`");
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...` and `tidy PATH... -- COMMAND...`");
             2
         }
     };

@@ -90,7 +90,9 @@ pub(crate) enum Command {
     #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<Build>),
     /// Show what a build would do: each step, whether and why it runs, natively or emulated
-    #[command(after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json")]
+    #[command(
+        after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json\n  kiln plan --format dot | dot -Tsvg -o plan.svg"
+    )]
     Plan(Box<Plan>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
@@ -108,18 +110,34 @@ pub(crate) enum Command {
 /// What would be built.
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
-    /// Print JSON
-    #[arg(long)]
+    /// How to print: text, json, dot or mermaid
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) format: PlanFormat,
+    /// Same as --format=json
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
     /// As for `kiln build`.
     #[command(flatten)]
     pub(crate) build: Build,
 }
 
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A graph for Graphviz.
+    Dot,
+    /// A graph for Markdown.
+    Mermaid,
+}
+
 /// Which project, and what in it differs for this run.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Project {
-    /// Project folder, the build context; default: the current one
+    /// Project folder, the build context (or git repository, URL, `-`); default: the current one
     #[arg(default_value = ".", value_name = "PATH", hide_default_value = true)]
     pub(crate) path: PathBuf,
     /// Settings file instead of the project's kiln.toml
@@ -148,12 +166,12 @@ pub(crate) struct Project {
     pub(crate) platforms: Vec<String>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) project: Project,
-    /// Dockerfile to build instead of a recipe
+    /// Dockerfile to build instead of a recipe; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Stage of the Dockerfile to build
@@ -162,6 +180,27 @@ pub(crate) struct Build {
     /// Value for an ARG (repeatable); NAME alone takes the environment's
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = build_arg)]
     pub(crate) args: Vec<String>,
+    /// Secret for steps: id=ID,src=FILE or id=ID,env=VARIABLE (repeatable)
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// Ssh agent for steps: default, or ID=SOCKET (repeatable)
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Vec<String>,
+    /// Network of steps: default, none, host, or a network's name
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) network: Option<String>,
+    /// Host that steps know, NAME:ADDRESS (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) add_host: Vec<String>,
+    /// Size of /dev/shm in steps, such as 128m
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) shm_size: Option<String>,
+    /// Limit of steps, such as nofile=1024:2048 (repeatable)
+    #[arg(long, value_name = "LIMIT")]
+    pub(crate) ulimit: Vec<String>,
+    /// Folder, image, git repository or URL for that name (repeatable)
+    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = build_context)]
+    pub(crate) contexts: Vec<(String, String)>,
     /// Folder, `-`, or type=TYPE[,dest=PATH][,name=NAME] (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
@@ -225,6 +264,12 @@ pub(crate) struct Build {
     /// Native programs for emulated platforms: auto, on or off
     #[arg(long, value_name = "WHEN")]
     pub(crate) twin: Option<String>,
+    /// Check the Dockerfile, build nothing; exit code 1 for warnings
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// What to do instead of building: check, or check,format=json
+    #[arg(long, value_name = "METHOD", conflicts_with = "check")]
+    pub(crate) call: Option<String>,
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
     pub(crate) parallel: Option<NonZeroUsize>,
@@ -355,6 +400,13 @@ fn build_arg(text: &str) -> Result<String, String> {
     match text.split('=').next() {
         None | Some("") => Err("write NAME=VALUE, or NAME alone to take it from the environment".to_owned()),
         Some(_) => Ok(text.to_owned()),
+    }
+}
+
+fn build_context(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as src=../src or alpine=docker-image://alpine:3.20".to_owned()),
     }
 }
 

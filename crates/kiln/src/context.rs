@@ -8,7 +8,6 @@ use kiln_solver::context::Filter;
 
 use crate::error::{CliError, Result};
 use crate::project::shown;
-use crate::recipe::Source;
 
 /// Left out of a recipe's context where the project has no `.dockerignore`: what is never part of a program, and changes
 /// all the time.
@@ -46,35 +45,44 @@ impl Filter for Rules {
     }
 }
 
-/// The filter for a build of `folder`. `hidden` are paths in it that are never part of the context: kiln's own state, and
-/// for recipes the output and the settings, whose changes must not look like changes of the program.
-pub(crate) fn filter(folder: &Path, dockerfile: &Source, hidden: &[String]) -> Result<Arc<dyn Filter>> {
-    let specific = dockerfile.path.as_ref().map(|path| {
+/// The filter for a build of `folder` by the file `dockerfile`. `hidden` are paths in it that are never part of the context:
+/// kiln's own state, and for recipes the output and the settings, whose changes must not look like changes of the program.
+pub(crate) fn filter(
+    folder: &Path,
+    dockerfile: Option<&Path>,
+    is_recipe: bool,
+    hidden: &[String],
+) -> Result<Arc<dyn Filter>> {
+    let project = find(folder, dockerfile)?;
+    let built_in = |text: &str| Ignore::parse(text).expect("the built-in patterns are valid");
+    let (project, file) = match project {
+        Some((ignore, path)) => (ignore, Some(path)),
+        None if is_recipe => (built_in(NEVER_PROGRAM), None),
+        None => (Ignore::default(), None),
+    };
+    let own = hidden.iter().map(|path| escaped(path)).collect::<Vec<_>>().join("\n");
+    Ok(Arc::new(Rules { project, file, own: built_in(&own) }))
+}
+
+/// The ignore file for a Dockerfile and a context: the Dockerfile's own, else the context's.
+pub(crate) fn find(folder: &Path, dockerfile: Option<&Path>) -> Result<Option<(Ignore, PathBuf)>> {
+    let specific = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".dockerignore");
         std::path::PathBuf::from(name)
     });
-    let mut project = None;
     for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
         match fs_err::read(&path) {
             Ok(bytes) => {
                 let ignore =
                     Ignore::parse_bytes(&bytes).map_err(|error| CliError::Ignore { path: path.clone(), error })?;
-                project = Some((ignore, path));
-                break;
+                return Ok(Some((ignore, path)));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(CliError::io("read", path)(error)),
         }
     }
-    let built_in = |text: &str| Ignore::parse(text).expect("the built-in patterns are valid");
-    let (project, file) = match project {
-        Some((ignore, path)) => (ignore, Some(path)),
-        None if dockerfile.is_recipe => (built_in(NEVER_PROGRAM), None),
-        None => (Ignore::default(), None),
-    };
-    let own = hidden.iter().map(|path| escaped(path)).collect::<Vec<_>>().join("\n");
-    Ok(Arc::new(Rules { project, file, own: built_in(&own) }))
+    Ok(None)
 }
 
 /// A path as a pattern that matches only it.
@@ -89,8 +97,7 @@ mod tests {
     #[test]
     fn caches_outputs_and_settings_are_not_context() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let source = Source { name: "recipe".into(), text: String::new(), path: None, is_recipe: true };
-        let filter = filter(dir.path(), &source, &["dist".into(), "kiln.toml".into()]).expect("filter");
+        let filter = filter(dir.path(), None, true, &["dist".into(), "kiln.toml".into()]).expect("filter");
         for path in ["dist", "kiln.toml", ".git", "a/__pycache__", "a/b.pyc", ".venv"] {
             assert!(filter.excluded(path), "{path}");
         }
@@ -103,8 +110,7 @@ mod tests {
     fn the_projects_own_rules_replace_the_built_in_ones_but_not_kilns() {
         let dir = tempfile::tempdir().expect("temporary folder");
         fs_err::write(dir.path().join(".dockerignore"), "*.txt\n!keep.txt\n").expect("write");
-        let source = Source { name: "recipe".into(), text: String::new(), path: None, is_recipe: true };
-        let filter = filter(dir.path(), &source, &[".kiln".into()]).expect("filter");
+        let filter = filter(dir.path(), None, true, &[".kiln".into()]).expect("filter");
         assert!(filter.excluded("a.txt"));
         assert!(!filter.excluded("keep.txt"));
         assert!(!filter.excluded(".git"));

@@ -110,8 +110,14 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
     }
     let source = recipe::binfmt();
     let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
-    let wanted =
-        [Wanted { platform: own, dockerfile, target: None, args: surroundings.args.clone(), labels: BTreeMap::new() }];
+    let wanted = [Wanted {
+        platform: own,
+        dockerfile,
+        target: None,
+        args: surroundings.args.clone(),
+        contexts: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    }];
     let lowered = lower::lower(engine, &wanted, &NoCache::None, PullPolicy::Missing, events).await?;
     let request = BuildRequest {
         id: session::new_id(),

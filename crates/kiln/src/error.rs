@@ -6,6 +6,7 @@ use kiln_artifact::place::PlaceError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
+use kiln_fetch::FetchError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -13,13 +14,13 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 /// Exit codes.
 pub(crate) mod exit {
-    /// A step of the build failed.
+    /// A step of the build failed, or a check found something.
     pub(crate) const STEP: u8 = 1;
     /// The command line is wrong (clap's own code).
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon or a registry cannot be used, or lacks an image or room.
+    /// The daemon or a registry cannot be used, or lacks an image or room; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -47,6 +48,13 @@ pub(crate) enum CliError {
     /// A base image; the place names it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Image { place: Option<String>, error: EngineError },
+    /// Files from elsewhere; the place names them.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Fetch {
+        place: Option<String>,
+        #[source]
+        error: FetchError,
+    },
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -62,6 +70,9 @@ pub(crate) enum CliError {
     Usage { problem: String, hint: String },
     #[error("{problem}")]
     Missing { problem: String, hint: String },
+    /// A Dockerfile whose `# check=error=true` makes warnings fail.
+    #[error("build checks found violations of {}", rules.join(", "))]
+    Checks { rules: Vec<&'static str> },
     /// The build ended, and its failures have been shown.
     #[error("the build failed")]
     Shown { code: u8 },
@@ -80,17 +91,26 @@ impl CliError {
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
-            Self::Io { source, .. } => kiln_solver::file_hint(source),
+            Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
+                kiln_solver::file_hint(source)
+            }
+            Self::Fetch { error, .. } => error.hint(),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
+            Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
             Self::Shown { .. } => None,
         }
     }
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Dockerfile(_) | Self::Ignore { .. } | Self::Missing { .. } => exit::CONFIG,
+            Self::Config(_)
+            | Self::Dockerfile(_)
+            | Self::Ignore { .. }
+            | Self::Missing { .. }
+            | Self::Checks { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
+            Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } | Self::Place(_) => exit::IO,
             Self::Usage { .. } => exit::USAGE,
@@ -123,6 +143,15 @@ fn engine_code(error: &EngineError) -> u8 {
     }
 }
 
+fn fetch_code(error: &FetchError) -> u8 {
+    match error {
+        FetchError::Transfer { .. } | FetchError::Status { .. } | FetchError::Git { .. } => exit::DAEMON,
+        FetchError::Io { .. } => exit::IO,
+        FetchError::Stopped => exit::CANCELLED,
+        _ => exit::CONFIG,
+    }
+}
+
 /// The exit code of a failed target.
 pub(crate) fn solve_code(error: &SolveError) -> u8 {
     match error {
@@ -140,6 +169,8 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
         SolveError::Registry(RegistryError::Name { .. })
         | SolveError::CopyMissing { .. }
         | SolveError::Copy { .. }
+        | SolveError::SecretMissing { .. }
+        | SolveError::AgentMissing { .. }
         | SolveError::Unsupported { .. } => exit::CONFIG,
         SolveError::Registry(_) => exit::DAEMON,
         SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,

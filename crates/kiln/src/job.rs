@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
@@ -11,8 +11,8 @@ use kiln_docker::registry::RegistryOptions;
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
-use kiln_graph::{Platform, VertexId};
-use kiln_solver::context::{Context, StatCache};
+use kiln_graph::{Arch, BuildGraph, Platform, VertexId};
+use kiln_solver::context::{Context, Everything, StatCache};
 use kiln_solver::image::{Export, Exports};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
@@ -24,10 +24,12 @@ use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
 use crate::output::{self, Asked};
 use crate::project::Project;
-use crate::{context, network, recipe, session, twin};
+use crate::sources::named::{self, Named};
+use crate::sources::{Contexts, Fetcher};
+use crate::{checks, context, network, recipe, session, twin};
 
 /// Folder of kiln's state in a project.
-const STATE: &str = ".kiln";
+pub(crate) const STATE: &str = ".kiln";
 /// The graph's name for the build context.
 const CONTEXT: &str = ".";
 
@@ -40,6 +42,8 @@ pub(crate) struct Run<'a> {
     pub(crate) twin_log: bool,
     /// Folder for locks between processes that use this daemon.
     pub(crate) locks: &'a Path,
+    /// What the command line says of steps.
+    pub(crate) flags: RunSettings,
 }
 
 /// A build that was compared with a daemon.
@@ -47,7 +51,7 @@ pub(crate) struct Looked {
     pub(crate) plan: Plan,
     /// Why commands without a native twin are emulated.
     pub(crate) emulated: BTreeMap<VertexId, String>,
-    context: Option<Arc<Context>>,
+    contexts: Contexts,
     tools: Vec<ToolFile>,
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct Job {
     user_args: BTreeMap<String, String>,
     /// What is made of all platforms together.
     pub(crate) asked: Asked,
+    /// Whether nobody said which platforms: then it is the daemon's, as with buildx.
+    implicit: bool,
     /// Whether files go to [`Job::output`].
     files: bool,
     labels: BTreeMap<String, String>,
@@ -73,6 +79,11 @@ pub(crate) struct Job {
     epoch: Option<i64>,
     /// Folder of the docker CLI's settings.
     docker_folder: PathBuf,
+    /// What is questionable in the user's own Dockerfiles, once they have been looked at.
+    pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
+    /// `--build-context`.
+    named: Named,
+    fetcher: Fetcher,
 }
 
 impl Job {
@@ -92,7 +103,10 @@ impl Job {
             let dockerfile = if let Some(dockerfile) = known {
                 dockerfile
             } else {
-                let source = recipe::source(recipe, &folder)?;
+                let mut source = recipe::source(recipe, &folder)?;
+                if let Some(name) = &project.dockerfile {
+                    source.name.clone_from(name);
+                }
                 let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
                 parsed.push((recipe.clone(), dockerfile.clone()));
                 first.get_or_insert(source);
@@ -105,11 +119,16 @@ impl Job {
         if recipe {
             settings.program(&project.facts.entry_candidates())?;
         }
-        let state = folder.join(STATE);
+        let named = named::read(&args.contexts)?;
+        let is_asked = output::folder(args)?.is_some();
+        let (output, state) = match &project.place {
+            None => (folder.join(&settings.build.output), folder.join(STATE)),
+            Some(place) => (output_here(&settings.build.output, is_asked)?, place.state.clone()),
+        };
         let mut asked = output::asked(args, &state.join(format!("stdout-{}.tar", std::process::id())))?;
-        let named = project.config.provenance(Section::Build, "output", None).is_explicit();
+        let is_set = |key: &str| project.config.provenance(Section::Build, key, None).is_explicit();
         // As buildx on the daemon's own builder: without an output, a Dockerfile makes an image.
-        if !recipe && args.file.is_some() && !asked.explicit && !named {
+        if !recipe && args.file.is_some() && !asked.explicit && !is_set("output") {
             asked.exports.push(Export::Load { names: Vec::new() });
             asked.explicit = true;
         }
@@ -119,24 +138,36 @@ impl Job {
             // A program is checked where it lies; only `type=cacheonly` alone asks for nothing.
             (true, true) => asked.folder.is_some() || !asked.exports.is_empty(),
         };
-        let listed: Vec<Platform> = platforms.iter().map(|p| p.platform).collect();
-        output::check_platforms(&asked.exports, &listed)?;
         let user_args = build_args(environment, &args.args);
         Ok(Self {
+            implicit: !recipe && args.file.is_some() && !is_set("platforms"),
             asked,
             files,
             labels: output::labels(&args.labels)?,
             epoch: output::epoch(&user_args)?,
             docker_folder: environment.docker_folder.clone(),
-            output: folder.join(&settings.build.output),
+            output,
             state,
+            named,
+            fetcher: Fetcher::new(environment, &settings.network, &folder)?,
             user_args,
             platforms,
             dockerfiles,
             recipe,
             source,
             project,
+            warnings: OnceLock::new(),
         })
+    }
+
+    /// Settles what depends on the daemon: the platform, if nobody named one.
+    pub(crate) fn on_daemon(&mut self, own: Arch) -> Result<()> {
+        if self.implicit {
+            self.platforms = vec![self.project.config.for_platform(Platform::linux(own))];
+            self.dockerfiles.truncate(1);
+        }
+        let platforms: Vec<Platform> = self.platforms.iter().map(|settings| settings.platform).collect();
+        output::check_platforms(&self.asked.exports, &platforms)
     }
 
     /// Finds out what there is to do, and changes nothing.
@@ -149,10 +180,10 @@ impl Job {
     ) -> Result<Looked> {
         let settings = self.project.config.resolved();
         let tools = network::files(&settings.network, &self.project.folder)?;
-        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events)).await??;
-        let context = request.contexts.get(CONTEXT).cloned();
+        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events, cancel)).await??;
+        let contexts = request.contexts.clone();
         let plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
-        Ok(Looked { plan, emulated, context, tools })
+        Ok(Looked { plan, emulated, contexts, tools })
     }
 
     /// Finds out what there is to do, and makes sure that the platforms can run.
@@ -165,11 +196,13 @@ impl Job {
     ) -> Result<Plan> {
         let (args, settings) = (run.args, self.project.config.resolved());
         self.prepare_state()?;
-        let Looked { mut plan, context, tools, .. } = self.look(engine, run, events, cancel).await?;
+        let Looked { mut plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
         let owner = session::Host::this().owner();
-        let cache = self.state.join("state").join("context.bin");
-        if let Some(Err(error)) = context.map(|context| context.save_cache(&cache)) {
-            let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
+        for (name, context) in &contexts {
+            let saved = self.digests_of(name).map(|file| context.save_cache(&file));
+            if let Some(Err(error)) = saved {
+                let _ = events.send(BuildEvent::Notice { platform: None, text: error.to_string() }).await;
+            }
         }
         // Also where nothing is to do: a killed build may have come as far as to its last files.
         cancel.unless_stopped(self.clean_up(engine, events)).await??;
@@ -201,6 +234,7 @@ impl Job {
         run: &Run<'_>,
         tools: &[ToolFile],
         events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
     ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
         let (args, settings) = (run.args, self.project.config.resolved());
         let scan = self.scan()?;
@@ -214,7 +248,13 @@ impl Job {
         let (scanned, lowered) = tokio::join!(scan, lower::lower(engine, &wanted, &no_cache, pull, events));
         let context = Arc::new(scanned.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?);
         let mut lowered = lowered.map_err(|error| self.blame_base(error))?;
-        self.warn(&lowered.warnings, events).await;
+        if !self.recipe {
+            let noted = std::mem::take(&mut lowered.warnings);
+            let noted = self.warnings.get_or_init(|| noted);
+            if lowered.strict {
+                return Err(CliError::Checks { rules: checks::rules(noted) });
+            }
+        }
         let surroundings = twin::Surroundings {
             engine,
             no_cache: &no_cache,
@@ -224,6 +264,9 @@ impl Job {
         };
         let wanted: Vec<_> = wanted.into_iter().zip(self.platforms.iter().map(|platform| platform.twin)).collect();
         twin::attach(&surroundings, &wanted, &mut lowered).await?;
+        let mut contexts = self.fetcher.remotes(&lowered.graph, events, cancel).await?;
+        contexts.extend(self.named_contexts(&lowered.graph, events, cancel).await?);
+        contexts.insert(CONTEXT.to_owned(), context);
         let own = self.project.config.for_platform(Platform::linux(engine.info().arch));
         let required = self.platforms.iter().filter(|p| p.twin == kiln_config::Twin::On).map(|p| p.platform);
         let ccache = recipe::ccache_limit(&settings.cache);
@@ -235,15 +278,18 @@ impl Job {
             owner: session::Host::this().owner(),
             scope: settings.cache.scope.clone(),
             graph: lowered.graph,
-            contexts: BTreeMap::from([(CONTEXT.to_owned(), context)]),
+            contexts,
             outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
             exports: self.exports()?,
             run: RunSettings {
                 env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
                 twin_required: required.collect(),
-                network: network::spec(&settings.network),
+                network: match args.network {
+                    Some(_) => run.flags.network.clone(),
+                    None => network::spec(&settings.network),
+                },
                 tools: tools.to_owned(),
-                ..RunSettings::default()
+                ..run.flags.clone()
             },
             parallel: args.parallel.map_or(usize::MAX >> 4, NonZeroUsize::get),
             keep_going: !args.fail_fast,
@@ -262,20 +308,6 @@ impl Job {
                 CliError::Image { place: from.is_explicit().then(|| from.to_string()), error }
             }
             other => other,
-        }
-    }
-
-    /// Shows what is questionable in the user's own Dockerfile.
-    async fn warn(&self, lowered: &[(String, kiln_dockerfile::Warning)], events: &mpsc::Sender<BuildEvent>) {
-        if self.recipe {
-            return;
-        }
-        let checked = self.dockerfiles.first().map(|d| (d.name.clone(), d.check())).into_iter();
-        let checked = checked.flat_map(|(name, warnings)| warnings.into_iter().map(move |w| (name.clone(), w)));
-        for (name, warning) in lowered.iter().cloned().chain(checked) {
-            let place = warning.span.map_or(name.clone(), |span| format!("{name}:{}", span.line));
-            let text = format!("{place}: {} ({})", warning.message, warning.rule.name());
-            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
         }
     }
 
@@ -303,12 +335,49 @@ impl Job {
                 }
             }
         }
-        let filter = context::filter(&self.project.folder, &self.source, &hidden)?;
-        let (folder, cache) = (self.project.folder.clone(), self.state.join("state").join("context.bin"));
-        Ok(tokio::task::spawn_blocking(move || Context::scan(&folder, filter, StatCache::load(&cache))))
+        let filter = match &self.project.place {
+            // As with BuildKit, what was left out of an archive or a repository is not there, and all else is.
+            Some(_) if !self.recipe => Arc::new(Everything),
+            _ => context::filter(&self.project.folder, self.source.path.as_deref(), self.recipe, &hidden)?,
+        };
+        let cache = self.digests_of(CONTEXT).unwrap_or_default();
+        let (folder, place) = (self.project.folder.clone(), self.project.place.clone());
+        Ok(tokio::task::spawn_blocking(move || {
+            let context = Context::scan(&folder, filter, StatCache::load(&cache))?;
+            Ok(match place {
+                Some(place) => context.with_attributes(&place.attributes).titled(format!("the context {}", place.id)),
+                None => context,
+            })
+        }))
     }
 
-    fn wanted(&self, auto_jobs: u32) -> Result<Vec<Wanted>> {
+    async fn named_contexts(
+        &self,
+        graph: &BuildGraph,
+        events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
+    ) -> Result<Contexts> {
+        let state = self.state.join("state");
+        let temporary = self.project.temporary.clone().unwrap_or_else(|| state.clone());
+        named::contexts(&self.fetcher, &self.named, graph, &state, &temporary, events, cancel).await
+    }
+
+    /// Where digests of a context's files are kept, if they are worth it: files that are fetched do not change.
+    fn digests_of(&self, name: &str) -> Option<PathBuf> {
+        let state = self.state.join("state");
+        if name == CONTEXT {
+            return Some(state.join("context.bin"));
+        }
+        self.named.contains_key(name).then(|| named::cache_file(&state, name))
+    }
+
+    /// The Dockerfiles as they lie there, as many as [`Self::wanted`] names.
+    pub(crate) fn sources(&self) -> Result<Vec<recipe::Source>> {
+        self.platforms.iter().map(|p| recipe::source(&p.build.recipe, &self.project.folder)).collect()
+    }
+
+    /// What is to be built, by platform.
+    pub(crate) fn wanted(&self, auto_jobs: u32) -> Result<Vec<Wanted>> {
         let mut wanted = Vec::new();
         for (settings, dockerfile) in self.platforms.iter().zip(&self.dockerfiles) {
             let (target, mut args) = if self.recipe {
@@ -319,7 +388,8 @@ impl Job {
             };
             args.extend(self.user_args.clone());
             let (platform, dockerfile, labels) = (settings.platform, dockerfile.clone(), self.labels.clone());
-            wanted.push(Wanted { platform, dockerfile, target, args, labels });
+            let contexts = named::for_front_end(&self.named);
+            wanted.push(Wanted { platform, dockerfile, target, args, labels, contexts });
         }
         Ok(wanted)
     }
@@ -423,6 +493,19 @@ impl Job {
         }
         Ok(())
     }
+}
+
+/// Where the results of a project go that is no folder of the user's: below the current folder, whatever it says itself.
+fn output_here(output: &Path, is_asked_for: bool) -> Result<PathBuf> {
+    let leaves = output.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));
+    if leaves && !is_asked_for {
+        return Err(CliError::Usage {
+            problem: format!("the project wants its results in {}", output.display()),
+            hint: "say where they may go with --output".to_owned(),
+        });
+    }
+    let here = std::env::current_dir().map_err(CliError::io("find", "the current folder"))?;
+    Ok(here.join(output))
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kiln_docker::{Engine, EngineError, Image, PullPolicy};
 use kiln_dockerfile::{
-    BaseImage, Dockerfile, LoweredCommand, NoCache, Options, ResolvedImage, ResolvedImages, Warning,
+    BaseImage, Dockerfile, LoweredCommand, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, Rule, Warning,
 };
 use kiln_graph::{BuildGraph, Platform, VertexId};
 use kiln_solver::BuildEvent;
@@ -26,12 +26,16 @@ pub(crate) struct Wanted {
     pub(crate) args: BTreeMap<String, String>,
     /// `--label`.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Named contexts.
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
 }
 
 /// The merged graph and what was noticed on the way.
 pub(crate) struct Lowered {
     pub(crate) graph: BuildGraph,
     pub(crate) warnings: Vec<(String, Warning)>,
+    /// Whether a file that was warned about wants warnings to fail the build.
+    pub(crate) strict: bool,
     /// The base images.
     pub(crate) images: ResolvedImages,
     /// Per platform that was wanted: its commands.
@@ -53,20 +57,23 @@ pub(crate) async fn lower(
     let mut graph = BuildGraph::new();
     let mut warnings: Vec<(String, Warning)> = Vec::new();
     let mut commands = Vec::new();
+    let mut strict = false;
     for wanted in wanted {
         let options = options(engine, wanted, no_cache);
         let target = wanted.target.as_deref();
+        let is_strict = wanted.dockerfile.effective_check_config(&options).error;
         let lowered = wanted.dockerfile.lower(&options, target, wanted.platform, &images, &mut graph)?;
         graph.targets.push(lowered.target);
         commands.push(lowered.commands);
-        for warning in lowered.warnings {
+        for warning in wanted.dockerfile.check(&options).into_iter().chain(lowered.warnings) {
+            strict |= is_strict && warning.rule != Rule::UndeclaredBuildArg;
             let warning = (wanted.dockerfile.name.clone(), warning);
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
         }
     }
-    Ok(Lowered { graph, warnings, images, commands, emulated: BTreeMap::new() })
+    Ok(Lowered { graph, warnings, strict, images, commands, emulated: BTreeMap::new() })
 }
 
 /// What the front end is told about a platform.
@@ -74,6 +81,7 @@ pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCa
     let mut options = Options::new(Platform::linux(engine.info().arch));
     options.build_args.clone_from(&wanted.args);
     options.labels.clone_from(&wanted.labels);
+    options.contexts.clone_from(&wanted.contexts);
     options.no_cache = no_cache.clone();
     options
 }

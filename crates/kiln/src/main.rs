@@ -2,6 +2,7 @@
 //!
 //! This crate alone reads the environment, talks to the terminal and ends the process.
 
+mod checks;
 mod cli;
 mod commands;
 mod context;
@@ -17,8 +18,10 @@ mod phase;
 mod project;
 mod recipe;
 mod report;
+mod run_flags;
 mod scope;
 mod session;
+mod sources;
 mod twin;
 mod ui;
 

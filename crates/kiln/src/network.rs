@@ -60,9 +60,9 @@ pub(crate) fn variables(network: &Network) -> Vec<(String, String)> {
     variables
 }
 
-/// Files of every step.
-pub(crate) fn files(network: &Network, folder: &Path) -> Result<Vec<ToolFile>> {
-    let Some(path) = &network.ca_certificates else { return Ok(Vec::new()) };
+/// The certificates to trust, in PEM form, if the settings name any.
+pub(crate) fn bundle(network: &Network, folder: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(path) = &network.ca_certificates else { return Ok(None) };
     let path = folder.join(path);
     let mut bundle = fs_err::read(&path).map_err(CliError::io("read", &path))?;
     let certificates = String::from_utf8_lossy(&bundle).matches("BEGIN CERTIFICATE").count();
@@ -78,6 +78,12 @@ pub(crate) fn files(network: &Network, folder: &Path) -> Result<Vec<ToolFile>> {
         bundle.push(b'\n');
         bundle.extend(system);
     }
+    Ok(Some(bundle))
+}
+
+/// Files of every step.
+pub(crate) fn files(network: &Network, folder: &Path) -> Result<Vec<ToolFile>> {
+    let Some(bundle) = bundle(network, folder)? else { return Ok(Vec::new()) };
     let apt = format!("Acquire::https::CaInfo \"{MOUNT_POINT}/{BUNDLE}\";\n");
     Ok(vec![
         ToolFile { path: BUNDLE.to_owned(), mode: 0o644, bytes: bundle },

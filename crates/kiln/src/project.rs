@@ -9,11 +9,24 @@ use kiln_graph::Digest;
 use crate::cli;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::sources::prepare::{Place, Prepared};
 
 /// Folder levels that are looked at for facts.
 const DEPTH: usize = 4;
 /// Files that are looked at for facts; a project with more is not told apart by them any better.
 const MOST_FILES: usize = 5_000;
+
+/// Variables that begin as settings do, and are none.
+const IGNORED: [&str; 8] = [
+    "KILN_LOG",
+    "KILN_TWIN_LOG",
+    "KILN_CONFIG",
+    "KILN_HOME",
+    "KILN_CACHE_DIR",
+    "KILN_TEST*",
+    "KILN_PEER*",
+    "KILN_BENCH*",
+];
 
 /// A project with its settings.
 pub(crate) struct Project {
@@ -26,12 +39,50 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Warning>,
     /// The settings file that was read, if any.
     pub(crate) file: Option<PathBuf>,
+    /// Where it comes from, if it is no folder of the user's.
+    pub(crate) place: Option<Place>,
+    /// How its Dockerfile is shown, if not by its path.
+    pub(crate) dockerfile: Option<String>,
+    /// Folder for what is unpacked while it is built.
+    pub(crate) temporary: Option<PathBuf>,
+}
+
+/// Reads the settings of a project that was brought to where `prepared` says.
+pub(crate) fn load_prepared(environment: &Environment, prepared: &Prepared, more: Vec<Flag>) -> Result<Project> {
+    let project = load_at(environment, &prepared.args.project, more, prepared.place.as_ref())?;
+    Ok(Project {
+        place: prepared.place.clone(),
+        dockerfile: prepared.dockerfile.clone(),
+        temporary: Some(prepared.temporary.path().to_owned()),
+        ..project
+    })
+}
+
+/// The settings of the user and the command line alone.
+pub(crate) fn without_folder(environment: &Environment, args: &cli::Project) -> Result<Config> {
+    let mut layers = Vec::new();
+    let user = environment.config_folder.join("config.toml");
+    if let Some(text) = read_if_there(&user)? {
+        layers.push(Layer::user_file(&user, text));
+    }
+    layers.push(Layer::env(environment.variables.iter().cloned()).ignoring(&IGNORED));
+    layers.push(Layer::options(flags(args)));
+    Ok(Config::load(layers, &ProjectFacts::default())?.config)
 }
 
 /// Reads a project's settings. `more` are settings that other options of the command stand for.
 pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<Flag>) -> Result<Project> {
+    load_at(environment, args, more, None)
+}
+
+fn load_at(environment: &Environment, args: &cli::Project, more: Vec<Flag>, place: Option<&Place>) -> Result<Project> {
     let folder = folder(&args.path)?;
-    let facts = facts(&folder)?;
+    let mut facts = facts(&folder)?;
+    if let Some(place) = place {
+        // Where it was brought to says nothing about it.
+        facts.folder_name.clone_from(&place.name);
+        Digest::of(&place.id).short()[..8].clone_into(&mut facts.folder_digest);
+    }
     let mut layers = Vec::new();
     let user = environment.config_folder.join("config.toml");
     if let Some(text) = read_if_there(&user)? {
@@ -58,22 +109,22 @@ pub(crate) fn load(environment: &Environment, args: &cli::Project, more: Vec<Fla
             }
         }
     }
-    let ignored = [
-        "KILN_LOG",
-        "KILN_TWIN_LOG",
-        "KILN_CONFIG",
-        "KILN_HOME",
-        "KILN_CACHE_DIR",
-        "KILN_TEST*",
-        "KILN_PEER*",
-        "KILN_BENCH*",
-    ];
-    layers.push(Layer::env(environment.variables.iter().cloned()).ignoring(&ignored));
+    layers.push(Layer::env(environment.variables.iter().cloned()).ignoring(&IGNORED));
     let without_flags = Config::load(layers.clone(), &facts)?;
     let platforms_configured = without_flags.config.resolved().build.platforms.len();
     layers.push(Layer::options(flags(args).into_iter().chain(more)));
     let Loaded { config, warnings } = Config::load(layers, &facts)?;
-    Ok(Project { folder, facts, config, platforms_configured, warnings, file })
+    Ok(Project {
+        folder,
+        facts,
+        config,
+        platforms_configured,
+        warnings,
+        file,
+        place: None,
+        dockerfile: None,
+        temporary: None,
+    })
 }
 
 /// An option that is a setting: its name, the setting's key, the value.

@@ -41,15 +41,24 @@ pub(crate) fn source(recipe: &Recipe, folder: &Path) -> Result<Source> {
         Recipe::Debian => built_in("debian", DEBIAN),
         Recipe::Dockerfile(path) => {
             let path = folder.join(path);
-            let text = fs_err::read_to_string(&path).map_err(|source| match source.kind() {
+            let bytes = fs_err::read(&path).map_err(|source| match source.kind() {
                 std::io::ErrorKind::NotFound => CliError::Missing {
                     problem: format!("the Dockerfile {} does not exist", path.display()),
                     hint: "check --file, or `[build] recipe`".to_owned(),
                 },
                 _ => CliError::io("read", &path)(source),
             })?;
+            let name = crate::project::shown(&path).display().to_string();
+            let text = match String::from_utf8(bytes) {
+                Ok(text) => text,
+                // Comments may be in any encoding; anything else is refused with its place.
+                Err(error) => {
+                    kiln_dockerfile::parse_bytes(&name, error.as_bytes())?;
+                    String::from_utf8_lossy(error.as_bytes()).into_owned()
+                }
+            };
             let is_recipe = text.lines().take_while(|line| line.starts_with('#')).any(|line| line == MARK);
-            Source { name: crate::project::shown(&path).display().to_string(), text, path: Some(path), is_recipe }
+            Source { name, text, path: Some(path), is_recipe }
         }
     })
 }

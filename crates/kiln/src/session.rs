@@ -56,12 +56,13 @@ pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
 /// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
 /// told, for as long as someone else holds the other end.
 pub(crate) fn stop_on_signals(cancel: Cancel, events: WeakSender<BuildEvent>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Before anything else happens: a signal that comes first would end the process.
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
         for count in 1.. {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -119,6 +120,19 @@ impl Host {
     }
 }
 
+/// How the names of this process's temporary folders begin.
+pub(crate) fn prefix() -> String {
+    let pid = std::process::id();
+    format!("{pid}-{}-", started(pid).unwrap_or_default())
+}
+
+/// Whether a temporary folder of this name belongs to a process that has ended.
+pub(crate) fn is_of_dead(name: &str) -> bool {
+    let mut parts = name.split('-').map(str::parse::<u64>);
+    let (Some(Ok(pid)), Some(Ok(start))) = (parts.next(), parts.next()) else { return false };
+    u32::try_from(pid).is_ok_and(|pid| started(pid) != Some(start))
+}
+
 /// When a living process started, in clock ticks since the machine did. Source: proc(5), field 22 of `stat`.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -137,5 +151,8 @@ mod tests {
         assert_eq!(started(u32::MAX), None);
         let owner = Host::this().owner();
         assert_eq!(owner.matches('/').count(), 2, "{owner}");
+        assert!(!is_of_dead(&format!("{}x", prefix())));
+        assert!(is_of_dead("1-99999999999-x"));
+        assert!(!is_of_dead("something else"));
     }
 }

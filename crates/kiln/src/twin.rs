@@ -174,8 +174,14 @@ async fn cross(
     let mut args = surroundings.args.clone();
     args.extend([("BASE".to_owned(), base.to_owned()), ("TRIPLE".to_owned(), triple.to_owned())]);
     let own = Platform::linux(surroundings.engine.info().arch);
-    let wanted =
-        Wanted { platform: own, dockerfile: Arc::new(dockerfile), target: None, args, labels: BTreeMap::new() };
+    let wanted = Wanted {
+        platform: own,
+        dockerfile: Arc::new(dockerfile),
+        target: None,
+        args,
+        contexts: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    };
     // It is no part of what the user builds: `--no-cache` does not concern it.
     Ok(Some(lower_into(surroundings, &wanted, &NoCache::None, lowered).await?.0))
 }

@@ -324,3 +324,52 @@ fn help_fits_the_terminal_and_names_the_exit_codes() {
         assert!(ran.stdout.lines().all(|line| line.len() <= 105), "{}", ran.stdout);
     }
 }
+
+#[test]
+fn a_check_runs_nothing_and_needs_no_daemon() {
+    let project = Project::new(&[("Dockerfile", "FROM alpine AS Base\nENV A=b\nWORKDIR x\nCMD [\"x\"]\n")]);
+    let ran = project.kiln(&["build", "--check", "-f", "Dockerfile", "."]);
+    let expected = "\
+Dockerfile:1: stage name `Base` should be lowercase (StageNameCasing)
+  https://docs.docker.com/go/dockerfile/rule/stage-name-casing/
+  1 | >>> FROM alpine AS Base
+  2 |     ENV A=b
+  3 |     WORKDIR x
+
+Dockerfile:3: relative folder `x` depends on the base image (WorkdirRelativePath)
+  https://docs.docker.com/go/dockerfile/rule/workdir-relative-path/
+  1 |     FROM alpine AS Base
+  2 |     ENV A=b
+  3 | >>> WORKDIR x
+  4 |     CMD [\"x\"]
+
+2 warnings
+";
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str(), ran.code), (expected, "", 1));
+    assert_eq!(project.names(), ["Dockerfile"]);
+    let ran = project.kiln(&["build", "--call=check,format=json", "-f", "Dockerfile", "."]);
+    assert!(ran.stdout.contains("\"ruleName\": \"WorkdirRelativePath\""), "{}", ran.stdout);
+    let skip = "BUILDKIT_DOCKERFILE_CHECK=skip=all";
+    let ran = project.kiln(&["build", "--call=check", "--build-arg", skip, "-f", "Dockerfile", "."]);
+    assert_eq!((ran.stdout.as_str(), ran.code), ("no warnings\n", 0));
+    let ran = project.kiln(&["build", "--call=outline", "-f", "Dockerfile", "."]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+}
+
+#[test]
+fn under_ci_findings_are_annotations() {
+    let project = Project::new(&[("Dockerfile", "FROM alpine AS Base\n")]);
+    let args = ["build", "--check", "-f", "Dockerfile", "."];
+    let ran = project.kiln_with(&args, &[("GITHUB_ACTIONS", "true")]);
+    let expected = "::warning file=Dockerfile,line=1,endLine=1,title=StageNameCasing::stage name `Base` should be \
+                    lowercase\n";
+    assert_eq!((ran.stderr.as_str(), ran.code), (expected, 1));
+}
+
+#[test]
+fn what_only_the_base_image_knows_is_said() {
+    let project = Project::new(&[("Dockerfile", "FROM alpine\nENV A=$B\n")]);
+    let ran = project.kiln(&["build", "--check", "-f", "Dockerfile", "."]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("alpine is not on a daemon here"), "{}", ran.stderr);
+}

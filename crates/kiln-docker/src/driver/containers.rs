@@ -7,21 +7,48 @@ use bollard::query_parameters as query;
 use bollard::{body_try_stream, container::LogOutput, models};
 use futures::{StreamExt, TryStreamExt};
 
-use super::convert::Reach;
+use super::convert::{Parts, Reach};
 use super::errors::Doing;
-use super::{BollardEngine, convert};
+use super::{ApiVersion, BollardEngine, convert};
 use crate::{
-    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, EngineError, ExitStatus, ImageId, LogChunk,
-    LogStream, PathStat, Result,
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, EngineError, ExitStatus, Hold, ImageId, LogChunk,
+    LogStream, PathStat, Result, VolumeSource,
 };
 
 impl BollardEngine {
     pub(super) async fn create(&self, spec: &ContainerSpec, reach: Reach) -> Result<ContainerId> {
         let options = query::CreateContainerOptions { name: spec.name.clone(), platform: spec.platform.to_string() };
-        let body = convert::create_body(spec, &self.container_labels, reach);
+        let body = convert::create_body(spec, &self.container_labels, reach, &self.parts(spec).await?);
         let doing = self.doing("creating", format!("a container of {}", spec.image));
         let created = self.docker.create_container(Some(options), body).await;
         created.map(|created| ContainerId(created.id)).map_err(|error| doing.failed(error))
+    }
+
+    /// How the daemon is told of parts of volumes.
+    async fn parts(&self, spec: &ContainerSpec) -> Result<Parts> {
+        const KNOWN_SINCE: ApiVersion = ApiVersion { major: 1, minor: 45 };
+        if ApiVersion::parse(&self.info.api_version).is_some_and(|version| version >= KNOWN_SINCE) {
+            return Ok(Parts::Known);
+        }
+        let mut places = HashMap::new();
+        for mount in &spec.mounts {
+            let VolumeSource::Part { volume, .. } = &mount.source else { continue };
+            if !places.contains_key(volume) {
+                let doing = self.doing("looking at", format!("volume {volume}"));
+                let found = self.docker.inspect_volume(volume).await.map_err(|error| doing.failed(error))?;
+                places.insert(volume.clone(), found.mountpoint);
+            }
+        }
+        Ok(Parts::Bound(places))
+    }
+
+    pub(super) async fn hold_open(&self, id: &ContainerId) -> Result<Hold> {
+        let options =
+            query::AttachContainerOptions { stream: true, stdin: true, ..query::AttachContainerOptions::default() };
+        let doing = self.doing("holding", container(id));
+        let attached = self.docker.attach_container(&id.0, Some(options)).await.map_err(|error| doing.failed(error))?;
+        // A mutex, because neither half may be shared between threads; nobody ever locks it.
+        Ok(Box::new(std::sync::Mutex::new((attached.input, attached.output))))
     }
 
     pub(super) async fn attach_output(&self, id: &ContainerId) -> Result<LogStream> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models;
 use kiln_graph::{Arch, Healthcheck, ImageConfig, Platform};
 
-use crate::{ContainerSpec, FileKind, Image, ImageId, MountSpec, NetworkSpec, PathStat, VolumeSource, labels};
+use crate::{ContainerSpec, FileKind, Image, ImageId, MountSpec, NetworkSpec, PathStat, Ulimit, VolumeSource, labels};
 
 /// Whether an image that says it is for `arch`/`variant` is one for `platform`, by containerd's rules: arm without a
 /// variant means v7, and later ARM processors run earlier variants.
@@ -128,11 +128,21 @@ pub(super) enum Reach {
     Machine,
 }
 
+/// How a container sees a part of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// The daemon knows parts of volumes (API 1.45).
+    Known,
+    /// By the places of the volumes on the daemon's machine.
+    Bound(HashMap<String, String>),
+}
+
 /// The body of a create request. The container's own labels win over `common` ones.
 pub(super) fn create_body(
     spec: &ContainerSpec,
     common: &BTreeMap<String, String>,
     reach: Reach,
+    parts: &Parts,
 ) -> models::ContainerCreateBody {
     let machine = reach == Reach::Machine;
     let list = |items: &[&str]| machine.then(|| items.iter().map(|item| (*item).to_owned()).collect::<Vec<String>>());
@@ -152,6 +162,9 @@ pub(super) fn create_body(
         working_dir: Some(if spec.cwd.is_empty() { "/".to_owned() } else { spec.cwd.clone() }),
         user: Some(if spec.user.is_empty() { "0".to_owned() } else { spec.user.clone() }),
         labels: Some(labels),
+        open_stdin: Some(spec.stdin),
+        stdin_once: Some(spec.stdin),
+        attach_stdin: Some(spec.stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         healthcheck: Some(models::HealthConfig {
@@ -161,7 +174,7 @@ pub(super) fn create_body(
         host_config: Some(models::HostConfig {
             // Output goes to whoever is attached; the daemon keeps no second copy on its disk.
             log_config: Some(models::HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            mounts: Some(spec.mounts.iter().map(mount).collect()),
+            mounts: Some(spec.mounts.iter().map(|each| mount(each, parts)).collect()),
             network_mode: network,
             privileged: Some(spec.privileged && !machine),
             pid_mode: machine.then(|| "host".to_owned()),
@@ -171,6 +184,7 @@ pub(super) fn create_body(
             readonly_paths: list(&[]),
             extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
             shm_size: spec.shm_size.map(signed),
+            ulimits: (!spec.ulimits.is_empty()).then(|| spec.ulimits.iter().map(ulimit).collect()),
             // An init process would have to be mounted over a file, whose stub stays in the commit.
             init: Some(false),
             ..models::HostConfig::default()
@@ -179,7 +193,11 @@ pub(super) fn create_body(
     }
 }
 
-fn mount(mount: &MountSpec) -> models::Mount {
+fn ulimit(limit: &Ulimit) -> models::ResourcesUlimits {
+    models::ResourcesUlimits { name: Some(limit.name.clone()), soft: Some(limit.soft), hard: Some(limit.hard) }
+}
+
+fn mount(mount: &MountSpec, parts: &Parts) -> models::Mount {
     let base = models::Mount {
         target: Some(mount.target.clone()),
         read_only: Some(mount.readonly),
@@ -195,6 +213,25 @@ fn mount(mount: &MountSpec) -> models::Mount {
             }),
             ..base
         },
+        VolumeSource::Part { volume, path } => match parts {
+            Parts::Known => models::Mount {
+                typ: Some(models::MountType::VOLUME),
+                source: Some(volume.clone()),
+                volume_options: Some(models::MountVolumeOptions {
+                    no_copy: Some(true),
+                    subpath: Some(path.clone()),
+                    ..models::MountVolumeOptions::default()
+                }),
+                ..base
+            },
+            Parts::Bound(places) => {
+                let place = places.get(volume).map_or("", String::as_str);
+                models::Mount { typ: Some(models::MountType::BIND), source: Some(format!("{place}/{path}")), ..base }
+            }
+        },
+        VolumeSource::Host(path) => {
+            models::Mount { typ: Some(models::MountType::BIND), source: Some(path.clone()), ..base }
+        }
         VolumeSource::Tmpfs(limit) => models::Mount {
             typ: Some(models::MountType::TMPFS),
             tmpfs_options: limit.map(|limit| models::MountTmpfsOptions {

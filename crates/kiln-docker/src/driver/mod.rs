@@ -34,8 +34,8 @@ use errors::Doing;
 use wire::{ApiVersion, NEWEST, OLDEST, Wire};
 
 use crate::{
-    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Image,
-    ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume,
+    ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume,
 };
 
 /// How long the first answers may take.
@@ -225,6 +225,10 @@ impl Engine for BollardEngine {
         self.attach_output(id).await
     }
 
+    async fn hold(&self, id: &ContainerId) -> Result<Hold> {
+        self.hold_open(id).await
+    }
+
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let doing = self.doing("starting", container(id));
         self.docker.start_container(&id.0, None).await.map_err(|error| doing.failed(error))
@@ -272,7 +276,13 @@ impl Engine for BollardEngine {
     }
 
     async fn ensure_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
-        self.make_volume(name, labels).await
+        self.make_volume(name, labels, None).await
+    }
+
+    async fn ensure_memory_volume(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<()> {
+        let options = [("type", "tmpfs"), ("device", "tmpfs"), ("o", "mode=0755")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.make_volume(name, labels, Some(options.into())).await
     }
 
     async fn volumes_with_label(&self, label: &str, with_size: bool) -> Result<Vec<Volume>> {

@@ -50,13 +50,19 @@ fn is_busy(error: &BollardError) -> bool {
 }
 
 impl BollardEngine {
-    pub(super) async fn make_volume(&self, name: &str, volume_labels: &BTreeMap<String, String>) -> Result<()> {
+    pub(super) async fn make_volume(
+        &self,
+        name: &str,
+        volume_labels: &BTreeMap<String, String>,
+        options: Option<HashMap<String, String>>,
+    ) -> Result<()> {
         let doing = self.doing("making", format!("volume {name}"));
         let mut all: HashMap<String, String> = volume_labels.clone().into_iter().collect();
         all.insert(labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned());
         let request = models::VolumeCreateRequest {
             name: Some(name.to_owned()),
             labels: Some(all),
+            driver_opts: options,
             ..models::VolumeCreateRequest::default()
         };
         self.docker.create_volume(request).await.map(drop).map_err(|error| doing.failed(error))

@@ -50,6 +50,8 @@ pub(crate) fn spec(image: &ImageId, platform: Platform, argv: &[&str]) -> Contai
         name: None,
         extra_hosts: Vec::new(),
         shm_size: None,
+        ulimits: Vec::new(),
+        stdin: false,
     }
 }
 

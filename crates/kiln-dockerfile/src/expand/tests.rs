@@ -171,7 +171,7 @@ fn other_modes() {
 fn the_names_that_were_met_are_told() {
     let expanded = expand("$PWD ${A} ${B:-x} ${C#x} '$D'", Mode::word('\\'), &env()).expect("valid");
     assert_eq!(expanded.matched.into_iter().collect::<Vec<_>>(), ["PWD"]);
-    assert_eq!(expanded.unmatched.into_iter().collect::<Vec<_>>(), ["A", "C"]);
+    assert_eq!(expanded.unmatched.into_iter().collect::<Vec<_>>(), ["A", "B", "C"]);
 }
 
 #[test]

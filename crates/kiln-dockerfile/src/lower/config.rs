@@ -46,7 +46,9 @@ impl Lowering<'_, '_> {
             Command::Expose(words) => {
                 let mut said = Vec::new();
                 for word in words {
-                    for port in self.expand_words(word)?.words {
+                    // Ports that are not set are no ports: the check of variables leaves them alone, as BuildKit does.
+                    for port in self.expand_quietly(word)?.0.words {
+                        self.check_port(&port, word.span);
                         let Some(found) = ports(&port) else {
                             return Err(invalid("`EXPOSE`", word, port, "port[-port][/protocol]"));
                         };

@@ -1,6 +1,7 @@
 //! `COPY` and `ADD`.
 
-use kiln_graph::{Copy, FileAction, FileOp, Op, Owner};
+use kiln_graph::remote::{self, is_url};
+use kiln_graph::{Chmod, ChmodError, Copy, FileAction, FileOp, Op, Owner, Remote};
 
 use super::run::input;
 use super::stage::Lowering;
@@ -15,24 +16,21 @@ impl Lowering<'_, '_> {
         let dest = self.expand(&transfer.dest)?;
         let sources = self.all(&transfer.sources)?;
         let owner = self.optional(transfer.chown.as_ref())?.map(|spec| Owner { spec });
-        let chmod = self.mode_bits(transfer.chmod.as_ref())?;
+        let mode = self.optional(transfer.chmod.as_ref())?;
+        let chmod = mode_bits(transfer.chmod.as_ref(), mode.as_deref())?;
         let excludes = self.all(&transfer.excludes)?;
-        let at = |index: usize| transfer.sources.get(index).map_or(transfer.dest.span, |word| word.span);
-        let mut remote = sources.iter().enumerate().filter(|(_, source)| is_url(source) || is_git(source));
-        if let Some((index, source)) = remote.next() {
-            let kind = if add {
-                let what = if is_git(source) { "of a git repository" } else { "of a URL" };
-                ErrorKind::NotYet { feature: format!("`ADD` {what} (`{source}`)") }
-            } else {
-                ErrorKind::RemoteCopy { source_text: source.clone() }
-            };
-            return Err(Error::new(kind, at(index)));
+        let from =
+            sources.iter().zip(&transfer.sources).map(|(source, word)| self.place_of(source, word, transfer, add));
+        let from = from.collect::<Result<Vec<From>, Error>>()?;
+        if transfer.from.is_none() {
+            let words = sources.iter().zip(&transfer.sources).zip(&from);
+            for ((source, word), _) in words.filter(|(_, place)| !matches!(place, From::Remote(_))) {
+                self.check_source(&instruction.keyword.to_uppercase(), source, word);
+            }
         }
-        if let Some((index, pattern)) = sources.iter().enumerate().find(|(_, source)| !is_valid(source)) {
-            let kind = ErrorKind::Pattern { pattern: pattern.clone() };
-            return Err(Error::new(kind, at(index)));
-        }
-        if let Some(checksum) = &transfer.checksum {
+        if let Some(checksum) = &transfer.checksum
+            && !matches!(from.as_slice(), [From::Remote(_)] if transfer.contents.is_empty())
+        {
             return Err(Error::new(ErrorKind::ChecksumWithoutRemote, checksum.span));
         }
         let folder = is_folder(&dest);
@@ -45,24 +43,44 @@ impl Lowering<'_, '_> {
             target.push('/');
         }
         let text = self.display(instruction, &[]);
-        let said = super::history::transfer(transfer, add, &sources, owner.as_ref(), chmod, &excludes, &dest);
+        let said = super::history::transfer(transfer, add, &sources, owner.as_ref(), mode.as_deref(), &excludes, &dest);
         let mut inputs = vec![self.root()];
         let mut actions = Vec::new();
-        if !sources.is_empty() {
-            let vertex = match &transfer.from {
-                Some(word) => self.origin(word)?,
-                None => self.context(),
+        let mut local: Vec<String> = Vec::new();
+        let copy = |input: usize, sources: Vec<String>| Copy {
+            input,
+            sources,
+            dest: target.clone(),
+            owner: owner.clone(),
+            chmod: chmod.clone(),
+            unpack: transfer.unpack.unwrap_or(add),
+            link: transfer.link,
+            parents: transfer.parents,
+            excludes: excludes.clone(),
+        };
+        // Later sources may replace what earlier ones have brought, so their order stays.
+        for (index, (source, place)) in sources.iter().zip(&from).enumerate() {
+            let From::Remote(remote) = place else {
+                local.push(relative(source, transfer.parents));
+                if !matches!(from.get(index + 1), Some(From::Here)) {
+                    let vertex = match &transfer.from {
+                        Some(word) => self.origin(word)?,
+                        None => self.context(),
+                    };
+                    actions.push(FileAction::Copy(copy(input(&mut inputs, vertex), std::mem::take(&mut local))));
+                }
+                continue;
             };
-            actions.push(FileAction::Copy(Copy {
-                input: input(&mut inputs, vertex),
-                sources: sources.iter().map(|source| relative(source, transfer.parents)).collect(),
-                dest: target.clone(),
-                owner: owner.clone(),
-                chmod,
-                unpack: transfer.unpack.unwrap_or(add),
-                link: transfer.link,
-                parents: transfer.parents,
-                excludes,
+            let span = transfer.sources.get(index).map_or(transfer.dest.span, |word| word.span);
+            let input = input(&mut inputs, self.remote(remote.clone(), span));
+            actions.push(FileAction::Copy(match remote {
+                Remote::Http { .. } => {
+                    let name = remote.file_name().to_owned();
+                    let chmod = chmod.clone().or(Some(Chmod::Octal(DOWNLOADED)));
+                    let unpack = transfer.unpack.unwrap_or(false);
+                    Copy { chmod, unpack, ..copy(input, vec![name]) }
+                }
+                Remote::Git { .. } => Copy { unpack: false, ..copy(input, vec![".".into()]) },
             }));
         }
         for heredoc in &transfer.contents {
@@ -77,8 +95,14 @@ impl Lowering<'_, '_> {
             }
             let path = if folder { join(&target, &heredoc.name) } else { target.clone() };
             let owner = owner.clone();
-            let mode = chmod.unwrap_or(0o644);
-            actions.push(FileAction::Write { path, mode, owner, data: text.into_bytes() });
+            let mode = chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
+            actions.push(FileAction::Write {
+                path,
+                mode,
+                parents: chmod.as_ref().map(|chmod| chmod.apply(0o755, true)),
+                owner,
+                data: text.into_bytes(),
+            });
         }
         self.add(Op::File(FileOp { actions }), inputs, instruction, &text);
         self.note_files(said);
@@ -94,18 +118,60 @@ impl Lowering<'_, '_> {
         Ok(text.filter(|text| !text.is_empty()))
     }
 
-    fn mode_bits(&mut self, word: Option<&Word>) -> Result<Option<u32>, Error> {
-        let (Some(word), Some(text)) = (word, self.optional(word)?) else { return Ok(None) };
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if mode <= 0o7777 => Ok(Some(mode)),
-            _ => {
-                let what = "`--chmod`".into();
-                let expected = "an octal mode between 0 and 7777".into();
-                let kind = ErrorKind::InvalidValue { what, value: text, expected };
-                Err(Error::new(kind, word.span))
-            }
+    /// Where a source lies.
+    fn place_of(&mut self, source: &str, word: &Word, transfer: &Transfer, add: bool) -> Result<From, Error> {
+        let bad = |source| Error::new(ErrorKind::Remote { text: word.value.clone(), source }, word.span);
+        let git = remote::parse_git(source);
+        if !add && (git.is_some() || is_url(source)) {
+            return Err(Error::new(ErrorKind::RemoteCopy { source_text: source.to_owned() }, word.span));
         }
+        let checksum = self.optional(transfer.checksum.as_ref())?;
+        if let Some(git) = git {
+            let mut reference = git.map_err(bad)?;
+            if let Some(checksum) = checksum {
+                remote::check_commit(&checksum).map_err(bad)?;
+                reference.checksum = Some(checksum);
+            }
+            let keep_git_dir = transfer.keep_git_dir || reference.keep_git_dir.unwrap_or(false);
+            return Ok(From::Remote(Remote::Git { reference, keep_git_dir }));
+        }
+        if is_url(source) {
+            if let Some(value) = checksum.as_ref().filter(|checksum| !is_sha256(checksum)) {
+                let expected = "`sha256:` and 64 hexadecimal digits".into();
+                let kind = ErrorKind::InvalidValue { what: "`--checksum`".into(), value: value.clone(), expected };
+                return Err(Error::new(kind, transfer.checksum.as_ref().map_or(word.span, |checksum| checksum.span)));
+            }
+            return Ok(From::Remote(Remote::Http { url: source.to_owned(), checksum }));
+        }
+        if !is_valid(source) {
+            return Err(Error::new(ErrorKind::Pattern { pattern: source.to_owned() }, word.span));
+        }
+        Ok(From::Here)
     }
+}
+
+/// The mode of a downloaded file, as in BuildKit.
+const DOWNLOADED: u32 = 0o600;
+
+/// Where a source lies.
+enum From {
+    /// In the build context, or in what `--from` names.
+    Here,
+    Remote(Remote),
+}
+
+fn is_sha256(checksum: &str) -> bool {
+    let digits = checksum.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn mode_bits(word: Option<&Word>, text: Option<&str>) -> Result<Option<Chmod>, Error> {
+    let (Some(word), Some(text)) = (word, text) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: ChmodError| {
+        let what = "`--chmod`".into();
+        let kind = ErrorKind::InvalidValue { what, value: text.to_owned(), expected: error.to_string() };
+        Error::new(kind, word.span)
+    })
 }
 
 /// An absolute path: `path` itself, or in the folder `base`.
@@ -120,7 +186,7 @@ fn is_folder(dest: &str) -> bool {
 
 /// A source relative to the root that it is copied from. With `--parents`, a `/./` in it marks where the kept part
 /// starts, so it stays.
-fn relative(source: &str, parents: bool) -> String {
+pub(super) fn relative(source: &str, parents: bool) -> String {
     let from_root = |path: &str| {
         let path = clean(&format!("/{path}"));
         if path == "/" { ".".to_owned() } else { path[1..].to_owned() }
@@ -129,17 +195,4 @@ fn relative(source: &str, parents: bool) -> String {
         Some((pivot, rest)) if parents => format!("{}/./{}", from_root(pivot), from_root(rest)),
         _ => from_root(source),
     }
-}
-
-fn is_url(source: &str) -> bool {
-    source.starts_with("http://") || source.starts_with("https://")
-}
-
-/// Whether a source is a git repository, by BuildKit's rules.
-fn is_git(source: &str) -> bool {
-    let path = source.split(['#', '?']).next().unwrap_or_default();
-    source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || source.starts_with("git@")
-        || is_url(source) && path.trim_end_matches('/').strip_suffix(".git").is_some()
 }

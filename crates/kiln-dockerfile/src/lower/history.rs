@@ -28,14 +28,14 @@ pub(super) fn transfer(
     add: bool,
     sources: &[String],
     owner: Option<&Owner>,
-    chmod: Option<u32>,
+    chmod: Option<&str>,
     excludes: &[String],
     dest: &str,
 ) -> String {
     let mut words = vec![if add { "ADD" } else { "COPY" }.to_owned()];
     words.extend(transfer.parents.then(|| "--parents".to_owned()));
     words.extend(owner.map(|owner| format!("--chown={}", owner.spec)));
-    words.extend(chmod.map(|mode| format!("--chmod={mode:o}")));
+    words.extend(chmod.map(|mode| format!("--chmod={mode}")));
     words.extend(excludes.iter().map(|pattern| format!("--exclude={pattern}")));
     words.extend_from_slice(sources);
     words.extend(transfer.contents.iter().map(|heredoc| format!("<<{}", heredoc.name)));

@@ -1,17 +1,19 @@
 //! From a [`Dockerfile`] to the build graph, once per platform.
 //!
 //! [`plan`] finds the stages that the target needs, and the images that these need; [`stage`] walks the instructions of
-//! one stage, with [`run`], [`copy`] and [`config`] for the single kinds.
+//! one stage, with [`run`], [`copy`] and [`config`] for the single kinds; [`check`] looks at what they came
+//! to.
 
 use std::collections::{BTreeMap, HashMap};
 
 use kiln_graph::{BuildGraph, ImageConfig, Platform, Target, VertexId};
 
 use crate::ast::{Command, Dockerfile, Instruction};
-use crate::check::{Rule, Warning, did_you_mean};
+use crate::check::{CheckConfig, Rule, Warning, did_you_mean};
 use crate::expand::Mode;
-use crate::{Error, ErrorKind, Span};
+use crate::{Error, ErrorKind, Ignore, Span};
 
+mod check;
 mod config;
 mod copy;
 mod history;
@@ -34,6 +36,8 @@ pub struct Options {
     pub no_cache: NoCache,
     /// The platform of the machine that builds: `BUILDPLATFORM`.
     pub build_platform: Platform,
+    /// What the context leaves out, for the check of `COPY`; it changes nothing else.
+    pub ignore: Option<Ignore>,
 }
 
 impl Options {
@@ -45,6 +49,7 @@ impl Options {
             labels: BTreeMap::new(),
             no_cache: NoCache::None,
             build_platform,
+            ignore: None,
         }
     }
 
@@ -183,19 +188,40 @@ impl Dockerfile {
         images: &ResolvedImages,
         graph: &mut BuildGraph,
     ) -> Result<Lowered, Error> {
+        let mut warnings = Vec::new();
+        let mut lowered = self.lower_noting(options, target, platform, images, graph, &mut warnings)?;
+        warnings.extend(self.undeclared_args(options));
+        let config = self.effective_check_config(options);
+        warnings.retain(|warning| config.wants(warning.rule));
+        lowered.warnings = warnings;
+        Ok(lowered)
+    }
+
+    /// As [`Dockerfile::lower`], with all warnings in `warnings`, also those before an error.
+    pub(crate) fn lower_noting(
+        &self,
+        options: &Options,
+        target: Option<&str>,
+        platform: Platform,
+        images: &ResolvedImages,
+        graph: &mut BuildGraph,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Lowered, Error> {
         let mut lower = || {
             let plan = Plan::new(self, options, target, platform, images)?;
             if let Some(image) = plan.missing.first() {
                 let kind = ErrorKind::ImageNotResolved { image: image.clone() };
                 return Err(Error::nowhere(kind));
             }
-            stage::lower(&plan, graph)
+            stage::lower(&plan, graph, warnings)
         };
-        let mut lowered = lower().map_err(|error: Error| error.in_file(&self.name))?;
-        lowered.warnings.extend(self.undeclared_args(options));
-        let config = self.check_config();
-        lowered.warnings.retain(|warning| config.wants(warning.rule));
-        Ok(lowered)
+        lower().map_err(|error: Error| error.in_file(&self.name))
+    }
+
+    /// The file's `# check=`, or what stands in for it: the build argument `BUILDKIT_DOCKERFILE_CHECK`.
+    pub fn effective_check_config(&self, options: &Options) -> CheckConfig {
+        let given = options.build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+        given.and_then(|text| CheckConfig::parse(text).ok()).unwrap_or_else(|| self.check_config())
     }
 
     /// Build arguments that no `ARG` in the file declares.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{
-    BuildGraph, FileAction, FileOp, HistoryEntry, ImageConfig, Op, Origin as Place, Owner, Platform, Source, Target,
-    VertexId,
+    BuildGraph, FileAction, FileOp, HistoryEntry, ImageConfig, Op, Origin as Place, Owner, Platform, Remote, Source,
+    Target, VertexId,
 };
 
 use super::plan::{Origin, Plan, Planned, PlannedStage};
@@ -28,29 +28,31 @@ struct State {
     declared: BTreeSet<String>,
     /// The same, in order, for the history.
     arguments: Vec<String>,
+    /// Whether a `WORKDIR` came, here or in a stage below.
+    has_workdir: bool,
     platform: Platform,
 }
 
 /// Lowers the stages of a plan.
-pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph) -> Result<Lowered, Error> {
+pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph, warnings: &mut Vec<Warning>) -> Result<Lowered, Error> {
     let mut states: BTreeMap<usize, State> = BTreeMap::new();
-    let mut warnings = Vec::new();
     let mut commands = Vec::new();
     for planned in &plan.stages {
         let mut lowering = Lowering::start(plan, planned, graph, &states);
-        for planned in &planned.instructions {
+        let result = planned.instructions.iter().try_for_each(|planned| {
             lowering.current = Some(planned);
-            lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))?;
-        }
+            lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))
+        });
         let Lowering { state, warnings: found, commands: run, .. } = lowering;
         warnings.extend(found);
+        result?;
         commands.extend(run);
         states.insert(planned.index, state);
     }
     let State { root, mut config, .. } = states.remove(&plan.target).expect("the plan holds the target");
     config.labels.extend(plan.options.labels.clone());
     let name = plan.file.stages[plan.target].label(plan.target);
-    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings, commands })
+    Ok(Lowered { target: Target { name, platform: plan.platform, root, config }, warnings: vec![], commands })
 }
 
 /// One stage while it is lowered.
@@ -89,6 +91,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             env: vec![],
             declared: BTreeSet::new(),
             arguments: vec![],
+            has_workdir: false,
             platform: planned.platform,
         };
         let mut step = 0;
@@ -146,6 +149,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), Error> {
+        self.check_form(instruction);
         match &instruction.command {
             Command::Run(run) => self.run(instruction, run),
             Command::Copy(copy) => self.transfer(instruction, copy, false),
@@ -166,6 +170,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 for (name, value) in pairs {
                     self.warn_unmatched(name.1, &name.0);
                     self.warn_unmatched(value.1, &value.0);
+                    self.check_secret("ENV", &name.0.text, name.1);
                     set(&mut self.state.env, &name.0.text, value.0.text.clone());
                     self.state.config.set_env(&name.0.text, value.0.text);
                 }
@@ -177,7 +182,11 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// `WORKDIR`: a folder, and where later steps run.
     fn workdir(&mut self, instruction: &Instruction, path: &Word) -> Result<(), Error> {
+        let span = path.span;
         let path = self.expand(path)?;
+        if !std::mem::replace(&mut self.state.has_workdir, true) {
+            self.check_workdir(&path, span);
+        }
         let path = super::copy::join(self.cwd(), &path);
         self.state.config.working_dir.clone_from(&path);
         let said = format!("WORKDIR {path}");
@@ -197,6 +206,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     /// Returns what the history says of it.
     fn arg(&mut self, argument: &ArgDeclaration) -> Result<String, Error> {
         let name = &argument.name.value;
+        self.check_secret("ARG", name, argument.name.span);
         let value = match (self.plan.options.build_args.get(name), &argument.default) {
             (Some(given), _) => Some(given.clone()),
             (None, Some(default)) => Some(self.expand(default)?),
@@ -275,17 +285,12 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     /// Expands a word; variables that are not set become nothing, with a warning.
     pub(super) fn expand(&mut self, word: &Word) -> Result<String, Error> {
-        self.expand_words(word).map(|expanded| expanded.text)
-    }
-
-    /// As [`Lowering::expand`], and split into words.
-    pub(super) fn expand_words(&mut self, word: &Word) -> Result<Expanded, Error> {
         let (expanded, span) = self.expand_quietly(word)?;
         self.warn_unmatched(span, &expanded);
-        Ok(expanded)
+        Ok(expanded.text)
     }
 
-    fn expand_quietly(&self, word: &Word) -> Result<(Expanded, Span), Error> {
+    pub(super) fn expand_quietly(&self, word: &Word) -> Result<(Expanded, Span), Error> {
         match expand(&word.value, self.plan.file.mode(), self.env()) {
             Ok(expanded) => Ok((expanded, word.span)),
             Err(source) => Err(Error::new(ErrorKind::Expand { word: word.value.clone(), source }, word.span)),
@@ -293,12 +298,28 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     pub(super) fn warn_unmatched(&mut self, span: Span, expanded: &Expanded) {
-        let span = self.current.map_or(span, |planned| planned.span(span));
         let known: Vec<String> = self.env().iter().map(|(name, _)| name.clone()).collect();
-        for name in expanded.unmatched.iter().filter(|name| !self.state.declared.contains(*name)) {
+        for name in &expanded.unmatched {
+            if self.state.declared.contains(name) {
+                continue;
+            }
             let message = did_you_mean(format!("variable `{name}` is not set"), name, &known);
-            self.warnings.push(Warning::new(Rule::UndefinedVar, span, message));
+            self.warn(Rule::UndefinedVar, span, message);
         }
+    }
+
+    /// Notes a warning about something in the current instruction. A trigger is noted at the `FROM` that runs it.
+    pub(super) fn warn(&mut self, rule: Rule, span: Span, message: String) {
+        let span = match self.current {
+            Some(planned) if planned.trigger => planned.place.unwrap_or(self.planned.stage.span),
+            _ => span,
+        };
+        self.warnings.push(Warning::new(rule, span, message));
+    }
+
+    /// Whether the instruction at hand is a trigger.
+    pub(super) fn is_trigger(&self) -> bool {
+        self.current.is_some_and(|planned| planned.trigger)
     }
 
     /// The instruction as one line for people: variables that are set are expanded, secrets masked.
@@ -313,7 +334,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
 
     fn place(&mut self, instruction: &Instruction, text: &str) -> Place {
         self.step += 1;
-        let prefix = if self.current.is_some_and(|planned| planned.trigger) { "ONBUILD " } else { "" };
+        let prefix = if self.is_trigger() { "ONBUILD " } else { "" };
         Place {
             file: self.plan.file.name.clone(),
             line: instruction.span.line,
@@ -349,6 +370,19 @@ impl<'a, 'f> Lowering<'a, 'f> {
     pub(super) fn context(&mut self) -> VertexId {
         let place = Place { text: "load build context".into(), ..Place::default() };
         self.graph.insert(Op::Source(Source::Local { name: ".".into() }), vec![], place, false)
+    }
+
+    /// What is fetched from elsewhere, where `span` names it.
+    pub(super) fn remote(&mut self, remote: Remote, span: Span) -> VertexId {
+        let span = self.current.map_or(span, |planned| planned.span(span));
+        let place = Place {
+            file: self.plan.file.name.clone(),
+            line: span.line,
+            end_line: span.end_line,
+            text: format!("fetch {remote}"),
+            ..Place::default()
+        };
+        self.graph.insert(Op::Source(Source::Remote(remote)), vec![], place, false)
     }
 }
 

@@ -1,4 +1,4 @@
-use kiln_graph::{Arch, FileAction, MountKind, Op, Sharing, Source, Vertex};
+use kiln_graph::{Arch, Chmod, FileAction, MountKind, Op, Remote, Sharing, Source, Vertex};
 
 use super::*;
 use crate::parse;

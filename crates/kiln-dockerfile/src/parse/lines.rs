@@ -1,6 +1,7 @@
 //! From physical lines to logical ones: comments, continuations, directives, and the bodies of here-documents.
 
 use crate::ast::{Directives, Heredoc};
+use crate::check::CheckConfig;
 use crate::{Error, ErrorKind, Span, Word};
 
 /// A logical line: one instruction without its here-documents. Remembers where each part of its text was written.
@@ -13,6 +14,8 @@ pub(super) struct Line {
     pub(super) blank_inside: bool,
     /// Index of the first physical line.
     pub(super) first: usize,
+    /// The last comment above it, without `#`; blank lines may stand between.
+    pub(super) comment: Option<String>,
 }
 
 /// A physical line's share of a logical one.
@@ -131,19 +134,23 @@ impl<'t> Reader<'t> {
 
     /// The next line that holds an instruction.
     pub(super) fn next_line(&mut self) -> Result<Option<Line>, Error> {
+        let mut comment = None;
         while self.next < self.lines.len() {
             let first = self.next;
             let raw = self.take();
             let text = raw.trim_start();
             self.directive(text, first)?;
-            if text.starts_with('#') {
+            if let Some(text) = text.strip_prefix('#') {
+                let text = Some(text.trim()).filter(|text| self.directives_done && !text.is_empty());
+                comment = text.map(str::to_owned).or(comment);
                 continue;
             }
             let (body, mut continued) = self.strip_continuation(text);
             if body.is_empty() && !continued {
                 continue;
             }
-            let mut line = Line { text: String::new(), pieces: vec![], blank_inside: false, first };
+            let mut line =
+                Line { text: String::new(), pieces: vec![], blank_inside: false, first, comment: comment.take() };
             line.push(body, first, raw.len() - text.len(), raw);
             while continued && self.next < self.lines.len() {
                 let number = self.next;
@@ -159,6 +166,10 @@ impl<'t> Reader<'t> {
                 let (body, more) = self.strip_continuation(raw);
                 line.push(body, number, 0, raw);
                 continued = more;
+            }
+            if let Some(at) = line.text.find('\0') {
+                let span = Part { line: &line, start: at, end: at + 1 }.span();
+                return Err(Error::new(ErrorKind::Nul, span));
             }
             if !line.text.trim().is_empty() {
                 return Ok(Some(line));
@@ -219,7 +230,10 @@ impl<'t> Reader<'t> {
         let slot = match name.as_str() {
             _ if value.is_empty() => None,
             "syntax" => Some(&mut self.directives.syntax),
-            "check" => Some(&mut self.directives.check),
+            "check" => {
+                CheckConfig::parse(value).map_err(|error| Error { span: Some(span), ..error })?;
+                Some(&mut self.directives.check)
+            }
             "escape" => {
                 let mut chars = value.chars();
                 let (Some(escape @ ('\\' | '`')), None) = (chars.next(), chars.next()) else {
@@ -258,6 +272,6 @@ impl Line {
 }
 
 /// Counts of lines and columns; a file with more than four thousand million of either is not told apart.
-fn number(count: usize) -> u32 {
+pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -5,7 +5,7 @@
 
 use crate::ast::{Command, Dockerfile, Instruction, OnBuild, Stage};
 use crate::check::{Rule, Warning};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Span};
 
 mod instruction;
 mod lines;
@@ -24,6 +24,31 @@ pub fn parse(name: &str, text: &str) -> Result<Dockerfile, Error> {
     parse_file(name, text).map_err(|error| error.in_file(name))
 }
 
+/// Parses a Dockerfile from its bytes. Comments may be in any encoding.
+///
+/// # Errors
+/// As [`parse`], and if an instruction is no UTF-8.
+pub fn parse_bytes(name: &str, bytes: &[u8]) -> Result<Dockerfile, Error> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return parse(name, text),
+        Err(error) => error,
+    };
+    let mut text = String::with_capacity(bytes.len());
+    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line_text = String::from_utf8_lossy(line);
+        if matches!(line_text, std::borrow::Cow::Owned(_)) && !line_text.trim_start().starts_with('#') {
+            let valid = std::str::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+            let column = lines::number(String::from_utf8_lossy(&line[..valid]).chars().count() + 1);
+            let at = lines::number(index + 1);
+            let span = Span { line: at, column, end_line: at, end_column: column + 1 };
+            let byte = line.get(valid).or(bytes.get(error.valid_up_to())).copied().unwrap_or_default();
+            return Err(Error::new(ErrorKind::NotUtf8 { byte }, span).in_file(name));
+        }
+        text.push_str(&line_text);
+    }
+    parse(name, &text)
+}
+
 fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
     let mut reader = Reader::new(text);
     let mut file = Dockerfile {
@@ -38,8 +63,11 @@ fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
         let parsed = read(&mut reader, &line)?;
         let span = parsed.span();
         if blank_inside {
-            file.warnings.push(Warning::new(Rule::NoEmptyContinuation, span, "empty continuation line".into()));
+            // At the end of the instruction, as BuildKit has it.
+            let end = Span { line: span.end_line, column: 1, ..span };
+            file.warnings.push(Warning::new(Rule::NoEmptyContinuation, end, "empty continuation line".into()));
         }
+        file.warnings.extend(line.comment.as_deref().and_then(|comment| check_description(&parsed, comment)));
         match (parsed, file.stages.last_mut()) {
             (Parsed::From(stage), _) => file.stages.push(*stage),
             (Parsed::Instruction(instruction), Some(stage)) => stage.instructions.push(*instruction),
@@ -55,9 +83,27 @@ fn parse_file(name: &str, text: &str) -> Result<Dockerfile, Error> {
     file.directives = reader.directives;
     if file.stages.is_empty() {
         let kind = if file.global_args.is_empty() { ErrorKind::Empty } else { ErrorKind::NoStage };
-        return Err(Error::nowhere(kind));
+        return Err(Error::new(kind, Span { line: 1, column: 1, end_line: 1, end_column: 1 }));
     }
     Ok(file)
+}
+
+/// A comment above `ARG` or a named `FROM` that does not start with the name that it describes.
+fn check_description(parsed: &Parsed, comment: &str) -> Option<Warning> {
+    let (keyword, names): (_, Vec<&str>) = match parsed {
+        Parsed::From(stage) => ("FROM", stage.name.iter().map(|name| name.value.as_str()).collect()),
+        Parsed::Instruction(instruction) => match &instruction.command {
+            Command::Arg(arguments) => ("ARG", arguments.iter().map(|argument| argument.name.value.as_str()).collect()),
+            _ => return None,
+        },
+    };
+    let first = comment.split(' ').next().unwrap_or_default();
+    let name = *names.first()?;
+    if names.contains(&first) {
+        return None;
+    }
+    let message = format!("the comment above this `{keyword}` should start with its name: `# {name} ...`");
+    Some(Warning::new(Rule::InvalidDefinitionDescription, parsed.span(), message))
 }
 
 /// Parses the text of a trigger as it is stored in an image.

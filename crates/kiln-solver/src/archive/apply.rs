@@ -12,12 +12,14 @@ use super::emit::{EmitError, Emitter, Meta};
 use super::owners::Owners;
 use crate::context::Context;
 use crate::error::{Result, SolveError};
+use crate::stubs::Stubs;
 
 /// Where a copy reads from.
 #[derive(Clone)]
 pub(crate) enum CopySource {
     Context(Arc<Context>),
-    Container(ContainerId),
+    /// A container, and what in it is no part of the result.
+    Container(ContainerId, Arc<Stubs>),
 }
 
 /// Where an archive will be unpacked.
@@ -33,6 +35,8 @@ pub(crate) enum Place {
 pub(crate) struct Apply {
     pub(crate) op: FileOp,
     pub(crate) sources: HashMap<usize, CopySource>,
+    /// Whether folders that are copied keep their own mode and owner, which those of a `COPY` do not.
+    pub(crate) whole: bool,
     pub(crate) origin: Origin,
 }
 
@@ -71,13 +75,13 @@ pub(crate) fn apply<W: Write>(
             match action {
                 FileAction::Mkdir { path, owner } => {
                     let (uid, gid) = owners.resolve(owner.as_ref(), origin)?;
-                    emitter.set_owner((uid, gid));
+                    emitter.set_parents(0o755, (uid, gid));
                     let meta = Meta { mode: 0o755, uid, gid, ..Meta::default() };
                     emitter.folder(path, &meta).map_err(|e| failed(e, path, origin))?;
                 }
-                FileAction::Write { path, mode, owner, data } => {
+                FileAction::Write { path, mode, parents, owner, data } => {
                     let (uid, gid) = owners.resolve(owner.as_ref(), origin)?;
-                    emitter.set_owner((uid, gid));
+                    emitter.set_parents(parents.unwrap_or(0o755), (uid, gid));
                     let meta = Meta { mode: *mode, uid, gid, ..Meta::default() };
                     let real = emitter.real(path).map_err(|e| failed(e, path, origin))?;
                     emitter
@@ -89,12 +93,14 @@ pub(crate) fn apply<W: Write>(
                         Some(owner) => Some(owners.resolve(Some(owner), origin)?),
                         None => None,
                     };
-                    emitter.set_owner(owner.unwrap_or_default());
+                    let parents = copy.chmod.as_ref().map_or(0o755, |chmod| chmod.apply(0o755, true));
+                    emitter.set_parents(parents, owner.unwrap_or_default());
                     let devices = matches!(place, Place::Container(_));
-                    let job = Job { remote, copy, owner, origin, devices };
+                    let none = Stubs::default();
+                    let job = Job { remote, copy, owner, origin, devices, whole: operation.whole, stubs: &none };
                     let copied = match operation.sources.get(&copy.input) {
                         Some(CopySource::Context(context)) => job.copy_context(context, &mut emitter),
-                        Some(CopySource::Container(id)) => job.copy_container(id, &mut emitter),
+                        Some(CopySource::Container(id, stubs)) => Job { stubs, ..job }.copy_container(id, &mut emitter),
                         None => Ok(()),
                     };
                     copied.map_err(|e| failed(e, &copy.dest, origin))?;
@@ -114,13 +120,23 @@ pub(super) struct Job<'a> {
     pub(super) origin: &'a Origin,
     /// Whether devices and pipes are copied; a folder on the client gets none.
     pub(super) devices: bool,
+    /// Whether a folder keeps its own mode and owner.
+    pub(super) whole: bool,
+    /// What is left out.
+    pub(super) stubs: &'a Stubs,
 }
 
 impl Job<'_> {
     /// The destination folder, and those above it.
     pub(super) fn plain(&self) -> Meta {
         let (uid, gid) = self.owner.unwrap_or_default();
-        Meta { mode: 0o755, uid, gid, ..Meta::default() }
+        let mode = self.copy.chmod.as_ref().map_or(0o755, |chmod| chmod.apply(0o755, true));
+        Meta { mode, uid, gid, ..Meta::default() }
+    }
+
+    /// The mode of what had `mode` where it comes from. A link has none that counts.
+    pub(super) fn mode(&self, mode: u32, is_folder: bool) -> u32 {
+        self.copy.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_folder))
     }
 
     /// Whether a single file goes into the destination rather than becoming it.

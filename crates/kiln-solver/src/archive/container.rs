@@ -62,16 +62,16 @@ impl Job<'_> {
         let Some((real, kind)) = self.real(id, path)? else { return Ok(false) };
         if kind == FileKind::Folder {
             out.folder(dest, &self.plain())?;
-            let choose = |inner: &str, _| {
-                if inner.is_empty() || excludes.covers(inner) { Pick::No } else { Pick::At(join(dest, inner)) }
+            let choose = |inner: &str, _| match inner {
+                "" if self.whole => Pick::At(dest.clone()),
+                "" => Pick::No,
+                inner if excludes.covers(inner) => Pick::No,
+                inner => Pick::At(join(dest, inner)),
             };
             self.stream(id, &real, &choose, out)?;
             return Ok(true);
         }
         let name = split_last(path).1;
-        if excludes.covers(name) || excludes.covers(path) {
-            return Ok(true);
-        }
         let target = if self.copy.sources.len() > 1 || self.is_into_folder(out)? {
             out.folder(dest, &self.plain())?;
             join(dest, name)
@@ -100,15 +100,14 @@ impl Job<'_> {
             let head = parts.get(..depth)?.join("/");
             glob::matches(&wild, &head).then(|| (head, parts[depth..].join("/")))
         };
-        let wanted = |head: &str| !excludes.covers(split_last(head).1) && !excludes.covers(&join(&fixed, head));
         let becomes = self.copy.sources.len() == 1 && !self.is_into_folder(out)? && {
             let mut files = 0;
             let mut folders = 0;
             self.scan(id, &root, &mut |inner, kind| {
-                if let Some((head, below)) = matched(inner) {
+                if let Some((_, below)) = matched(inner) {
                     if kind.is_dir() || !below.is_empty() {
                         folders += 1;
-                    } else if wanted(&head) {
+                    } else {
                         files += 1;
                     }
                 }
@@ -123,7 +122,7 @@ impl Job<'_> {
         let choose = |inner: &str, kind: EntryType| match matched(inner) {
             None => Pick::No,
             Some((head, below)) if below.is_empty() => match &target {
-                _ if kind.is_dir() || !wanted(&head) => Pick::No,
+                _ if kind.is_dir() => Pick::No,
                 _ if kind.is_symlink() => Pick::Follow,
                 Some(target) => Pick::At(target.clone()),
                 None => Pick::At(join(dest, split_last(&head).1)),
@@ -205,6 +204,10 @@ impl Job<'_> {
             let inner = self.inner(path, &entry)?;
             let kind = entry.header().entry_type();
             if path.is_empty() && DAEMONS.contains(&inner.as_str()) && entry.size() == 0 {
+                continue;
+            }
+            let mode = entry.header().mode().unwrap_or_default();
+            if self.stubs.hides(&join(path, &inner), kind.is_dir(), entry.size(), mode) {
                 continue;
             }
             let target = match choose(&inner, kind) {
@@ -295,10 +298,8 @@ impl Job<'_> {
         let number = |n: io::Result<u64>| n.map_err(|e| self.broken(path, &e));
         let owner = (number(header.uid())?, number(header.gid())?);
         let (uid, gid) = self.owner.unwrap_or(owner);
-        let mode = match self.copy.chmod {
-            Some(mode) => mode,
-            None => header.mode().map_err(|e| self.broken(path, &e))? & 0o7777,
-        };
+        let mode = header.mode().map_err(|e| self.broken(path, &e))? & 0o7777;
+        let mode = self.mode(mode, header.entry_type().is_dir());
         Ok(Meta { mode, uid, gid, mtime: header.mtime().unwrap_or(0), pax })
     }
 
@@ -333,7 +334,7 @@ fn not_utf8(name: &str) -> EmitError {
 }
 
 /// Extended attributes, as PAX records, of an entry read from the daemon.
-fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for extension in extensions {

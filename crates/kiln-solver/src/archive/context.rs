@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Write};
 
+use kiln_fetch::archive;
 use kiln_graph::{Digest, Hasher, Origin};
 
 use super::apply::Job;
 use super::emit::{EmitError, Emitter, Meta};
-use super::unpack::{self, Unpacked};
 use crate::context::{Context, Entry, Kind};
 use crate::error::{Searched, SolveError};
 use crate::pattern::{clean, join};
@@ -26,14 +26,11 @@ impl Job<'_> {
         let dest = if becomes { out.real(&copy.dest)? } else { copy.dest.clone() };
         for (index, selected) in selection.entries.iter().enumerate() {
             let entry = selected.entry;
-            if copy.unpack && entry.kind == Kind::File {
-                match unpack::unpack(&context.absolute(entry), &copy.dest, &self.plain(), out)? {
-                    Unpacked::Done => continue,
-                    Unpacked::NoArchive => {}
-                    Unpacked::Compressed => {
-                        let what = format!("unpacking the compressed archive `{}` with ADD", entry.path);
-                        return Err(SolveError::Unsupported { origin: Box::new(self.origin.clone()), what }.into());
-                    }
+            if copy.unpack && selected.named && entry.kind == Kind::File {
+                let path = context.absolute(entry);
+                if let Some(archive) = archive::open(&path).map_err(SolveError::io("read", &path))? {
+                    self.unpack(archive, &path, out)?;
+                    continue;
                 }
             }
             if index == 0 && !becomes {
@@ -55,8 +52,9 @@ impl Job<'_> {
         path: &str,
         out: &mut Emitter<'_, W>,
     ) -> Result<(), EmitError> {
-        let (uid, gid) = self.owner.unwrap_or_default();
-        let mode = self.copy.chmod.unwrap_or(entry.mode);
+        let own = (u64::from(entry.owner.0), u64::from(entry.owner.1));
+        let (uid, gid) = self.owner.unwrap_or(own);
+        let mode = self.mode(entry.mode, entry.kind == Kind::Folder);
         let mtime = entry.mtime();
         let meta = Meta { mode, uid, gid, mtime, pax: Vec::new() };
         match &entry.kind {
@@ -87,7 +85,7 @@ pub(crate) fn missing(context: &Context, pattern: &str, origin: &Origin) -> Solv
     SolveError::CopyMissing {
         origin: Box::new(origin.clone()),
         pattern: pattern.to_owned(),
-        place: Searched::Context { root: context.root().to_owned(), hidden_by: context.hidden_by(&clean(pattern)) },
+        place: Searched::Context { title: context.title(), hidden_by: context.hidden_by(&clean(pattern)) },
     }
 }
 

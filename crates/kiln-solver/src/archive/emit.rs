@@ -49,6 +49,8 @@ pub(super) struct Emitter<'a, W: Write> {
     written: HashMap<Box<str>, There>,
     /// What the destination has, as far as it was asked.
     base: HashMap<Box<str>, There>,
+    /// Mode of folders made on the way.
+    mode: u32,
     /// Owner of the folders that are made on the way.
     owner: (u64, u64),
     /// The folder that came last, as given and in truth: most entries share it with the one before.
@@ -89,6 +91,7 @@ impl<'a, W: Write> Emitter<'a, W> {
             probe,
             written: HashMap::new(),
             base: HashMap::new(),
+            mode: 0o755,
             owner: (0, 0),
             last_parent: None,
             mounts: Vec::new(),
@@ -101,9 +104,9 @@ impl<'a, W: Write> Emitter<'a, W> {
         Ok(())
     }
 
-    /// Says who owns the folders that are made on the way to an entry.
-    pub(super) fn set_owner(&mut self, owner: (u64, u64)) {
-        self.owner = owner;
+    /// Says which mode the folders get that are made on the way to an entry, and who owns them.
+    pub(super) fn set_parents(&mut self, mode: u32, owner: (u64, u64)) {
+        (self.mode, self.owner) = (mode, owner);
     }
 
     /// Whether a folder is at the path, or a link to one.
@@ -129,7 +132,7 @@ impl<'a, W: Write> Emitter<'a, W> {
             There::Symlink(_) | There::Other => return Err(in_the_way(&real, "a file")),
         }
         let (uid, gid) = self.owner;
-        let plain = Meta { mode: 0o755, uid, gid, ..Meta::default() };
+        let plain = Meta { mode: self.mode, uid, gid, ..Meta::default() };
         for (end, _) in real.match_indices('/') {
             if self.there(&real[..end])? == There::Nothing {
                 self.write_folder(&real[..end], &plain)?;
@@ -231,7 +234,7 @@ impl<'a, W: Write> Emitter<'a, W> {
             Some((given, real)) if given == folder => real.clone(),
             _ => {
                 let (uid, gid) = self.owner;
-                let real = self.make(folder, &Meta { mode: 0o755, uid, gid, ..Meta::default() })?;
+                let real = self.make(folder, &Meta { mode: self.mode, uid, gid, ..Meta::default() })?;
                 self.last_parent = Some((folder.to_owned(), real.clone()));
                 real
             }

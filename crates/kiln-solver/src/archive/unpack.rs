@@ -1,72 +1,87 @@
 //! The archives that `ADD` unpacks.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
+use kiln_fetch::archive::Archive;
+use tar::EntryType;
+
+use super::apply::Job;
+use super::container::attributes;
 use super::emit::{EmitError, Emitter, Meta};
 use crate::error::SolveError;
 use crate::pattern::{clean, join};
 
-/// What became of a file that might be an archive.
-pub(super) enum Unpacked {
-    Done,
-    /// It is copied like any other file.
-    NoArchive,
-    /// It may be an archive inside.
-    Compressed,
+impl Job<'_> {
+    /// Unpacks an archive to the destination, which becomes a folder. Modes are the archive's whatever `--chmod` says, and
+    /// so are owners unless `--chown` says them: as BuildKit does.
+    pub(super) fn unpack<W: Write>(
+        &self,
+        mut archive: Archive,
+        path: &Path,
+        out: &mut Emitter<'_, W>,
+    ) -> Result<(), EmitError> {
+        let dest = &self.copy.dest;
+        let broken = |error: io::Error| {
+            EmitError::Solve(SolveError::Copy {
+                origin: Box::new(self.origin.clone()),
+                path: dest.clone(),
+                problem: format!("the archive {} cannot be read: {error}", path.display()),
+            })
+        };
+        out.folder(dest, &self.plain())?;
+        for entry in archive.entries().map_err(broken)? {
+            let mut entry = entry.map_err(broken)?;
+            let name = clean(&entry.path().map_err(broken)?.to_string_lossy());
+            let target = join(dest, &name);
+            let pax = attributes(&mut entry).map_err(broken)?;
+            let header = entry.header();
+            let own = (header.uid().map_err(broken)?, header.gid().map_err(broken)?);
+            let (uid, gid) = self.owner.unwrap_or(own);
+            let mode = header.mode().map_err(broken)? & 0o7777;
+            let meta = Meta { mode, uid, gid, mtime: header.mtime().map_err(broken)?, pax };
+            let kind = header.entry_type();
+            let number = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or_default();
+            let numbers = (number(header.device_major()), number(header.device_minor()));
+            let link = entry.link_name().map_err(broken)?;
+            let link = link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
+            let size = entry.size();
+            match kind {
+                // The destination itself.
+                _ if name.is_empty() => {}
+                EntryType::Directory => out.copy_folder(&target, &meta)?,
+                EntryType::Symlink => out.symlink(&target, &meta, &link)?,
+                EntryType::Link => out.hard_link(&target, &meta, &join(dest, &clean(&link)))?,
+                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                    let mut content = Content { inner: entry, failed: None };
+                    let written = out.file(&target, &meta, size, &mut content);
+                    if let Some(error) = content.failed {
+                        return Err(broken(error));
+                    }
+                    written?;
+                }
+                EntryType::Char | EntryType::Block | EntryType::Fifo if self.devices => {
+                    out.special(&target, &meta, kind, numbers)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
-/// First bytes of gzip, bzip2, xz and zstd.
-const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-/// Where a tar header says what it is.
-const MAGIC: std::ops::Range<usize> = 257..262;
+/// The content of an entry. Remembers if reading it failed, to tell that from a failure to write.
+struct Content<R> {
+    inner: R,
+    failed: Option<io::Error>,
+}
 
-/// Unpacks a tar archive to the folder `dest`, which is made with `plain` if it is not there.
-pub(super) fn unpack<W: Write>(
-    path: &Path,
-    dest: &str,
-    plain: &Meta,
-    out: &mut Emitter<'_, W>,
-) -> Result<Unpacked, EmitError> {
-    let unreadable = |error| EmitError::Solve(SolveError::io("read", path)(error));
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut head = Vec::new();
-    Read::by_ref(&mut file).take(512).read_to_end(&mut head).map_err(unreadable)?;
-    if COMPRESSED.iter().any(|magic| head.starts_with(magic)) {
-        return Ok(Unpacked::Compressed);
+impl<R: io::Read> io::Read for Content<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(out).map_err(|error| {
+            let kind = error.kind();
+            self.failed = Some(error);
+            kind.into()
+        })
     }
-    if head.get(MAGIC) != Some(b"ustar".as_slice()) {
-        return Ok(Unpacked::NoArchive);
-    }
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    out.folder(dest, plain)?;
-    let mut archive = tar::Archive::new(io::BufReader::new(file));
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        let name = clean(&entry.path().map_err(unreadable)?.to_string_lossy());
-        let target = join(dest, &name);
-        let header = entry.header();
-        let meta = Meta {
-            mode: header.mode().map_err(unreadable)? & 0o7777,
-            uid: header.uid().map_err(unreadable)?,
-            gid: header.gid().map_err(unreadable)?,
-            mtime: header.mtime().map_err(unreadable)?,
-            pax: Vec::new(),
-        };
-        let kind = header.entry_type();
-        let link = entry.link_name().map_err(unreadable)?.map(|l| l.to_string_lossy().into_owned()).unwrap_or_default();
-        let size = entry.size();
-        match kind {
-            // The destination itself.
-            _ if name.is_empty() => {}
-            tar::EntryType::Directory => out.copy_folder(&target, &meta)?,
-            tar::EntryType::Symlink => out.symlink(&target, &meta, &link)?,
-            tar::EntryType::Link => out.hard_link(&target, &meta, &join(dest, &clean(&link)))?,
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-                out.file(&target, &meta, size, &mut entry)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(Unpacked::Done)
 }

@@ -8,11 +8,13 @@ mod cache;
 mod select;
 mod walk;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use kiln_fetch::Attributes;
 use kiln_graph::{Digest, Hasher};
 
 pub use cache::StatCache;
@@ -65,8 +67,10 @@ pub(crate) struct Entry {
     /// Relative path with `/`.
     pub(crate) path: Box<str>,
     pub(crate) kind: Kind,
-    /// Normalised permission bits.
+    /// Permission bits, normalised unless [`Attributes`] say them.
     pub(crate) mode: u32,
+    /// User and group: root unless [`Attributes`] say them.
+    pub(crate) owner: (u32, u32),
     stat: cache::StatKey,
     digest: OnceLock<Digest>,
 }
@@ -89,6 +93,8 @@ pub struct Context {
     filter: Arc<dyn Filter>,
     entries: Vec<Entry>,
     cache: Mutex<StatCache>,
+    identity: Option<Digest>,
+    title: Option<String>,
 }
 
 impl Context {
@@ -100,7 +106,42 @@ impl Context {
     /// If a folder cannot be read.
     pub fn scan(root: &Path, filter: Arc<dyn Filter>, cache: StatCache) -> Result<Self> {
         let entries = walk::walk(root, filter.as_ref())?;
-        Ok(Self { root: root.to_owned(), filter, entries, cache: Mutex::new(cache) })
+        Ok(Self { root: root.to_owned(), filter, entries, cache: Mutex::new(cache), identity: None, title: None })
+    }
+
+    /// Names what the folder stands for, for messages: `the git repository ...`.
+    #[must_use]
+    pub fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// Says what is known to decide all of its content, so that it need not be hashed.
+    #[must_use]
+    pub fn identified(mut self, identity: Digest) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Gives entries, by path, the modes and owners that an archive had for them.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: &HashMap<String, Attributes>) -> Self {
+        for entry in &mut self.entries {
+            if let Some(attributes) = attributes.get(&*entry.path) {
+                entry.mode = attributes.mode;
+                entry.owner = (attributes.uid, attributes.gid);
+            }
+        }
+        self
+    }
+
+    pub(crate) fn identity(&self) -> Option<Digest> {
+        self.identity
+    }
+
+    /// What it is, for people.
+    pub(crate) fn title(&self) -> String {
+        self.title.clone().unwrap_or_else(|| format!("the build context {}", self.root.display()))
     }
 
     /// The folder.

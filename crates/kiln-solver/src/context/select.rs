@@ -17,6 +17,8 @@ pub(crate) struct Selected<'a> {
     pub(crate) entry: &'a Entry,
     /// Path relative to the destination folder.
     pub(crate) place: String,
+    /// Whether a source names it, rather than a folder that it is in.
+    pub(crate) named: bool,
 }
 
 /// All that a `COPY` selects.
@@ -57,11 +59,10 @@ impl Context {
                         self.add_below(&real, &excludes, &mut selection);
                     }
                     Some(entry) => {
-                        let name = split_last(&path).1;
-                        if !excludes.covers(name) && !excludes.covers(&path) {
-                            files += 1;
-                            selection.entries.push(Selected { entry, place: name.to_owned() });
-                        }
+                        // As in BuildKit, excludes are about what is in folders: a file that is named is meant.
+                        files += 1;
+                        let place = split_last(&path).1.to_owned();
+                        selection.entries.push(Selected { entry, place, named: true });
                     }
                 }
             }
@@ -141,7 +142,7 @@ impl Context {
         selection.entries.extend(
             below
                 .iter()
-                .map(|entry| Selected { entry, place: relative(&entry.path, &root).to_owned() })
+                .map(|entry| Selected { entry, place: relative(&entry.path, &root).to_owned(), named: false })
                 .filter(|selected| needed.contains(selected.place.as_str())),
         );
         selection.has_folder = true;
@@ -159,13 +160,21 @@ impl Context {
         for entry in below {
             let place = relative(&entry.path, folder);
             if !excludes.covers(place) {
-                selection.entries.push(Selected { entry, place: place.to_owned() });
+                selection.entries.push(Selected { entry, place: place.to_owned(), named: false });
             }
         }
     }
 
     /// The digest of a selection: places, kinds, modes and contents.
     pub(crate) fn selection_digest(&self, selection: &Selection<'_>) -> Result<Digest> {
+        if let Some(identity) = self.identity {
+            let mut hasher = Hasher::new();
+            hasher.field("identity").field(identity.as_bytes());
+            for selected in &selection.entries {
+                hasher.field(&*selected.entry.path).field(&selected.place);
+            }
+            return Ok(hasher.finish());
+        }
         self.hash_all(selection.entries.iter().map(|selected| selected.entry))?;
         let mut hasher = Hasher::new();
         hasher.field([u8::from(selection.single_file), u8::from(selection.has_folder)]);
@@ -198,6 +207,9 @@ impl Context {
         };
         let mode = entry.mode.to_le_bytes();
         hasher.field(place).field([kind, mode[0], mode[1], mode[2], mode[3]]).field(self.digest(entry)?.as_bytes());
+        if entry.owner != (0, 0) {
+            hasher.field("owner").field(entry.owner.0.to_le_bytes()).field(entry.owner.1.to_le_bytes());
+        }
         Ok(())
     }
 }
@@ -311,7 +323,7 @@ mod tests {
         assert_eq!(places(&context, &but(&["pkg"], &["sub", "*.txt", "link.py"])), ["a.py"]);
         assert_eq!(places(&context, &but(&["pkg/sub"], &["*.txt"])), ["b.py"]);
         assert_eq!(places(&context, &but(&["pkg"], &["**/*.py"])), ["sub", "sub/c.txt"]);
-        assert_eq!(places(&context, &but(&["*.py", "*.txt"], &["*.txt"])), ["main.py"]);
+        assert_eq!(places(&context, &but(&["*.py", "*.txt"], &["*.txt"])), ["main.py", "notes.txt"]);
         let kept = Copy { parents: true, ..but(&["pkg/./sub"], &["**/*.py"]) };
         assert_eq!(places(&context, &kept), ["sub", "sub/c.txt"]);
     }

@@ -103,8 +103,8 @@ fn list(root: &Path, folder: &str, filter: &dyn Filter, queue: &Queue, found: &m
         } else {
             continue;
         };
-        let entry =
-            Entry { path: path.into_boxed_str(), kind, mode, stat: StatKey::of(&meta), digest: OnceLock::new() };
+        let (path, stat) = (path.into_boxed_str(), StatKey::of(&meta));
+        let entry = Entry { path, kind, mode, owner: (0, 0), stat, digest: OnceLock::new() };
         found.push(Found { entry, excluded });
     }
     Ok(())

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use crate::stubs::Stubs;
+
 /// What the daemon itself puts into the root of every container, where the image has nothing there.
 const DAEMONS: [&str; 4] = ["dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
 /// Folders of the same kind.
@@ -16,6 +18,8 @@ pub(crate) struct Rewrite {
     pub(crate) epoch: Option<i64>,
     /// Whether the archive is one of a container, with the daemon's own files in it.
     pub(crate) of_container: bool,
+    /// Mount points that the daemon made.
+    pub(crate) stubs: Stubs,
 }
 
 /// Copies the entries of an archive into another one; how many.
@@ -29,6 +33,10 @@ pub(crate) fn copy<W: Write>(reader: impl Read, rewrite: &Rewrite, out: &mut tar
         let mut header = entry.header().clone();
         let kind = header.entry_type();
         if path.is_empty() || (rewrite.of_container && is_daemons(&path, kind, entry.size(), link.as_deref())) {
+            continue;
+        }
+        let (is_folder, mode) = (kind == tar::EntryType::Directory, header.mode().unwrap_or_default());
+        if rewrite.stubs.hides(path.trim_end_matches('/'), is_folder, entry.size(), mode) {
             continue;
         }
         if let Some(epoch) = rewrite.epoch.and_then(|epoch| u64::try_from(epoch).ok()) {
@@ -102,7 +110,8 @@ mod tests {
         entry(&mut from, tar::EntryType::Symlink, "s", b"", "/etc/hostname");
         entry(&mut from, tar::EntryType::Link, "h", b"", "etc/hostname");
         let bytes = from.into_inner().expect("whole");
-        let rewrite = Rewrite { prefix: "linux_386/".into(), epoch: Some(1000), of_container: true };
+        let rewrite =
+            Rewrite { prefix: "linux_386/".into(), epoch: Some(1000), of_container: true, stubs: Stubs::default() };
         let mut out = tar::Builder::new(Vec::new());
         assert_eq!(copy(bytes.as_slice(), &rewrite, &mut out).expect("copied"), 5);
         let bytes = out.into_inner().expect("whole");

@@ -11,6 +11,7 @@ use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
 use tokio::sync::mpsc;
 
 use crate::cli;
+use crate::commands::check;
 use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
 use crate::job::{Job, Run};
@@ -18,24 +19,36 @@ use crate::project::{self, Flag};
 use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
+use crate::sources::prepare::prepare;
 use crate::ui::Ui;
-use crate::{metadata, output, recipe, scope, session};
+use crate::{checks, metadata, output, recipe, run_flags, scope, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let started = Instant::now();
-    let project = project::load(environment, &args.project, flags(args)?)?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(environment, args, project)?;
-    if job.asked.stdout.is_some() && std::io::stdout().is_terminal() {
-        return Err(CliError::Usage {
-            problem: "an archive would be written to a terminal".to_owned(),
-            hint: "redirect standard output, or name a file: --output type=tar,dest=FILE".to_owned(),
-        });
+    if let Some(format) = check::asked(args)? {
+        return check::run(ui, environment, global, args, format).await;
     }
     let cancel = Cancel::new();
     let (events, received) = mpsc::channel(256);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    match attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await {
+    let attempted = async {
+        // Held to the end: it removes what was brought in.
+        let prepared = prepare(environment, args, &events, &cancel).await?;
+        let args = &prepared.args;
+        let project = project::load_prepared(environment, &prepared, flags(args)?)?;
+        ui.warnings(&project.warnings);
+        let mut job = Job::new(environment, args, project)?;
+        if job.asked.stdout.is_some() && std::io::stdout().is_terminal() {
+            return Err(CliError::Usage {
+                problem: "an archive would be written to a terminal".to_owned(),
+                hint: "redirect standard output, or name a file: --output type=tar,dest=FILE".to_owned(),
+            });
+        }
+        let result = attempt(ui, environment, global, (args, &mut job), (events, received), &cancel, started).await;
+        checks::show(ui, environment, args.quiet, job.warnings.get());
+        result
+    };
+    match attempted.await {
         // Whatever broke off, the user knows why.
         Err(CliError::Solve(SolveError::Cancelled)) => {
             ui.say("stopped; nothing had begun");
@@ -51,12 +64,15 @@ async fn attempt(
     ui: Ui,
     environment: &Environment,
     global: &cli::Global,
-    (args, job): (&cli::Build, &Job),
+    (args, job): (&cli::Build, &mut Job),
     (events, received): Events,
     cancel: &Cancel,
     started: Instant,
 ) -> Result<()> {
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    job.on_daemon(engine.info().arch)?;
+    let job = &*job;
+    let flags = run_flags::read(args, environment, &engine.info().host)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let reporter = tokio::spawn(report(
         received,
@@ -71,7 +87,8 @@ async fn attempt(
         },
     ));
     let locks = session::locks(environment, engine.as_ref());
-    let run = Run { args, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
+    let twin_log = environment.get(kiln_twin::LOG).is_some();
+    let run = Run { args, auto_jobs, twin_log, locks: &locks, flags };
     let outcome: Result<BuildOutcome> = async {
         // Held to the end: caches of a build that runs are not pruned.
         let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;

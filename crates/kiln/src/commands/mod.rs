@@ -2,7 +2,9 @@
 
 pub(crate) mod build;
 pub(crate) mod cache;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod emulation;
 pub(crate) mod init;
 pub(crate) mod plan;
+mod plan_graph;

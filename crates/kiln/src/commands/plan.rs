@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_graph::{Op, Platform, VertexId};
+use kiln_graph::{Op, Platform, Source, VertexId};
 use kiln_solver::{Action, BuildEvent, Cancel, Plan};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cli;
+use crate::cli::{self, PlanFormat};
 use crate::commands::build::flags;
+use crate::commands::plan_graph::{self, Kind, Node};
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::job::{Job, Looked, Run};
 use crate::report::columns;
+use crate::sources::prepare::prepare;
 use crate::ui::Ui;
-use crate::{project, recipe, session};
+use crate::{checks, project, recipe, run_flags, session};
 
 /// One step of the plan.
 #[derive(Debug, Serialize)]
@@ -54,12 +56,14 @@ struct Shown {
 }
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Plan) -> Result<()> {
-    let project = project::load(environment, &args.build.project, flags(&args.build)?)?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(environment, &args.build, project)?;
     let cancel = Cancel::new();
     let (events, mut received) = mpsc::channel(64);
     session::stop_on_signals(cancel.clone(), events.downgrade());
+    let prepared = prepare(environment, &args.build, &events, &cancel).await?;
+    let build = &prepared.args;
+    let project = project::load_prepared(environment, &prepared, flags(build)?)?;
+    ui.warnings(&project.warnings);
+    let mut job = Job::new(environment, build, project)?;
     let notices = tokio::spawn(async move {
         let mut notices = Vec::new();
         while let Some(event) = received.recv().await {
@@ -70,20 +74,27 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         notices
     });
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    job.on_daemon(engine.info().arch)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
-    let run = Run { args: &args.build, auto_jobs, twin_log: environment.get(kiln_twin::LOG).is_some(), locks: &locks };
-    let looked = job.look(&engine, &run, &events, &cancel).await?;
+    let flags = run_flags::read(build, environment, &engine.info().host)?;
+    let twin_log = environment.get(kiln_twin::LOG).is_some();
+    let run = Run { args: build, auto_jobs, twin_log, locks: &locks, flags };
+    let looked = job.look(&engine, &run, &events, &cancel).await;
     drop(events);
+    checks::show(ui, environment, args.build.quiet, job.warnings.get());
+    let looked = looked?;
     for notice in notices.await.unwrap_or_default() {
         ui.say(&format!("note: {notice}"));
     }
     let shown = shown(&looked, engine.info().arch);
-    if args.json {
-        ui.print(&format!("{}\n", serde_json::json!(shown)));
-    } else {
-        ui.print(&text(&shown, columns()));
-    }
+    let format = if args.json { PlanFormat::Json } else { args.format };
+    ui.print(&match format {
+        PlanFormat::Json => format!("{}\n", serde_json::json!(shown)),
+        PlanFormat::Text => text(&shown, columns()),
+        PlanFormat::Dot => plan_graph::dot(&nodes(&looked, &shown, engine.info().arch)),
+        PlanFormat::Mermaid => plan_graph::mermaid(&nodes(&looked, &shown, engine.info().arch)),
+    });
     Ok(())
 }
 
@@ -107,6 +118,57 @@ fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
     let needed = |id: &VertexId| !matches!(plan.action(*id), Action::Unneeded);
     let helpers = helps.difference(&own).filter(|id| is_step(id) && needed(id)).map(|id| step(*id)).collect();
     Shown { targets, helpers }
+}
+
+/// Every vertex that a target or a helper needs, and the targets themselves.
+fn nodes(looked: &Looked, shown: &Shown, daemon: kiln_graph::Arch) -> Vec<Node> {
+    let plan = &looked.plan;
+    let graph = plan.graph();
+    let mut needed: BTreeSet<VertexId> = BTreeSet::new();
+    let helps = graph.targets.iter().flat_map(|target| plan.helps(target.root));
+    let mut waiting: Vec<VertexId> = graph.targets.iter().map(|target| target.root).collect();
+    waiting.extend(helps.filter(|id| !shown.helpers.is_empty() && !matches!(plan.action(*id), Action::Unneeded)));
+    while let Some(id) = waiting.pop() {
+        if needed.insert(id) {
+            waiting.extend(&graph.vertex(id).inputs);
+        }
+    }
+    let name = |id: VertexId| format!("v{}", id.0);
+    let mut found = Vec::new();
+    for &id in &needed {
+        let vertex = graph.vertex(id);
+        let step = describe(plan, &looked.emulated, id, daemon);
+        let (kind, title) = match &vertex.op {
+            Op::Source(Source::Image { reference, platform, .. }) => {
+                (Kind::Source, format!("{reference} ({platform})"))
+            }
+            Op::Source(Source::Local { name }) if name == "." => (Kind::Source, "build context".to_owned()),
+            Op::Source(Source::Local { name }) => (Kind::Source, format!("context {name}")),
+            Op::Source(_) => (Kind::Source, "scratch".to_owned()),
+            _ => (Kind::of(step.state), format!("{} {}/{}: {}", step.stage, step.number, step.of, step.instruction)),
+        };
+        let is_step = kind != Kind::Source;
+        let state = if step.state == "unneeded" { "not needed" } else { step.state };
+        let way = step.way.map(|way| format!(", {way}")).unwrap_or_default();
+        let key = step.key.rsplit(':').next().unwrap_or_default().chars().take(12).collect::<String>();
+        let mut notes = Vec::new();
+        if is_step {
+            notes.push(format!("{state}{way}, key {key}"));
+            notes.extend(step.why.map(|why| format!("why: {why}")));
+            notes.extend(step.emulated_because.map(|why| format!("emulated: {why}")));
+        }
+        let inputs = vertex.inputs.iter().map(|id| (name(*id), false));
+        let twin = vertex.twin.into_iter().flat_map(kiln_graph::Twin::inputs).filter(|id| needed.contains(id));
+        let inputs = inputs.chain(twin.map(|id| (name(id), true))).collect();
+        found.push(Node { id: name(id), kind, title, notes, inputs });
+    }
+    for (index, target) in graph.targets.iter().enumerate() {
+        let title = format!("{} ({})", target.name, target.platform);
+        let state = if plan.is_current(index) { "up to date" } else { "to build" };
+        let inputs = vec![(name(target.root), false)];
+        found.push(Node { id: format!("t{index}"), kind: Kind::Target, title, notes: vec![state.to_owned()], inputs });
+    }
+    found
 }
 
 fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, daemon: kiln_graph::Arch) -> Step {

@@ -209,7 +209,7 @@ mod tests {
         let error = SolveError::CopyMissing {
             origin: Box::new(Origin { text: "COPY requirments.txt /src/".into(), ..script::origin(2) }),
             pattern: "requirments.txt".into(),
-            place: Searched::Context { root: "/project".into(), hidden_by: None },
+            place: Searched::Context { title: "the build context /project".into(), hidden_by: None },
         };
         insta::assert_snapshot!("failure_copy", render_error(&error, PLAIN));
     }

@@ -56,7 +56,7 @@ fn flags_of_copies() {
     let text = "FROM i\nARG A=1\nCOPY --chown=u$A:g --chmod=0$A --link --exclude=*.$A a b";
     let with_flags = copy(text);
     assert_eq!(with_flags.owner.map(|owner| owner.spec).as_deref(), Some("u1:g"));
-    assert_eq!((with_flags.chmod, with_flags.link, with_flags.parents), (Some(1), true, false));
+    assert_eq!((with_flags.chmod, with_flags.link, with_flags.parents), (Some(Chmod::Octal(1)), true, false));
     assert_eq!(with_flags.excludes, ["*.1"]);
     assert!(!with_flags.unpack);
     let plain = copy("FROM i\nUSER me\nCOPY a b");
@@ -79,8 +79,15 @@ fn here_documents_become_files() {
     let write = |path: &str, mode: u32, data: &str| FileAction::Write {
         path: path.into(),
         mode,
+        parents: None,
         owner: None,
         data: data.as_bytes().to_vec(),
+    };
+    let with_parents = |action, mode| match action {
+        FileAction::Write { path, mode: own, owner, data, .. } => {
+            FileAction::Write { path, mode: own, parents: Some(mode), owner, data }
+        }
+        other => other,
     };
     for (text, expected) in [
         ("COPY <<EOF single\nfile\nEOF", vec![write("/w/single", 0o644, "file\n")]),
@@ -88,7 +95,7 @@ fn here_documents_become_files() {
             "COPY <<A <<B double/\n1\nA\n2\nB",
             vec![write("/w/double/A", 0o644, "1\n"), write("/w/double/B", 0o644, "2\n")],
         ),
-        ("COPY --chmod=777 <<EOF /x\n\tdummy\nEOF", vec![write("/x", 0o777, "\tdummy\n")]),
+        ("COPY --chmod=777 <<EOF /x\n\tdummy\nEOF", vec![with_parents(write("/x", 0o777, "\tdummy\n"), 0o777)]),
         ("COPY <<-EOF /x\n\t\tdummy\n\tEOF", vec![write("/x", 0o644, "dummy\n")]),
         ("COPY <<EOF /x\n'$N' \"${N}\" \\$N \\\\\nEOF", vec![write("/x", 0o644, "'n' \"n\" $N \\\n")]),
         ("COPY <<'EOF' /x\n$N \\$N\nEOF", vec![write("/x", 0o644, "$N \\$N\n")]),
@@ -132,24 +139,63 @@ fn copies_that_cannot_be() {
             "COPY a <<EOF c\nEOF",
             "2:14 several sources need a folder as destination, not `c` | end the destination with a slash: `c/`",
         ),
-        ("COPY --chmod=999 a b", "2:14 invalid value `999` for `--chmod` | expected an octal mode between 0 and 7777"),
+        (
+            "COPY --chmod=999 a b",
+            "2:14 invalid value `999` for `--chmod` | expected an octal mode between 0 and 7777, or changes \
+             such as `u+x,go-w`",
+        ),
         (
             "COPY --chmod=17777 a b",
-            "2:14 invalid value `17777` for `--chmod` | expected an octal mode between 0 and 7777",
+            "2:14 invalid value `17777` for `--chmod` | expected an octal mode between 0 and 7777, or changes \
+             such as `u+x,go-w`",
         ),
         ("COPY a[ /b", "2:6 invalid pattern `a[` | put a backslash before a bracket that is meant literally"),
         ("COPY https://x/y /z", "2:6 `COPY` does not read from the network: `https://x/y` | use `ADD`"),
-        ("ADD https://x/y.tgz /z", "2:5 `ADD` of a URL (`https://x/y.tgz`) is not supported yet"),
         (
-            "ADD a https://x/y.git#main /z/",
-            "2:7 `ADD` of a git repository (`https://x/y.git#main`) is not supported yet",
+            "ADD https://x/y.git?what=1 /z",
+            "2:5 `https://x/y.git?what=1` does not name a git repository: the query `what` has no meaning for a git \
+             repository | known are `ref`, `branch`, `tag`, `commit`, `checksum`, `subdir`, `keep-git-dir`, `submodules`",
         ),
         (
-            "ADD git@github.com:a/b.git /z",
-            "2:5 `ADD` of a git repository (`git@github.com:a/b.git`) is not supported yet",
+            "ADD --checksum=sha256:00 https://x/y /z",
+            "2:16 invalid value `sha256:00` for `--checksum` | expected `sha256:` and 64 hexadecimal digits",
         ),
+        ("COPY git@x.org:a/b.git /z", "2:6 `COPY` does not read from the network: `git@x.org:a/b.git` | use `ADD`"),
         ("ADD --checksum=sha256:00 a /z", "2:16 `--checksum` needs exactly one remote source"),
     ] {
         assert_eq!(error(&format!("FROM i\n{text}")), expected, "{text}");
     }
+}
+
+#[test]
+fn what_lies_elsewhere_is_an_input_of_its_own() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let text = format!("FROM i\nARG V=1\nADD --checksum={digest} https://x.org/v$V/tool.tgz /opt/");
+    let (_, graph) = lower(&text);
+    let remote = |index: usize| match &graph.iter().nth(index).expect("a vertex").1.op {
+        Op::Source(Source::Remote(remote)) => remote.clone(),
+        other => panic!("not a remote: {other:?}"),
+    };
+    assert_eq!(remote(1), Remote::Http { url: "https://x.org/v1/tool.tgz".into(), checksum: Some(digest) });
+    let http = copy(&text);
+    assert_eq!(
+        (http.sources, http.unpack, http.chmod),
+        (vec!["tool.tgz".to_owned()], false, Some(Chmod::Octal(0o600)))
+    );
+    assert!(copy("FROM i\nADD --unpack=true https://x.org/tool.tgz /opt/").unpack);
+    let (_, graph) = lower("FROM i\nADD --keep-git-dir https://x.org/r.git#v1:sub /src");
+    let Op::Source(Source::Remote(Remote::Git { reference, keep_git_dir })) = &graph.iter().nth(1).expect("it").1.op
+    else {
+        panic!("not a repository")
+    };
+    assert_eq!((reference.reference.as_deref(), reference.subdir.as_str(), *keep_git_dir), (Some("v1"), "sub", true));
+    let mixed = actions("FROM i\nADD a https://x.org/f b c /d/");
+    let inputs: Vec<_> = mixed
+        .iter()
+        .map(|action| match action {
+            FileAction::Copy(copy) => (copy.input, copy.sources.join(" ")),
+            other => panic!("not a copy: {other:?}"),
+        })
+        .collect();
+    assert_eq!(inputs, [(1, "a".to_owned()), (2, "f".to_owned()), (1, "b c".to_owned())]);
 }

@@ -272,7 +272,7 @@ fn warnings() {
             &["2:6 UndefinedVar variable `X` is not set", "3:9 UndefinedVar variable `X` is not set"],
         ),
         ("FROM a\nARG X\nCOPY $X y", &[], &[]),
-        ("FROM a\nCOPY ${X:-a} y", &[], &[]),
+        ("FROM a\nCOPY ${X:-a} y", &[], &["2:6 UndefinedVar variable `X` is not set"]),
         ("FROM a\nRUN $X", &[], &[]),
         ("FROM a\nRUN --mount=type=cache,target=/c$X y", &[], &["2:31 UndefinedVar variable `X` is not set"]),
         ("ARG X=1\nFROM a\nCOPY $X y", &[], &["3:6 UndefinedVar variable `X` is not set"]),

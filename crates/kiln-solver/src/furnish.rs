@@ -1,0 +1,271 @@
+//! What a step sees besides its own files and its caches: files of other stages and of the context, scripts, secrets.
+//!
+//! A daemon mounts volumes and nothing else, so files that are bound are copied to a volume of the step's own, which is
+//! why what the step writes there is lost, as it must be. Secrets lie in a volume in memory, held by a container of
+//! kiln's that ends when this process does, however that happens; then they are gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kiln_docker::{ContainerId, ContainerSpec, Hold, MountSpec, VolumeSource, toolbox};
+use kiln_graph::{Copy, Exec, FileAction, FileOp, MountKind, Origin, Owner, Platform, SecretMount, VertexId};
+
+use crate::archive::{Apply, CopySource, Place};
+use crate::error::{Result, SolveError};
+use crate::secret::Masks;
+use crate::shared::{Reader, Shared};
+use crate::snapshot::Snapshot;
+use crate::volumes::Held;
+
+/// Where a container that fills a volume sees it.
+pub(crate) const FILLED: &str = "/kiln";
+/// Where scripts are seen; the front end says so, too.
+const SCRIPTS: &str = "/dev/pipes";
+/// Where a step finds the secrets that become variables.
+const VARIABLES: &str = "/dev/kiln-secrets";
+
+/// The mounts of a step. What holds its secrets ends with it.
+#[derive(Default)]
+pub(crate) struct Furniture {
+    pub(crate) mounts: Vec<MountSpec>,
+    /// Whether secrets have to become variables.
+    pub(crate) variables: bool,
+    /// A socket of the user's agent, as the step sees it.
+    pub(crate) agent: Option<String>,
+    /// What must not be seen in the step's output.
+    pub(crate) masks: Masks,
+    held: Option<(ContainerId, Hold)>,
+}
+
+impl Furniture {
+    /// The command that puts secrets into variables and becomes the step's own.
+    pub(crate) fn wrap(&self, argv: Vec<String>) -> Vec<String> {
+        if !self.variables {
+            return argv;
+        }
+        [kiln_twin::PROGRAM, "secrets", VARIABLES].map(str::to_owned).into_iter().chain(argv).collect()
+    }
+
+    /// Ends what holds the secrets.
+    pub(crate) async fn clear(self, shared: &Shared) {
+        if let Some((container, hold)) = self.held {
+            drop(hold);
+            // If it cannot be removed now it is at the end of the build; its input has ended anyway.
+            let _ = shared.engine.remove_container(&container).await;
+        }
+    }
+}
+
+/// Makes all that a step sees. `held` has its caches.
+pub(crate) async fn furnish(
+    shared: &Arc<Shared>,
+    id: VertexId,
+    exec: &Exec,
+    inputs: &[Snapshot],
+    held: &Held,
+) -> Result<Furniture> {
+    let origin = shared.plan.graph().vertex(id).origin();
+    let mut caches = held.volumes.iter();
+    let mut furniture = Furniture::default();
+    let mut binds = Vec::new();
+    let mut secrets = Vec::new();
+    // Unique among the steps of all builds that run now; a platform's step of the same vertex is another vertex.
+    let volume = format!("kiln-step-{}-{}", shared.plan.request.id, id.0);
+    for mount in &exec.mounts {
+        let target = mount.target.clone();
+        let source = match &mount.kind {
+            MountKind::Cache(_) => {
+                VolumeSource::Volume(caches.next().expect("a volume is held for each cache mount").clone())
+            }
+            MountKind::Tmpfs { size } => {
+                furniture.mounts.push(MountSpec { target, source: VolumeSource::Tmpfs(*size), readonly: false });
+                continue;
+            }
+            MountKind::Bind { input, source } => {
+                let part = binds.len();
+                binds.push((*input, source.clone(), format!("{FILLED}/{part}")));
+                VolumeSource::Part { volume: volume.clone(), path: part.to_string() }
+            }
+            MountKind::Secret(secret) => {
+                if let Some(value) = shared.plan.request.run.secrets.get(&secret.id) {
+                    furniture.masks.add(value);
+                    secrets.push((secret, target));
+                } else if secret.required {
+                    return Err(SolveError::SecretMissing { origin: Box::new(origin.clone()), id: secret.id.clone() });
+                }
+                continue;
+            }
+            MountKind::Ssh { id, required, .. } => match shared.plan.request.run.agents.get(id) {
+                Some(socket) => {
+                    furniture.agent.get_or_insert_with(|| target.clone());
+                    let source = VolumeSource::Host(socket.display().to_string());
+                    furniture.mounts.push(MountSpec { target, source, readonly: false });
+                    continue;
+                }
+                None if *required => {
+                    return Err(SolveError::AgentMissing { origin: Box::new(origin.clone()), id: id.clone() });
+                }
+                None => continue,
+            },
+        };
+        furniture.mounts.push(MountSpec { target, source, readonly: mount.readonly });
+    }
+    if !binds.is_empty() || !exec.files.is_empty() {
+        fill(shared, &volume, exec, inputs, &binds, origin).await?;
+        if !exec.files.is_empty() {
+            let source = VolumeSource::Part { volume, path: "scripts".to_owned() };
+            furniture.mounts.push(MountSpec { target: SCRIPTS.to_owned(), source, readonly: true });
+        }
+    }
+    if !secrets.is_empty() {
+        let volume = format!("kiln-secrets-{}-{}", shared.plan.request.id, id.0);
+        hide(shared, volume, &secrets, origin, &mut furniture).await?;
+    }
+    Ok(furniture)
+}
+
+/// Copies what is bound, and scripts, to a new volume.
+async fn fill(
+    shared: &Arc<Shared>,
+    volume: &str,
+    exec: &Exec,
+    inputs: &[Snapshot],
+    binds: &[(usize, String, String)],
+    origin: &Origin,
+) -> Result<()> {
+    let mut actions: Vec<FileAction> = binds.iter().map(|(input, source, dest)| copy(*input, source, dest)).collect();
+    for file in &exec.files {
+        let name = file.path.strip_prefix(SCRIPTS).unwrap_or(&file.path).trim_start_matches('/');
+        let path = format!("{FILLED}/scripts/{name}");
+        actions.push(FileAction::Write { path, mode: file.mode, parents: None, owner: None, data: file.data.clone() });
+    }
+    let mut sources = HashMap::new();
+    for (input, ..) in binds {
+        sources.insert(*input, shared.source_of(&inputs[*input]).await?);
+    }
+    let marks = shared.labels("step");
+    shared.engine.ensure_volume(volume, &marks).await?;
+    shared.note_volume(volume);
+    write(shared, volume, actions, sources, None, origin).await
+}
+
+/// A whole path of an input.
+pub(crate) fn copy(input: usize, source: &str, dest: &str) -> FileAction {
+    FileAction::Copy(Copy {
+        input,
+        sources: vec![source.to_owned()],
+        dest: dest.to_owned(),
+        owner: None,
+        chmod: None,
+        unpack: false,
+        link: false,
+        parents: false,
+        excludes: Vec::new(),
+    })
+}
+
+/// Writes files to a volume, which the actions see at [`FILLED`].
+pub(crate) async fn write(
+    shared: &Arc<Shared>,
+    volume: &str,
+    actions: Vec<FileAction>,
+    sources: HashMap<usize, CopySource>,
+    root: Option<Root>,
+    origin: &Origin,
+) -> Result<()> {
+    let platform = Platform::linux(shared.engine.info().arch);
+    let image = shared.scratch_image(platform).await?;
+    let mount =
+        MountSpec { target: FILLED.to_owned(), source: VolumeSource::Volume(volume.to_owned()), readonly: false };
+    let spec = ContainerSpec { mounts: vec![mount], ..shared.idle(image.clone(), platform, "copy") };
+    let container = shared.create(spec).await?;
+    if !actions.is_empty() {
+        let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
+        let apply = Apply { op: FileOp { actions }, sources, whole: true, origin: origin.clone() };
+        shared.transfer(&container, place, Vec::new(), vec![apply]).await?;
+    }
+    let Some(root) = root else { return Ok(()) };
+    let archive = root.archive().map_err(SolveError::io("write", "the archive"))?;
+    Ok(shared.engine.upload(&container, "/", futures::stream::iter([Ok(archive.into())]).boxed()).await?)
+}
+
+/// The root folder of a volume.
+pub(crate) struct Root {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Root {
+    fn archive(&self) -> std::io::Result<Vec<u8>> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(self.mode);
+        header.set_uid(self.uid.into());
+        header.set_gid(self.gid.into());
+        header.set_size(0);
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_data(&mut header, format!("{}/", FILLED.trim_start_matches('/')), std::io::empty())?;
+        builder.into_inner()
+    }
+}
+
+/// Puts secrets into memory, where the step finds them.
+async fn hide(
+    shared: &Arc<Shared>,
+    volume: String,
+    secrets: &[(&SecretMount, String)],
+    origin: &Origin,
+    furniture: &mut Furniture,
+) -> Result<()> {
+    let daemon = shared.engine.info().arch;
+    if kiln_twin::program(daemon).is_none() {
+        return Err(SolveError::Unsupported {
+            origin: Box::new(origin.clone()),
+            what: format!("`--mount=type=secret` on {} daemons by this kiln", daemon.oci().0),
+        });
+    }
+    let platform = Platform::linux(daemon);
+    let image = shared.scratch_image(platform).await?;
+    shared.engine.ensure_memory_volume(&volume, &shared.labels("secret")).await?;
+    shared.note_volume(&volume);
+    let whole = MountSpec { target: FILLED.to_owned(), source: VolumeSource::Volume(volume.clone()), readonly: false };
+    let spec = ContainerSpec {
+        argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
+        mounts: vec![whole, toolbox::mount(&shared.toolbox_volume().await?)],
+        stdin: true,
+        ..shared.idle(image.clone(), platform, "secret")
+    };
+    let container = shared.create(spec).await?;
+    let hold = shared.engine.hold(&container).await?;
+    shared.engine.start_container(&container).await?;
+    furniture.held = Some((container.clone(), hold));
+    let mut actions = Vec::new();
+    let known = &shared.plan.request.run.secrets;
+    for (index, (secret, target)) in secrets.iter().enumerate() {
+        let Some(value) = known.get(&secret.id) else { continue };
+        let mut add = |path: String, mode: u32, owner: Option<Owner>| {
+            let data = value.bytes().to_owned();
+            actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, parents: None, owner, data });
+        };
+        if secret.file {
+            let owner = Owner { spec: format!("{}:{}", secret.uid, secret.gid) };
+            add(index.to_string(), secret.mode, Some(owner));
+            let source = VolumeSource::Part { volume: volume.clone(), path: index.to_string() };
+            furniture.mounts.push(MountSpec { target: target.clone(), source, readonly: true });
+        }
+        if let Some(name) = &secret.env {
+            // Whoever has the variable may read the file.
+            add(format!("variables/{name}"), 0o444, None);
+            furniture.variables = true;
+        }
+    }
+    if furniture.variables {
+        let source = VolumeSource::Part { volume: volume.clone(), path: "variables".to_owned() };
+        furniture.mounts.push(MountSpec { target: VARIABLES.to_owned(), source, readonly: true });
+    }
+    let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
+    let apply = Apply { op: FileOp { actions }, sources: HashMap::new(), whole: true, origin: origin.clone() };
+    shared.transfer(&container, place, Vec::new(), vec![apply]).await.map(drop)
+}

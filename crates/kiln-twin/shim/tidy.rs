@@ -1,0 +1,31 @@
+//! Mount points that earlier steps left behind.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// `tidy PATH... -- COMMAND...`: removes the paths as far as they are as a daemon makes mount points, and becomes the
+/// command. One that something is mounted over stays.
+pub(crate) fn run(arguments: &[OsString]) -> i32 {
+    let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    for path in &arguments[..end] {
+        match fs::symlink_metadata(path) {
+            // Only an empty folder goes.
+            Ok(found) if found.is_dir() => drop(fs::remove_dir(path)),
+            Ok(found) if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 => {
+                drop(fs::remove_file(path));
+            }
+            _ => {}
+        }
+    }
+    let Some((program, rest)) = arguments.get(end + 1..).and_then(<[_]>::split_first) else {
+        eprintln!("kiln-twin: tidy: no command");
+        return 2;
+    };
+    let error = Command::new(program).args(rest).exec();
+    eprintln!("{}: {error}", program.display());
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
