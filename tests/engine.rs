@@ -1,5 +1,7 @@
 //! The whole program on small images: what takes seconds.
 
+mod outputs;
+
 use std::time::Duration;
 
 use kiln_e2e::{Project, Running};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ContainerSpec, Engine, NetworkSpec, PullPolicy, labels};
+use kiln_docker::{ContainerSpec, Engine, Image, ImageId, NetworkSpec, PullPolicy, labels};
 use kiln_graph::Platform;
 use tokio::runtime::Runtime;
 
@@ -42,6 +42,22 @@ impl Daemon {
             assert!(start.elapsed() < Duration::from_mins(1), "no container of {pid} came up");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// An image on the daemon.
+    pub fn image(&self, name: &str) -> Option<Image> {
+        self.runtime.block_on(self.engine.inspect_image(name)).expect("an answer")
+    }
+
+    /// What an image's history says, oldest first.
+    pub fn history(&self, image: &ImageId) -> Vec<String> {
+        let history = self.runtime.block_on(self.engine.image_history(image)).expect("a history");
+        history.into_iter().map(|step| step.created_by).collect()
+    }
+
+    /// Removes a name of an image.
+    pub fn remove_image(&self, name: &str) {
+        self.runtime.block_on(self.engine.remove_image(name)).expect("it goes");
     }
 
     /// Runs a program of this machine in a clean container of the image; its exit code and what it wrote.

@@ -187,6 +187,21 @@ pub enum NetworkSpec {
     Named(String),
 }
 
+/// One entry of an image's history, as far as a daemon tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastStep {
+    /// The image that the entry made, if the daemon still has it.
+    pub id: Option<ImageId>,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The command.
+    pub created_by: String,
+    /// Comment of whoever made it.
+    pub comment: String,
+    /// Bytes that the layer added; 0 also for layers of folders and links alone.
+    pub size: u64,
+}
+
 /// How to make a container.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
@@ -317,6 +332,12 @@ pub trait Engine: Send + Sync {
 
     /// Loads an image archive (`docker save` format) and returns the image named `reference` in it.
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId>;
+
+    /// An image with its parents and all its layers as an archive, in the format of `docker save`.
+    async fn save_image(&self, image: &ImageId) -> Result<ByteStream>;
+
+    /// The history of an image, oldest first.
+    async fn image_history(&self, image: &ImageId) -> Result<Vec<PastStep>>;
 
     /// Removes an image, or one name of it. Not found is no error. Fails with `Conflict` if it is in use.
     async fn remove_image(&self, reference: &str) -> Result<()>;

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 pub mod labels;
 mod probe_image;
+pub mod registry;
 mod sealed;
 pub mod sweep;
 pub mod toolbox;
@@ -17,8 +18,8 @@ pub mod twin;
 
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Hold,
-    Image, ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PathStat, PullPolicy, PullProgress, StoreKind, Ulimit,
-    Volume, VolumeSource,
+    Image, ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
+    StoreKind, Ulimit, Volume, VolumeSource,
 };
 pub use error::{Cause, EngineError, Result};
 pub use probe_image::empty as empty_image;

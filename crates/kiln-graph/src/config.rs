@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::VertexId;
+
 /// How the container's health is tested.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthcheck {
@@ -20,6 +22,15 @@ pub struct Healthcheck {
     pub start_interval: Option<i64>,
     /// Failures in a row that make it unhealthy.
     pub retries: Option<i64>,
+}
+
+/// What one instruction did, as `docker history` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The instruction, in BuildKit's words: `RUN /bin/sh -c make # buildkit`.
+    pub created_by: String,
+    /// The vertex that changes files; none where only the configuration changes.
+    pub vertex: Option<VertexId>,
 }
 
 /// The configuration of an image.
@@ -51,6 +62,12 @@ pub struct ImageConfig {
     pub on_build: Vec<String>,
     /// `MAINTAINER`.
     pub author: Option<String>,
+    /// Whether a `CMD` was given, which BuildKit notes as `ArgsEscaped`.
+    #[serde(default)]
+    pub args_escaped: bool,
+    /// The instructions since the base image, in order. Empty for images that come from a daemon.
+    #[serde(default)]
+    pub history: Vec<HistoryEntry>,
 }
 
 impl ImageConfig {

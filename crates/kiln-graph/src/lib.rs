@@ -13,7 +13,7 @@ mod platform;
 pub mod remote;
 
 pub use chmod::{Chmod, ChmodError};
-pub use config::{Healthcheck, ImageConfig};
+pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::{Digest, DigestError, Hasher};
 pub use graph::{
     BuildGraph, CacheMount, Copy, Exec, FileAction, FileOp, InlineFile, Mount, MountKind, Network, Op, Origin, Owner,

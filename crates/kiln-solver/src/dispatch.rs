@@ -15,6 +15,7 @@ use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, PlannedTarget};
 use crate::finish::Finished;
+use crate::image::{self, Made, Published};
 use crate::plan::{Action, Plan};
 use crate::record::{BuiltTarget, Placed};
 use crate::report::{StepReport, TargetReport};
@@ -35,6 +36,8 @@ pub struct BuildOutcome {
     pub targets: Vec<Result<TargetReport>>,
     /// Wall time of planning's end to the last clean-up.
     pub took: Duration,
+    /// What was made of all targets together; none if that was not asked for, or a target failed.
+    pub published: Option<Result<Published>>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
 }
@@ -46,13 +49,17 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     let mut dispatcher = Dispatcher::new(shared.clone(), started);
     dispatcher.announce().await;
     dispatcher.run().await;
+    let published = dispatcher.publish().await;
     if let Err(error) = dispatcher.save() {
         dispatcher.warnings.push(format!("{error}: the next build will not know what this one did"));
     }
     let (targets, mut warnings) = dispatcher.into_outcome();
     settle(&shared).await;
     warnings.extend(remove_all(&shared, to_remove).await);
-    BuildOutcome { targets, took: started.elapsed(), warnings }
+    if !shared.plan.request.exports.list.is_empty() {
+        image::sweep(&shared.plan.request);
+    }
+    BuildOutcome { targets, took: started.elapsed(), published, warnings }
 }
 
 enum Ended {
@@ -73,6 +80,8 @@ struct Dispatcher {
     targets: Vec<Option<Result<TargetReport>>>,
     /// Per target: its files as they were placed.
     placed: Vec<Vec<Placed>>,
+    /// What finished targets hand on.
+    made: Vec<Made>,
     /// Per target: all that it needs.
     needed: Vec<HashSet<VertexId>>,
     /// Per target: what it needs or what makes it faster.
@@ -101,6 +110,7 @@ impl Dispatcher {
             started_vertices: HashMap::new(),
             targets: targets.iter().map(|_| None).collect(),
             placed: vec![Vec::new(); targets.len()],
+            made: Vec::new(),
             needed: targets.iter().map(|target| plan.steps_of(target.root).into_iter().collect()).collect(),
             helps: targets.iter().map(|target| plan.helps(target.root)).collect(),
             started_targets: HashSet::new(),
@@ -155,6 +165,7 @@ impl Dispatcher {
                 Ok(Ended::Step(id, Err(error))) => self.step_failed(id, error).await,
                 Ok(Ended::Target(index, Ok(finished))) => {
                     self.placed[index] = finished.placed;
+                    self.made.push(finished.made);
                     self.target_done(index, Ok(finished.report)).await;
                 }
                 Ok(Ended::Target(index, Err(error))) => self.target_done(index, Err(error)).await,
@@ -175,6 +186,17 @@ impl Dispatcher {
                 self.target_done(index, Err(SolveError::Cancelled)).await;
             }
         }
+    }
+
+    /// Makes what was asked for of all targets, if all of them are there.
+    async fn publish(&mut self) -> Option<Result<Published>> {
+        let is_asked = !self.shared.plan.request.exports.list.is_empty();
+        if !is_asked || self.made.len() != self.targets.len() {
+            return None;
+        }
+        self.made.sort_by_key(|made| made.target);
+        let publishing = Box::pin(image::publish(&self.shared, &self.made));
+        Some(self.shared.cancel.or_stop(publishing).await)
     }
 
     /// Whether the vertex still serves a target that can be made.

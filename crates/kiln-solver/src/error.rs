@@ -149,6 +149,9 @@ pub enum SolveError {
         /// What to do, if known.
         hint: Option<String>,
     },
+    /// An image could not be pushed.
+    #[error(transparent)]
+    Registry(#[from] kiln_docker::registry::RegistryError),
     /// The smoke run failed.
     #[error("the smoke run `{command}` failed for {platform} in a clean `{image}`: {problem}")]
     Smoke {
@@ -291,6 +294,7 @@ impl SolveError {
                 Some(format!("start ssh-agent and give it with `--ssh {id}`, or `--ssh {id}=SOCKET`"))
             }
             Self::Io { source, .. } => io_hint(source),
+            Self::Registry(error) => error.hint(),
             Self::Artifact { hint, .. } => hint.clone(),
             _ => None,
         }

@@ -131,6 +131,12 @@ pub enum BuildEvent {
         /// All about it.
         report: Box<TargetReport>,
     },
+    /// Something was made of all targets together.
+    Exported {
+        /// What, and where it is.
+        #[serde(flatten)]
+        exported: crate::image::Exported,
+    },
     /// A target failed.
     TargetFailed {
         /// Its platform.

@@ -12,12 +12,14 @@ use kiln_graph::{Platform, Target};
 use crate::archive::{self, ApplyError, Place, Remote, StreamReader};
 use crate::error::{Result, SolveError, file_hint};
 use crate::event::{BuildEvent, Stage};
+use crate::image::{self, Made};
 use crate::plan::Action;
 use crate::record::Placed;
 use crate::report::{ArtifactReport, CcacheStats, TargetReport};
 use crate::request::{FilesOutput, Output};
 use crate::shared::{Shared, joined, lock};
 use crate::snapshot::Snapshot;
+use crate::stubs::Stubs;
 use crate::{dispatch, smoke};
 
 /// Folder of a target that holds the recipe's reports rather than results.
@@ -29,6 +31,8 @@ const CCACHE_STATS: &str = "ccache-stats.json";
 pub(crate) struct Finished {
     pub(crate) report: TargetReport,
     pub(crate) placed: Vec<Placed>,
+    /// What it hands on to what is made of all targets.
+    pub(crate) made: Made,
 }
 
 /// Does with a target's file system what its output says.
@@ -40,11 +44,20 @@ pub(crate) async fn target(
 ) -> Result<Finished> {
     let target = &shared.plan.graph().targets[index];
     let mut written = Written::default();
-    let mut image = None;
+    let mut committed = None;
     match &shared.plan.request.outputs[index] {
         Output::Files(output) => written = Box::pin(files(shared, target, output, &snapshot)).await?,
-        Output::Image(name) => image = Some(commit(shared, target, name.clone(), &snapshot).await?),
+        Output::Image(name) => committed = Some(commit(shared, target, name.clone(), &snapshot).await?),
         Output::Nothing => {}
+    }
+    let exports = &shared.plan.request.exports;
+    let mut made = Made { target: index, image: None, files: None };
+    if exports.has_tar() {
+        made.files = Some(Box::pin(archive_files(shared, index, &snapshot)).await?);
+    }
+    if exports.has_image() {
+        shared.emit(BuildEvent::TargetStage { platform: target.platform, stage: Stage::Export }).await;
+        made.image = Some(shared.cancel.or_stop(shared.image_of(&snapshot)).await?);
     }
     let steps = shared.plan.steps_of(target.root);
     let ran = steps.iter().filter(|id| matches!(shared.plan.action(**id), Action::Run(_))).count();
@@ -60,10 +73,10 @@ pub(crate) async fn target(
         up_to_date: false,
         artifacts: written.reports,
         ccache: written.ccache,
-        image,
+        image: committed,
         steps: step_reports,
     };
-    Ok(Finished { report, placed: written.placed })
+    Ok(Finished { report, placed: written.placed, made })
 }
 
 async fn commit(
@@ -90,7 +103,7 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let stage = async |stage| shared.emit(BuildEvent::TargetStage { platform, stage }).await;
     stage(Stage::Export).await;
     let staging = place::Staging::new(&output.folder).map_err(|e| bad(platform, e))?;
-    export(shared, platform, snapshot, staging.path()).await?;
+    read(shared, snapshot, Sink::Folder(platform, staging.path().to_owned())).await?;
     if is_empty(staging.path(), output.reports.as_ref().map(|_| REPORTS))? {
         return Err(SolveError::NothingToExport { target: target.name.clone(), platform });
     }
@@ -185,8 +198,62 @@ async fn examine(
     Ok((artifact.into(), verdict.needs.to_string(), smoke))
 }
 
-/// Writes the files of a snapshot to `folder`. What was copied onto nothing is read straight from where it lies.
-async fn export(shared: &Arc<Shared>, platform: Platform, snapshot: &Snapshot, folder: &Path) -> Result<()> {
+/// Keeps the files of a target as an archive, until all targets are there.
+async fn archive_files(shared: &Arc<Shared>, index: usize, snapshot: &Snapshot) -> Result<PathBuf> {
+    let request = &shared.plan.request;
+    let target = &shared.plan.graph().targets[index];
+    shared.emit(BuildEvent::TargetStage { platform: target.platform, stage: Stage::Export }).await;
+    let file = image::work_folder(request).join(format!("files-{index}.tar"));
+    let several = shared.plan.graph().targets.len() > 1;
+    let prefix = if several { format!("{}/", target.platform.folder()) } else { String::new() };
+    let (to, epoch) = (file.clone(), request.exports.epoch);
+    read(shared, snapshot, Sink::Archive(to, image::Rewrite { prefix, epoch, ..image::Rewrite::default() })).await?;
+    Ok(file)
+}
+
+/// Where a target's files go as they come.
+enum Sink {
+    /// Unpacked, into a folder.
+    Folder(Platform, PathBuf),
+    /// Into an archive.
+    Archive(PathBuf, image::Rewrite),
+}
+
+impl Sink {
+    async fn take(self, stream: kiln_docker::ByteStream, of_container: bool, stubs: &Stubs) -> Result<()> {
+        match self {
+            Self::Archive(file, rewrite) => {
+                image::spool(stream, file, image::Rewrite { of_container, stubs: stubs.clone(), ..rewrite })
+                    .await
+                    .map(|_| ())
+            }
+            Self::Folder(platform, folder) => {
+                extract(platform, stream, &folder).await?;
+                for stub in stubs.paths().map(|stub| folder.join(stub)) {
+                    // A folder goes only if it is empty.
+                    match std::fs::symlink_metadata(&stub) {
+                        Ok(found) if found.is_dir() => drop(std::fs::remove_dir(&stub)),
+                        Ok(found)
+                            if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 =>
+                        {
+                            drop(std::fs::remove_file(&stub));
+                        }
+                        _ => {}
+                    }
+                }
+                let marker = folder.join(".dockerenv");
+                if of_container && fs_err::symlink_metadata(&marker).is_ok() {
+                    // The daemon puts it into every container; no image has it.
+                    fs_err::remove_file(&marker).map_err(SolveError::io("remove", &marker))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Streams the files of a snapshot. What was copied onto nothing is read straight from where it lies.
+async fn read(shared: &Arc<Shared>, snapshot: &Snapshot, sink: Sink) -> Result<()> {
     let cancel = &shared.cancel;
     let (base, operations) = snapshot.split();
     let result = if matches!(base, Snapshot::Scratch(_)) {
@@ -197,27 +264,16 @@ async fn export(shared: &Arc<Shared>, platform: Platform, snapshot: &Snapshot, f
             let writer = archive::apply(&remote, &Place::EmptyFolder, &[], &apply, writer)?;
             writer.finish().map_err(SolveError::io("write", "the archive")).map_err(ApplyError::from)
         });
-        let extracted = extract(platform, archive::until_stopped(stream, cancel), folder).await;
+        let consumed = sink.take(archive::until_stopped(stream, cancel), false, &Stubs::default()).await;
         match joined(writing.await) {
             // The side that broke off first knows why.
             Err(ApplyError::Failed(error)) if !error.is_broken_pipe() => Err(error),
-            _ => extracted,
+            _ => consumed,
         }
     } else {
         let container = cancel.or_stop(shared.container_of(snapshot)).await?;
         let stream = cancel.or_stop(shared.engine.export(&container)).await?;
-        let extracted = extract(platform, archive::until_stopped(stream, cancel), folder).await;
-        for stub in shared.stubs_of(snapshot).paths().map(|stub| folder.join(stub)) {
-            // A folder goes only if it is empty.
-            match std::fs::symlink_metadata(&stub) {
-                Ok(found) if found.is_dir() => drop(std::fs::remove_dir(&stub)),
-                Ok(found) if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 => {
-                    drop(std::fs::remove_file(&stub));
-                }
-                _ => {}
-            }
-        }
-        extracted
+        sink.take(archive::until_stopped(stream, cancel), true, &shared.stubs_of(snapshot)).await
     };
     match result {
         Err(_) if cancel.is_stopped() => Err(SolveError::Cancelled),

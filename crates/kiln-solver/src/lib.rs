@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod finish;
 mod furnish;
+pub mod image;
 mod keys;
 mod pattern;
 mod plan;

@@ -74,7 +74,8 @@ impl Plan {
             .iter()
             .zip(&request.outputs)
             .map(|(target, output)| match output {
-                Output::Files(files) if !forced[target.root.0] => {
+                // What is made of all targets together is not remembered.
+                Output::Files(files) if !forced[target.root.0] && request.exports.list.is_empty() => {
                     records.target_if_current(target, keys[target.root.0].0, files)
                 }
                 _ => None,

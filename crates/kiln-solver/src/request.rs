@@ -11,6 +11,7 @@ use kiln_graph::{BuildGraph, Platform};
 
 use crate::context::Context;
 use crate::event::Way;
+use crate::image::Exports;
 use crate::secret::Secret;
 
 /// A build: a graph, what it reads from the client, and where its results go.
@@ -27,6 +28,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, Arc<Context>>,
     /// What to do with each target of the graph, in its order.
     pub outputs: Vec<Output>,
+    /// What is made of all targets together, once all of them are built.
+    pub exports: Exports,
     /// Settings of every step that are no part of its key.
     pub run: RunSettings,
     /// How many steps may run at a time.

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
 use crate::error::{Result, SolveError};
+use crate::image::COMMENT_LENGTH;
 use crate::shared::{Reader, Shared, joined};
 use crate::stubs::{Points, Stubs};
 
@@ -201,8 +202,8 @@ impl Shared {
                 (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
             ]);
             let labels = labels.into_iter().chain(made.stubs.label()).collect();
-            let spec =
-                CommitSpec { config: ImageConfig::default(), labels, comment: short(&origin.text, 200), name: None };
+            let comment = short(&origin.text, COMMENT_LENGTH);
+            let spec = CommitSpec { config: ImageConfig::default(), labels, comment, name: None };
             self.commit_as(&made.container, spec).await.map_err(|source| SolveError::StepEngine {
                 origin: Box::new(origin.clone()),
                 platform: made.platform,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kiln_docker::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
-    Image, ImageId, LogStream, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
 };
 use kiln_graph::{Arch, ImageConfig, Platform};
 use tokio::sync::{mpsc, watch};
@@ -40,6 +40,8 @@ struct World {
     script: Option<Script>,
     faults: Vec<(String, Fault)>,
     calls: Vec<String>,
+    /// Configurations of images that were loaded.
+    loaded: Vec<Vec<u8>>,
     next: u64,
 }
 
@@ -121,6 +123,11 @@ impl FakeEngine {
     /// The files of an image.
     pub fn image_files(&self, id: &ImageId) -> Option<Files> {
         self.world().find(&id.0).map(|image| image.files)
+    }
+
+    /// The configurations of the images that were loaded, as JSON.
+    pub fn loaded_configs(&self) -> Vec<Vec<u8>> {
+        self.world().loaded.clone()
     }
 
     /// The files of a volume.
@@ -252,13 +259,37 @@ impl Engine for FakeEngine {
 
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId> {
         drop(self.call(format!("load {reference}"))?);
-        collect(archive).await?;
+        let bytes = collect(archive).await?;
         let platform = Platform::linux(self.info.arch);
         let mut world = self.world();
         let layers = vec![world.id("layer")];
         let id = world.add(platform, ImageConfig::default(), layers, Files::new());
         world.tags.insert(reference.to_owned(), id.0.clone());
+        if let Some((config, names)) = crate::archives::read(&bytes) {
+            world.tags.extend(names.into_iter().map(|name| (name, id.0.clone())));
+            world.loaded.push(config);
+        }
         Ok(id)
+    }
+
+    async fn save_image(&self, image: &ImageId) -> Result<ByteStream> {
+        let found = self.call(format!("save {image}"))?.find(&image.0);
+        let found = found.ok_or_else(|| EngineError::NotFound { what: format!("image {image}") })?;
+        let bytes = crate::archives::save(&found.image).map_err(|error| broken("saving", error))?;
+        Ok(once(bytes))
+    }
+
+    async fn image_history(&self, image: &ImageId) -> Result<Vec<PastStep>> {
+        let found = self.call(format!("history {image}"))?.find(&image.0);
+        let found = found.ok_or_else(|| EngineError::NotFound { what: format!("image {image}") })?;
+        let step = |(index, _): (usize, &String)| PastStep {
+            id: None,
+            created: 978_307_200,
+            created_by: format!("layer {index}"),
+            comment: String::new(),
+            size: 1000,
+        };
+        Ok(found.image.layers.iter().enumerate().map(step).collect())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 //! [`FakeEngine`] is a Docker engine in memory: images, containers, volumes, a small file system in each, commands that
 //! a test scripts, faults that a test injects, and a log of the calls.
 
+mod archives;
 mod containers;
 mod engine;
 mod files;

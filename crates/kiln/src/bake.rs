@@ -299,6 +299,7 @@ impl Job {
             graph: lowered.graph,
             contexts,
             outputs,
+            exports: kiln_solver::image::Exports::default(),
             run: RunSettings {
                 env: env.collect(),
                 network: network::spec(&settings.network),

@@ -25,7 +25,10 @@ const BUILD_EXAMPLES: &str = "\
 Examples:
   kiln build --platform linux/arm64
   kiln build --entry main.py --recipe debian --set nuitka.lto=no
-  kiln build -f Dockerfile.build --target export --build-arg ARCH=x86_64 -o type=local,dest=out .";
+  kiln build -f Dockerfile.build --target export --build-arg ARCH=x86_64 -o type=local,dest=out .
+  kiln build -f Dockerfile --platform linux/amd64,linux/arm64 -t registry.example/app:1 --push .
+
+Output types: local, tar, docker, image, registry, oci, cacheonly";
 
 const BAKE_EXAMPLES: &str = "\
 Examples:
@@ -237,9 +240,30 @@ pub(crate) struct Build {
     /// Folder, image, git repository or URL for that name (repeatable)
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = build_context)]
     pub(crate) contexts: Vec<(String, String)>,
-    /// Folder for the artifacts, or type=local,dest=FOLDER
+    /// Folder, `-`, or type=TYPE[,dest=PATH][,name=NAME] (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
-    pub(crate) output: Option<String>,
+    pub(crate) output: Vec<String>,
+    /// Name of the image (repeatable)
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+    /// Load the image into the daemon: --output=type=docker
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Push the image: --output=type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Label of the image (repeatable)
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Annotation (repeatable): [index:|manifest:]NAME=VALUE
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub(crate) annotations: Vec<String>,
+    /// Write facts about the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
     /// Run every step again; cache volumes are kept
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -450,6 +474,6 @@ mod tests {
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("valid");
         let Command::Build(build) = cli.command else { panic!("not a build") };
         assert_eq!(build.project.platforms, ["linux/amd64", "linux/386"]);
-        assert_eq!(build.output.as_deref(), Some("type=local,dest=out"));
+        assert_eq!(build.output, ["type=local,dest=out"]);
     }
 }

@@ -9,6 +9,7 @@ use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, EngineError, ImageId, NetworkSpec, PullPolicy};
 use kiln_dockerfile::NoCache;
 use kiln_graph::Platform;
+use kiln_solver::image::Exports;
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, SolveError, Way};
 use tokio::sync::mpsc::Sender;
 
@@ -119,6 +120,7 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
         graph: lowered.graph,
         contexts: BTreeMap::new(),
         outputs: vec![Output::Image(None)],
+        exports: Exports::default(),
         run: RunSettings {
             env: BTreeMap::from([(own, surroundings.env.clone())]),
             network: surroundings.network.clone(),

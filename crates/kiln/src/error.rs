@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kiln_artifact::place::PlaceError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
+use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_solver::SolveError;
 
@@ -19,7 +20,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon cannot be used, or lacks an image or room; or another server cannot be reached.
+    /// The daemon or a registry cannot be used, or lacks an image or room; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -165,12 +166,17 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
         SolveError::StepEngine { source, .. } | SolveError::Engine(source) => engine_code(source),
         SolveError::Twin { .. } => exit::EMULATION,
         SolveError::Artifact { source, .. } if is_unsafe(&**source) => exit::VERIFY,
-        SolveError::Io { .. } | SolveError::ContextChanged { .. } | SolveError::Artifact { .. } => exit::IO,
-        SolveError::CopyMissing { .. }
+        SolveError::Io { .. }
+        | SolveError::ContextChanged { .. }
+        | SolveError::Artifact { .. }
+        | SolveError::Registry(RegistryError::File { .. }) => exit::IO,
+        SolveError::Registry(RegistryError::Name { .. })
+        | SolveError::CopyMissing { .. }
         | SolveError::Copy { .. }
         | SolveError::SecretMissing { .. }
         | SolveError::AgentMissing { .. }
         | SolveError::Unsupported { .. } => exit::CONFIG,
+        SolveError::Registry(_) => exit::DAEMON,
         SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,
         SolveError::Cancelled => exit::CANCELLED,
     }

@@ -7,11 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Recipe, Section, Smoke as SmokeSetting};
+use kiln_docker::registry::RegistryOptions;
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{Dockerfile, NoCache, ResolvedImages};
-use kiln_graph::{BuildGraph, Platform, VertexId};
+use kiln_graph::{Arch, BuildGraph, Platform, VertexId};
 use kiln_solver::context::{Context, Everything, StatCache};
+use kiln_solver::image::{Export, Exports};
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, Smoke, SmokeCommand};
 use tokio::sync::mpsc;
 
@@ -20,6 +22,7 @@ use crate::emulate::{self, Surroundings};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::lower::{self, More, Wanted};
+use crate::output::{self, Asked};
 use crate::project::Project;
 use crate::sources::named::{self, Named};
 use crate::sources::{Contexts, Fetcher};
@@ -65,6 +68,17 @@ pub(crate) struct Job {
     /// kiln's folder in the project.
     pub(crate) state: PathBuf,
     user_args: BTreeMap<String, String>,
+    /// What is made of all platforms together.
+    pub(crate) asked: Asked,
+    /// Whether nobody said which platforms: then it is the daemon's, as with buildx.
+    implicit: bool,
+    /// Whether files go to [`Job::output`].
+    files: bool,
+    labels: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`.
+    epoch: Option<i64>,
+    /// Folder of the docker CLI's settings.
+    docker_folder: PathBuf,
     /// What is questionable in the user's own Dockerfiles, once they have been looked at.
     pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
     /// `--build-context`.
@@ -106,16 +120,37 @@ impl Job {
             settings.program(&project.facts.entry_candidates())?;
         }
         let named = named::read(&args.contexts)?;
+        let is_asked = output::folder(args)?.is_some();
         let (output, state) = match &project.place {
             None => (folder.join(&settings.build.output), folder.join(STATE)),
-            Some(place) => (output_here(&settings.build.output, args.output.is_some())?, place.state.clone()),
+            Some(place) => (output_here(&settings.build.output, is_asked)?, place.state.clone()),
         };
+        let mut asked = output::asked(args, &state.join(format!("stdout-{}.tar", std::process::id())))?;
+        let is_set = |key: &str| project.config.provenance(Section::Build, key, None).is_explicit();
+        // As buildx on the daemon's own builder: without an output, a Dockerfile makes an image.
+        if !recipe && args.file.is_some() && !asked.explicit && !is_set("output") {
+            asked.exports.push(Export::Load { names: Vec::new() });
+            asked.explicit = true;
+        }
+        let files = match (recipe, asked.explicit) {
+            (_, false) => true,
+            (false, true) => asked.folder.is_some(),
+            // A program is checked where it lies; only `type=cacheonly` alone asks for nothing.
+            (true, true) => asked.folder.is_some() || !asked.exports.is_empty(),
+        };
+        let user_args = build_args(environment, &args.args);
         Ok(Self {
+            implicit: !recipe && args.file.is_some() && !is_set("platforms"),
+            asked,
+            files,
+            labels: output::labels(&args.labels)?,
+            epoch: output::epoch(&user_args)?,
+            docker_folder: environment.docker_folder.clone(),
             output,
             state,
             named,
             fetcher: Fetcher::new(environment, &settings.network, &folder)?,
-            user_args: build_args(environment, &args.args),
+            user_args,
             platforms,
             dockerfiles,
             recipe,
@@ -123,6 +158,16 @@ impl Job {
             project,
             warnings: OnceLock::new(),
         })
+    }
+
+    /// Settles what depends on the daemon: the platform, if nobody named one.
+    pub(crate) fn on_daemon(&mut self, own: Arch) -> Result<()> {
+        if self.implicit {
+            self.platforms = vec![self.project.config.for_platform(Platform::linux(own))];
+            self.dockerfiles.truncate(1);
+        }
+        let platforms: Vec<Platform> = self.platforms.iter().map(|settings| settings.platform).collect();
+        output::check_platforms(&self.asked.exports, &platforms)
     }
 
     /// Finds out what there is to do, and changes nothing.
@@ -235,6 +280,7 @@ impl Job {
             graph: lowered.graph,
             contexts,
             outputs: self.platforms.iter().map(|p| self.output(p, &lowered.images)).collect(),
+            exports: self.exports()?,
             run: RunSettings {
                 env: self.platforms.iter().chain([&own]).map(|p| (p.platform, env(p))).collect(),
                 twin_required: required.collect(),
@@ -341,7 +387,8 @@ impl Job {
                 (settings.build.target.clone(), settings.build.args.clone())
             };
             args.extend(self.user_args.clone());
-            let more = More { contexts: named::for_front_end(&self.named), ..More::default() };
+            let contexts = named::for_front_end(&self.named);
+            let more = More { contexts, labels: self.labels.clone(), ..More::default() };
             wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args, more });
         }
         Ok(wanted)
@@ -355,6 +402,9 @@ impl Job {
     }
 
     fn output(&self, settings: &PlatformSettings, images: &ResolvedImages) -> Output {
+        if !self.files {
+            return Output::Nothing;
+        }
         let (name, folder) = (settings.platform.folder(), self.folder(settings));
         if !self.recipe {
             return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
@@ -390,8 +440,26 @@ impl Job {
         settings.verify.image.clone()
     }
 
+    fn exports(&self) -> Result<Exports> {
+        let certificates = &self.project.config.resolved().network.ca_certificates;
+        let certificates = certificates.as_ref().map(|path| self.project.folder.join(path));
+        let certificates = match certificates {
+            Some(path) => fs_err::read(&path).map_err(CliError::io("read", &path))?,
+            None => Vec::new(),
+        };
+        let registry = RegistryOptions {
+            config_dir: Some(self.docker_folder.clone()),
+            certificates,
+            certificate_folder: Some(output::CERTIFICATES.into()),
+        };
+        Ok(Exports { list: self.asked.exports.clone(), epoch: self.epoch, registry })
+    }
+
     /// Fails now rather than after a long build if the results cannot be placed.
     fn try_outputs(&self) -> Result<()> {
+        if !self.files {
+            return Ok(());
+        }
         for settings in &self.platforms {
             place::Staging::new(&self.folder(settings)).map(drop)?;
         }
@@ -445,10 +513,11 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn build_args(environment: &Environment, args: &[String]) -> BTreeMap<String, String> {
-    args.iter()
-        .filter_map(|arg| match arg.split_once('=') {
-            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-            None => environment.get(arg).map(|value| (arg.clone(), value.to_owned())),
-        })
-        .collect()
+    let given = args.iter().filter_map(|arg| match arg.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => environment.get(arg).map(|value| (arg.clone(), value.to_owned())),
+    });
+    // buildx hands it on, too.
+    let epoch = environment.get(output::EPOCH).map(|value| (output::EPOCH.to_owned(), value.to_owned()));
+    epoch.into_iter().chain(given).collect()
 }

@@ -30,8 +30,8 @@ fn wrong_command_lines() {
     usage(&["build", "--set", "foo"], "write KEY=VALUE");
     usage(&["build", "--build-arg", "=x"], "write NAME=VALUE");
     usage(&["build", "--parallel", "0"], "invalid value '0'");
-    usage(&["build", "--output", ""], "names no folder");
-    usage(&["build", "--output", "type=local"], "names no folder");
+    usage(&["build", "--output", ""], "it is empty");
+    usage(&["build", "--output", "type=local"], "dest is required");
     usage(&["build", "--output", "type=nonsense,dest=x"], "`nonsense`");
     usage(&["cache", "prune", "--all", "x"], "cannot be used with");
     usage(&["init", "--eject", "fedora"], "the recipes are alpine and debian");

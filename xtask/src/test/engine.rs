@@ -70,6 +70,8 @@ fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
         ("KILN_TEST_BIN".to_owned(), kiln.display().to_string()),
     ];
     env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
+    let registry = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_REGISTRY").map(|(_, value)| value);
+    env.extend(registry.map(|registry| ("KILN_TEST_REGISTRY".to_owned(), registry.clone())));
     env
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+pub(crate) use bollard::auth::DockerCredentials as Credentials;
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
@@ -52,14 +53,19 @@ struct Answer {
 impl BollardEngine {
     /// The credentials for a registry; `None` where the config has none.
     pub(super) async fn credentials(&self, registry: &str) -> Result<Option<DockerCredentials>> {
-        match &self.config_dir {
-            Some(folder) => credentials(&folder.join("config.json"), registry).await,
-            None => Ok(None),
-        }
+        credentials(self.config_dir.as_deref(), registry).await
     }
 }
 
-async fn credentials(path: &Path, registry: &str) -> Result<Option<DockerCredentials>> {
+/// The credentials that the docker config in a folder has for a registry; `None` where it has none.
+pub(crate) async fn credentials(folder: Option<&Path>, registry: &str) -> Result<Option<DockerCredentials>> {
+    match folder {
+        Some(folder) => from_file(&folder.join("config.json"), registry).await,
+        None => Ok(None),
+    }
+}
+
+async fn from_file(path: &Path, registry: &str) -> Result<Option<DockerCredentials>> {
     let text = match tokio::fs::read(path).await {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -176,7 +182,7 @@ mod tests {
             format!("kiln-auth-{}-{}.json", std::process::id(), kiln_graph::Digest::of(format!("{config}{registry}")));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, config).unwrap();
-        let result = credentials(&path, registry).await;
+        let result = from_file(&path, registry).await;
         std::fs::remove_file(path).unwrap();
         result
     }
@@ -195,7 +201,7 @@ mod tests {
         assert_eq!(other.identitytoken.as_deref(), Some("t"));
         assert_eq!(read(&config, "empty.example").await.unwrap(), None);
         assert_eq!(read(&config, "unknown.example").await.unwrap(), None);
-        assert_eq!(credentials(Path::new("/nonexistent/config.json"), "docker.io").await.unwrap(), None);
+        assert_eq!(from_file(Path::new("/nonexistent/config.json"), "docker.io").await.unwrap(), None);
     }
 
     #[tokio::test]

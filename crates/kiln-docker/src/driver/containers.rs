@@ -195,7 +195,7 @@ pub(super) fn container(id: &ContainerId) -> String {
 }
 
 /// A stream whose first element has been seen: the daemon's refusal is an error of the call, not of the stream.
-async fn first_then_rest(
+pub(super) async fn first_then_rest(
     stream: impl futures::Stream<Item = std::result::Result<bytes::Bytes, BollardError>> + Send + 'static,
     doing: &Doing,
 ) -> Result<ByteStream> {

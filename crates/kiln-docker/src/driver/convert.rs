@@ -90,6 +90,7 @@ fn image_config(config: models::ImageConfig, author: Option<String>) -> ImageCon
         shell: config.shell.filter(|shell| !shell.is_empty()),
         on_build: config.on_build.unwrap_or_default(),
         author: author.filter(|author| !author.is_empty()),
+        args_escaped: config.args_escaped.unwrap_or_default(),
         ..ImageConfig::default()
     };
     // A variable without a value is one that a commit of ours kept out, see `commit_config`.

@@ -13,7 +13,7 @@ use super::errors::{self, Doing};
 use super::reference::Reference;
 use super::wire::query;
 use super::{BollardEngine, convert};
-use crate::{ByteStream, EngineError, Image, ImageId, PullPolicy, PullProgress, Result, StoreKind};
+use crate::{ByteStream, EngineError, Image, ImageId, PastStep, PullPolicy, PullProgress, Result, StoreKind};
 
 /// The oldest `1.x` API that can inspect one platform of an image.
 const INSPECTS_PLATFORM: usize = 49;
@@ -292,6 +292,19 @@ impl BollardEngine {
         }
         let image = self.inspect(reference, None).await?;
         image.and_then(|image| image.id).map(ImageId).ok_or_else(|| doing.answered(404, "the archive does not name it"))
+    }
+
+    pub(super) async fn history(&self, image: &ImageId) -> Result<Vec<PastStep>> {
+        let doing = self.doing("reading", format!("the history of image {image}"));
+        let listed = self.docker.image_history(&image.0).await.map_err(|error| doing.failed(error))?;
+        let step = |item: models::ImageHistoryResponseItem| PastStep {
+            id: Some(item.id).filter(|id| id.starts_with("sha256:")).map(ImageId),
+            created: item.created,
+            created_by: item.created_by,
+            comment: item.comment,
+            size: convert::unsigned(Some(item.size)),
+        };
+        Ok(listed.into_iter().rev().map(step).collect())
     }
 
     pub(super) async fn remove(&self, reference: &str) -> Result<()> {

@@ -4,17 +4,17 @@
 //! [`Engine`] on top, `convert` holds the pure translations and `errors` every mapping of a failure.
 
 mod address;
-mod auth;
+pub(crate) mod auth;
 mod connector;
 mod containers;
 mod convert;
 mod errors;
 mod images;
-mod reference;
+pub(crate) mod reference;
 mod ssh;
-mod tls;
+pub(crate) mod tls;
 mod volumes;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ use wire::{ApiVersion, NEWEST, OLDEST, Wire};
 
 use crate::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
-    Image, ImageId, LogStream, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume,
 };
 
 /// How long the first answers may take.
@@ -198,6 +198,15 @@ impl Engine for BollardEngine {
 
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId> {
         self.load(archive, reference).await
+    }
+
+    async fn save_image(&self, image: &ImageId) -> Result<ByteStream> {
+        let doing = self.doing("saving", format!("image {image}"));
+        containers::first_then_rest(self.docker.export_image(&image.0), &doing).await
+    }
+
+    async fn image_history(&self, image: &ImageId) -> Result<Vec<PastStep>> {
+        self.history(image).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<()> {

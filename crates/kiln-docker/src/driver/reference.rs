@@ -4,18 +4,18 @@ use kiln_graph::{Digest, Platform};
 
 /// `[registry/]repository[:tag][@digest]`, or the id of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reference {
+pub(crate) struct Reference {
     /// Registry and repository as given.
-    pub(super) repository: String,
+    pub(crate) repository: String,
     /// The tag; `latest` where neither tag nor digest was given.
-    pub(super) tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// `sha256:...`
-    pub(super) digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 impl Reference {
     /// Reads a reference; `None` if it cannot be one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c);
         if text.is_empty() || !text.chars().all(legal) || text.contains("//") || text.contains("..") {
             return None;
@@ -51,7 +51,7 @@ impl Reference {
     }
 
     /// The host (and port) of its registry; `docker.io` where none is named.
-    pub(super) fn registry(&self) -> &str {
+    pub(crate) fn registry(&self) -> &str {
         match self.repository.split_once('/') {
             Some((first, _)) if is_registry(first) => first,
             _ => "docker.io",
@@ -59,7 +59,7 @@ impl Reference {
     }
 
     /// The text that a daemon takes.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => format!("{}@{digest}", self.repository),
             (None, tag) => format!("{}:{}", self.repository, tag.as_deref().unwrap_or("latest")),
@@ -67,13 +67,13 @@ impl Reference {
     }
 
     /// What is asked of the registry: the digest where there is one.
-    pub(super) fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
     }
 
     /// kiln's own name for the image of one platform: repository and tag. A digest of the reference keeps names of any
     /// length and spelling apart; the readable part is for people who list images.
-    pub(super) fn alias(&self, platform: Platform) -> (String, String) {
+    pub(crate) fn alias(&self, platform: Platform) -> (String, String) {
         let readable: String = self
             .repository
             .chars()

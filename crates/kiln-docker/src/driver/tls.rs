@@ -11,6 +11,18 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error as TlsErro
 
 use crate::{EngineError, Result};
 
+/// A TLS configuration without a certificate of the client's own.
+pub(crate) fn with_roots(roots: RootCertStore, verify: bool) -> std::result::Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = if verify {
+        builder.with_root_certificates(roots)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+    };
+    Ok(Arc::new(builder.with_no_client_auth()))
+}
+
 /// The client's TLS configuration. Certificates that are not there are not used; the system's roots stand in for `ca.pem`.
 pub(super) fn client_config(folder: Option<&Path>, verify: bool) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());

@@ -126,7 +126,7 @@ struct Message {
 }
 
 /// Percent-encodes a query value.
-pub(super) fn query(value: &str) -> String {
+pub(crate) fn query(value: &str) -> String {
     value.bytes().fold(String::with_capacity(value.len()), |mut out, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),

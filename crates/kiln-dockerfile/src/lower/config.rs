@@ -1,5 +1,6 @@
 //! The instructions that change only the image's configuration.
 
+use super::history;
 use super::stage::Lowering;
 use crate::ast::{Command, CommandLine};
 use crate::parse::units::{ports, signal};
@@ -9,19 +10,33 @@ impl Lowering<'_, '_> {
     pub(super) fn configure(&mut self, command: &Command) -> Result<(), Error> {
         match command {
             Command::Label(pairs) => {
+                let mut said = Vec::new();
                 for pair in pairs {
-                    let (name, value) = (self.expand(&pair.name)?, self.expand(&pair.value)?);
-                    self.config().labels.insert(name, value);
+                    said.push((self.expand(&pair.name)?, self.expand(&pair.value)?));
                 }
+                let texts = said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                self.note(history::pairs("LABEL", texts));
+                self.config().labels.extend(said);
             }
-            Command::User(user) => self.config().user = self.expand(user)?,
-            Command::Shell(shell) => self.config().shell = Some(shell.clone()),
+            Command::User(user) => {
+                let user = self.expand(user)?;
+                self.note(format!("USER {user}"));
+                self.config().user = user;
+            }
+            Command::Shell(shell) => {
+                self.note(format!("SHELL [{}]", shell.join(" ")));
+                self.config().shell = Some(shell.clone());
+            }
             Command::Cmd(line) => {
-                self.config().cmd = Some(self.arguments(line));
+                let arguments = self.arguments(line);
+                self.note(format!("CMD {}", history::quoted(&arguments)));
+                self.config().cmd = Some(arguments);
+                self.config().args_escaped = true;
                 self.has_cmd = true;
             }
             Command::Entrypoint(line) => {
                 let arguments = self.arguments(line);
+                self.note(format!("ENTRYPOINT {}", history::quoted(&arguments)));
                 self.config().entrypoint = Some(arguments).filter(|arguments| !arguments.is_empty());
                 // A command of the base image was meant for the base image's entrypoint.
                 if !self.has_cmd {
@@ -29,6 +44,7 @@ impl Lowering<'_, '_> {
                 }
             }
             Command::Expose(words) => {
+                let mut said = Vec::new();
                 for word in words {
                     // Ports that are not set are no ports: the check of variables leaves them alone, as BuildKit does.
                     for port in self.expand_quietly(word)?.0.words {
@@ -36,34 +52,47 @@ impl Lowering<'_, '_> {
                         let Some(found) = ports(&port) else {
                             return Err(invalid("`EXPOSE`", word, port, "port[-port][/protocol]"));
                         };
-                        self.config().exposed_ports.extend(found);
+                        said.extend(found);
                     }
                 }
+                said.sort();
+                self.note(format!("EXPOSE [{}]", said.join(" ")));
+                self.config().exposed_ports.extend(said);
                 let exposed = &mut self.config().exposed_ports;
                 exposed.sort();
                 exposed.dedup();
             }
             Command::Volume(words) => {
+                let mut said = Vec::new();
                 for word in words {
                     let path = self.expand(word)?;
                     if path.is_empty() {
                         return Err(Error::new(ErrorKind::Blank { word: word.value.clone() }, word.span));
                     }
                     if !self.config().volumes.contains(&path) {
-                        self.config().volumes.push(path);
+                        self.config().volumes.push(path.clone());
                     }
+                    said.push(path);
                 }
+                self.note(format!("VOLUME [{}]", said.join(" ")));
             }
             Command::StopSignal(word) => {
                 let name = self.expand(word)?;
                 if !signal(&name) {
                     return Err(invalid("`STOPSIGNAL`", word, name, "a signal's name or number, as in SIGTERM"));
                 }
+                self.note(format!("STOPSIGNAL {name}"));
                 self.config().stop_signal = Some(name);
             }
-            Command::Healthcheck(check) => self.config().healthcheck = Some((**check).clone()),
+            Command::Healthcheck(check) => {
+                self.note(format!("HEALTHCHECK {}", history::healthcheck(check)));
+                self.config().healthcheck = Some((**check).clone());
+            }
             Command::OnBuild(trigger) => self.config().on_build.push(trigger.trigger.clone()),
-            Command::Maintainer(author) => self.config().author = Some(author.clone()),
+            Command::Maintainer(author) => {
+                self.note(format!("MAINTAINER {author}"));
+                self.config().author = Some(author.clone());
+            }
             // These make vertices, or set variables, and never come here.
             Command::Run(_)
             | Command::Copy(_)

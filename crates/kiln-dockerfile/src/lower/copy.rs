@@ -16,7 +16,8 @@ impl Lowering<'_, '_> {
         let dest = self.expand(&transfer.dest)?;
         let sources = self.all(&transfer.sources)?;
         let owner = self.optional(transfer.chown.as_ref())?.map(|spec| Owner { spec });
-        let chmod = self.mode_bits(transfer.chmod.as_ref())?;
+        let mode = self.optional(transfer.chmod.as_ref())?;
+        let chmod = mode_bits(transfer.chmod.as_ref(), mode.as_deref())?;
         let excludes = self.all(&transfer.excludes)?;
         let from =
             sources.iter().zip(&transfer.sources).map(|(source, word)| self.place_of(source, word, transfer, add));
@@ -42,6 +43,7 @@ impl Lowering<'_, '_> {
             target.push('/');
         }
         let text = self.display(instruction, &[]);
+        let said = super::history::transfer(transfer, add, &sources, owner.as_ref(), mode.as_deref(), &excludes, &dest);
         let mut inputs = vec![self.root()];
         let mut actions = Vec::new();
         let mut local: Vec<String> = Vec::new();
@@ -103,6 +105,7 @@ impl Lowering<'_, '_> {
             });
         }
         self.add(Op::File(FileOp { actions }), inputs, instruction, &text);
+        self.note_files(said);
         Ok(())
     }
 
@@ -113,15 +116,6 @@ impl Lowering<'_, '_> {
     fn optional(&mut self, word: Option<&Word>) -> Result<Option<String>, Error> {
         let text = word.map(|word| self.expand(word)).transpose()?;
         Ok(text.filter(|text| !text.is_empty()))
-    }
-
-    fn mode_bits(&mut self, word: Option<&Word>) -> Result<Option<Chmod>, Error> {
-        let (Some(word), Some(text)) = (word, self.optional(word)?) else { return Ok(None) };
-        text.parse().map(Some).map_err(|error: ChmodError| {
-            let what = "`--chmod`".into();
-            let kind = ErrorKind::InvalidValue { what, value: text, expected: error.to_string() };
-            Error::new(kind, word.span)
-        })
     }
 
     /// Where a source lies.
@@ -169,6 +163,15 @@ enum From {
 fn is_sha256(checksum: &str) -> bool {
     let digits = checksum.strip_prefix("sha256:").unwrap_or_default();
     digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn mode_bits(word: Option<&Word>, text: Option<&str>) -> Result<Option<Chmod>, Error> {
+    let (Some(word), Some(text)) = (word, text) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: ChmodError| {
+        let what = "`--chmod`".into();
+        let kind = ErrorKind::InvalidValue { what, value: text.to_owned(), expected: error.to_string() };
+        Error::new(kind, word.span)
+    })
 }
 
 /// An absolute path: `path` itself, or in the folder `base`.

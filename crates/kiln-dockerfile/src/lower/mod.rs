@@ -16,6 +16,7 @@ use crate::{Error, ErrorKind, Ignore, Span};
 mod check;
 mod config;
 mod copy;
+mod history;
 mod plan;
 mod run;
 mod stage;

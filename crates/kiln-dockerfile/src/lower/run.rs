@@ -32,6 +32,7 @@ impl Lowering<'_, '_> {
         if let Some(summary) = run.heredocs.first().and_then(summary) {
             text = format!("{text} ({summary})");
         }
+        let said = super::history::run(&self.arguments_said(), &argv);
         let exec = Exec {
             argv,
             env: self.env().to_vec(),
@@ -45,6 +46,7 @@ impl Lowering<'_, '_> {
         };
         self.add(Op::Exec(Box::new(exec)), inputs, instruction, &text);
         self.note_command();
+        self.note_files(said);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_graph::{
-    BuildGraph, FileAction, FileOp, ImageConfig, Op, Origin as Place, Owner, Platform, Remote, Source, Target, VertexId,
+    BuildGraph, FileAction, FileOp, HistoryEntry, ImageConfig, Op, Origin as Place, Owner, Platform, Remote, Source,
+    Target, VertexId,
 };
 
 use super::plan::{Origin, Plan, Planned, PlannedStage};
@@ -25,6 +26,8 @@ struct State {
     env: Vec<(String, String)>,
     /// Arguments that were declared; they may be unset without a warning.
     declared: BTreeSet<String>,
+    /// The same, in order, for the history.
+    arguments: Vec<String>,
     /// Whether a `WORKDIR` came, here or in a stage below.
     has_workdir: bool,
     platform: Platform,
@@ -87,6 +90,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             config: ImageConfig::default(),
             env: vec![],
             declared: BTreeSet::new(),
+            arguments: vec![],
             has_workdir: false,
             platform: planned.platform,
         };
@@ -128,6 +132,8 @@ impl<'a, 'f> Lowering<'a, 'f> {
                 state.env.clone_from(&state.config.env);
                 if !state.config.working_dir.is_empty() {
                     state.config.working_dir = super::copy::join("/", &state.config.working_dir);
+                } else if matches!(base, Origin::Scratch) {
+                    "/".clone_into(&mut state.config.working_dir);
                 }
             }
         }
@@ -153,12 +159,19 @@ impl<'a, 'f> Lowering<'a, 'f> {
             Command::Copy(copy) => self.transfer(instruction, copy, false),
             Command::Add(add) => self.transfer(instruction, add, true),
             Command::Workdir(path) => self.workdir(instruction, path),
-            Command::Arg(arguments) => arguments.iter().try_for_each(|argument| self.arg(argument)),
+            Command::Arg(arguments) => {
+                let said = arguments.iter().map(|argument| self.arg(argument)).collect::<Result<Vec<_>, _>>()?;
+                self.note(format!("ARG {}", said.join(" ")));
+                Ok(())
+            }
             Command::Env(pairs) => {
                 // All values see the variables as they were before the line.
                 let expand = |word: &Word| self.expand_quietly(word);
                 let pairs = pairs.iter().map(|pair| Ok((expand(&pair.name)?, expand(&pair.value)?)));
-                for (name, value) in pairs.collect::<Result<Vec<_>, Error>>()? {
+                let pairs = pairs.collect::<Result<Vec<_>, Error>>()?;
+                let said = pairs.iter().map(|(name, value)| (name.0.text.as_str(), value.0.text.as_str()));
+                self.note(super::history::pairs("ENV", said));
+                for (name, value) in pairs {
                     self.warn_unmatched(name.1, &name.0);
                     self.warn_unmatched(value.1, &value.0);
                     self.check_secret("ENV", &name.0.text, name.1);
@@ -180,18 +193,22 @@ impl<'a, 'f> Lowering<'a, 'f> {
         }
         let path = super::copy::join(self.cwd(), &path);
         self.state.config.working_dir.clone_from(&path);
+        let said = format!("WORKDIR {path}");
         if path == "/" {
+            self.note(said);
             return Ok(());
         }
         let owner = Some(Owner { spec: self.user().to_owned() }).filter(|owner| !owner.spec.is_empty());
         let op = Op::File(FileOp { actions: vec![FileAction::Mkdir { path, owner }] });
         let place = self.place(instruction, &self.display(instruction, &[]));
         self.state.root = self.graph.insert(op, vec![self.state.root], place, false);
+        self.note_files(said);
         Ok(())
     }
 
     /// `ARG` in a stage: a build argument, else its default, else the argument of this name before the first `FROM`.
-    fn arg(&mut self, argument: &ArgDeclaration) -> Result<(), Error> {
+    /// Returns what the history says of it.
+    fn arg(&mut self, argument: &ArgDeclaration) -> Result<String, Error> {
         let name = &argument.name.value;
         self.check_secret("ARG", name, argument.name.span);
         let value = match (self.plan.options.build_args.get(name), &argument.default) {
@@ -199,11 +216,31 @@ impl<'a, 'f> Lowering<'a, 'f> {
             (None, Some(default)) => Some(self.expand(default)?),
             (None, None) => self.plan.globals.value(name).map(str::to_owned),
         };
+        let said = value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"));
         if let Some(value) = value {
             set(&mut self.state.env, name, value);
         }
-        self.state.declared.insert(name.clone());
-        Ok(())
+        if self.state.declared.insert(name.clone()) {
+            self.state.arguments.push(name.clone());
+        }
+        Ok(said)
+    }
+
+    /// Notes an instruction that changes no file in the image's history.
+    pub(super) fn note(&mut self, created_by: String) {
+        self.state.config.history.push(HistoryEntry { created_by, vertex: None });
+    }
+
+    /// Notes the instruction behind the vertex that was just added.
+    pub(super) fn note_files(&mut self, created_by: String) {
+        let vertex = Some(self.state.root);
+        self.state.config.history.push(HistoryEntry { created_by, vertex });
+    }
+
+    /// The declared arguments with their values, as the history of a command names them.
+    pub(super) fn arguments_said(&self) -> Vec<String> {
+        let value = |name: &String| self.env().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        self.state.arguments.iter().map(|name| format!("{name}={}", value(name).unwrap_or_default())).collect()
     }
 
     pub(super) fn config(&mut self) -> &mut ImageConfig {

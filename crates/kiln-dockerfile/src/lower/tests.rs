@@ -85,6 +85,7 @@ fn last_exec(graph: &BuildGraph) -> &kiln_graph::Exec {
 }
 
 mod files;
+mod history;
 mod stages;
 mod steps;
 

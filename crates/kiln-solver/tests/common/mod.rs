@@ -79,6 +79,7 @@ impl Bed {
             graph: graph.graph.clone(),
             contexts: BTreeMap::from([(".".to_owned(), Arc::new(context))]),
             outputs,
+            exports: kiln_solver::image::Exports::default(),
             run: RunSettings::default(),
             parallel: 8,
             keep_going: true,

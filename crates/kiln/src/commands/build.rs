@@ -1,10 +1,12 @@
 //! `kiln build`.
 
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Instant;
 
 use kiln_config::FlagValue;
 use kiln_graph::Platform;
+use kiln_solver::image::ImageResult;
 use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
 use tokio::sync::mpsc;
 
@@ -19,7 +21,7 @@ use crate::report::{
 };
 use crate::sources::prepare::prepare;
 use crate::ui::Ui;
-use crate::{checks, recipe, run_flags, scope, session};
+use crate::{checks, metadata, output, recipe, run_flags, scope, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let started = Instant::now();
@@ -35,8 +37,14 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         let args = &prepared.args;
         let project = project::load_prepared(environment, &prepared, flags(args)?)?;
         ui.warnings(&project.warnings);
-        let job = Job::new(environment, args, project)?;
-        let result = attempt(ui, environment, global, (args, &job), (events, received), &cancel, started).await;
+        let mut job = Job::new(environment, args, project)?;
+        if job.asked.stdout.is_some() && std::io::stdout().is_terminal() {
+            return Err(CliError::Usage {
+                problem: "an archive would be written to a terminal".to_owned(),
+                hint: "redirect standard output, or name a file: --output type=tar,dest=FILE".to_owned(),
+            });
+        }
+        let result = attempt(ui, environment, global, (args, &mut job), (events, received), &cancel, started).await;
         checks::show(ui, environment, args.quiet, job.warnings.get());
         result
     };
@@ -56,12 +64,14 @@ async fn attempt(
     ui: Ui,
     environment: &Environment,
     global: &cli::Global,
-    (args, job): (&cli::Build, &Job),
+    (args, job): (&cli::Build, &mut Job),
     (events, received): Events,
     cancel: &Cancel,
     started: Instant,
 ) -> Result<()> {
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    job.on_daemon(engine.info().arch)?;
+    let job = &*job;
     let flags = run_flags::read(args, environment, &engine.info().host)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let reporter = tokio::spawn(report(
@@ -87,7 +97,16 @@ async fn attempt(
     }
     .await;
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    conclude(ui, &collected, &outcome?)
+    let outcome = outcome?;
+    let concluded = conclude(ui, &collected, &outcome);
+    if concluded.is_ok() {
+        let published = outcome.published.as_ref().and_then(|published| published.as_ref().ok());
+        metadata::write(args, &collected.build, published)?;
+        if let Some(file) = &job.asked.stdout {
+            metadata::to_stdout(file)?;
+        }
+    }
+    concluded
 }
 
 /// Options of the command that are settings.
@@ -112,48 +131,13 @@ pub(super) fn flags(args: &cli::Build) -> Result<Vec<Flag>> {
     text("--jobs", "nuitka.jobs", args.jobs.clone());
     text("--lto", "nuitka.lto", args.lto.clone());
     text("--twin", "emulation.twin", args.twin.clone());
-    if let Some(output) = &args.output {
-        let folder = output_folder(output)?;
+    if let Some(folder) = output::folder(args)? {
         text("--output", "build.output", Some(absolute(&folder).map_err(CliError::io("find", &folder))?));
     }
     if args.no_verify {
         text("--no-verify", "verify.run", Some("false".to_owned()));
     }
     Ok(flags)
-}
-
-/// The folder of `-o FOLDER` or `-o type=local,dest=FOLDER`.
-fn output_folder(output: &str) -> Result<PathBuf> {
-    let names_nothing = || CliError::Usage {
-        problem: format!("--output `{output}` names no folder"),
-        hint: "write --output FOLDER, or type=local,dest=FOLDER".to_owned(),
-    };
-    if output.is_empty() {
-        return Err(names_nothing());
-    }
-    if !output.contains('=') {
-        return Ok(PathBuf::from(output));
-    }
-    let mut folder = None;
-    for part in output.split(',') {
-        match part.split_once('=') {
-            Some(("type", "local")) => {}
-            Some(("type", other)) => {
-                return Err(CliError::Usage {
-                    problem: format!("--output type `{other}` is not supported yet"),
-                    hint: "write --output type=local,dest=FOLDER, or a folder alone".to_owned(),
-                });
-            }
-            Some(("dest", dest)) if !dest.is_empty() => folder = Some(PathBuf::from(dest)),
-            _ => {
-                return Err(CliError::Usage {
-                    problem: format!("--output `{output}`: `{part}` makes no sense here"),
-                    hint: "write --output type=local,dest=FOLDER, or a folder alone".to_owned(),
-                });
-            }
-        }
-    }
-    folder.ok_or_else(names_nothing)
 }
 
 pub(super) fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
@@ -188,10 +172,29 @@ pub(super) fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) ->
             }
         }
     }
+    match &outcome.published {
+        Some(Ok(published)) if collected.progress == Progress::Quiet => {
+            let id = published.image.as_ref().and_then(ImageResult::id);
+            ui.print(&id.map(|id| format!("{id}\n")).unwrap_or_default());
+        }
+        Some(Err(error)) => {
+            let place = FailureOptions { width, color: ui.color, log: None };
+            if !matches!(error, SolveError::Cancelled) {
+                ui.say(render_error(error, place).trim_end());
+            }
+            code = Some(solve_code(error));
+            // What all targets together should have become is not there: nothing that was asked for is.
+            good = 0;
+        }
+        _ => {}
+    }
     if collected.progress != Progress::Quiet && collected.progress != Progress::Json {
         let mut rows = collected.rows();
         rows.iter_mut().flat_map(|row| &mut row.artifacts).for_each(|file| file.path = project::shown(&file.path));
         ui.say(render_summary(&rows, width, ui.color).trim_end());
+        for exported in &collected.exported {
+            ui.say(&crate::report::exported(exported));
+        }
     }
     match code {
         None => Ok(()),

@@ -63,7 +63,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let build = &prepared.args;
     let project = project::load_prepared(environment, &prepared, flags(build)?)?;
     ui.warnings(&project.warnings);
-    let job = Job::new(environment, build, project)?;
+    let mut job = Job::new(environment, build, project)?;
     let notices = tokio::spawn(async move {
         let mut notices = Vec::new();
         while let Some(event) = received.recv().await {
@@ -74,6 +74,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         notices
     });
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    job.on_daemon(engine.info().arch)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
     let flags = run_flags::read(build, environment, &engine.info().host)?;

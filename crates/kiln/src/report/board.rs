@@ -131,8 +131,8 @@ impl Board {
                     }
                 }
             }
-            // The plan has counted them.
-            BuildEvent::StepCached { .. } => {}
+            // The plan has counted the ones, the end names the others.
+            BuildEvent::StepCached { .. } | BuildEvent::Exported { .. } => {}
         }
         Vec::new()
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_graph::{Origin, Platform};
+use kiln_solver::image::Exported;
 use kiln_solver::{BuildEvent, PlannedTarget, TargetReport};
 
 use super::choose::Progress;
@@ -21,6 +22,8 @@ pub(crate) struct Collected {
     pub(crate) planned: Vec<PlannedTarget>,
     /// Targets that are done, in the order of their ends.
     pub(crate) finished: Vec<TargetReport>,
+    /// What was made of all targets together.
+    pub(crate) exported: Vec<Exported>,
     /// Targets that failed, in the order of their ends.
     pub(crate) failed: Vec<FailedTarget>,
     /// Notices, warnings of the reporter included.
@@ -53,6 +56,7 @@ impl Collected {
             build: String::new(),
             planned: Vec::new(),
             finished: Vec::new(),
+            exported: Vec::new(),
             failed: Vec::new(),
             notices: Vec::new(),
             logs: BTreeMap::new(),
@@ -75,6 +79,7 @@ impl Collected {
                     self.failed_steps.entry(platform).or_insert_with(|| origin.clone());
                 }
             }
+            BuildEvent::Exported { exported } => self.exported.push(exported),
             BuildEvent::TargetFinished { report } => self.finished.push(*report),
             BuildEvent::TargetFailed { platform, error } => {
                 let step = self.failed_steps.get(&platform).cloned();

@@ -34,6 +34,8 @@ pub(crate) use failure::{FailureOptions, render_chain, render_error};
 pub(crate) use summary::render as render_summary;
 pub(crate) use text::size;
 
+use kiln_solver::image::Exported;
+
 use logs::Logs;
 use plain::Plain;
 use tty::Tty;
@@ -42,6 +44,20 @@ use tty::Tty;
 const TICK: Duration = Duration::from_millis(100);
 /// Events that are taken at once, between two frames.
 const BATCH: usize = 512;
+
+/// What was made of all targets together, in one line: `pushed registry.example/x:1@sha256:...`.
+pub(crate) fn exported(exported: &Exported) -> String {
+    let Exported { kind, name, digest, size } = exported;
+    let verb = match *kind {
+        "registry" => "pushed",
+        "daemon" => "loaded",
+        _ => "wrote",
+    };
+    let digest =
+        digest.as_ref().filter(|digest| *digest != name).map(|digest| format!("@{digest}")).unwrap_or_default();
+    let bytes = size.map(|bytes| format!(" ({})", text::size(bytes))).unwrap_or_default();
+    format!("{verb} {}{digest}{bytes}", text::harmless(name))
+}
 
 /// How a build is reported.
 #[derive(Clone, Debug)]

@@ -89,7 +89,7 @@ impl<W: Write> Plain<W> {
                 writeln!(self.out, "{} failed {} after {}", prefix(platforms), step_place(origin), duration(*took))
             }
             // A moment later the target is finished.
-            BuildEvent::TargetStage { stage: Stage::Place, .. } => Ok(()),
+            BuildEvent::TargetStage { stage: Stage::Place, .. } | BuildEvent::Exported { .. } => Ok(()),
             BuildEvent::TargetStage { platform, stage } => {
                 writeln!(self.out, "[{platform}] {:>6} {}", clock(at), stage_name(*stage))
             }

@@ -1,0 +1,26 @@
+//! Images and archives that are made of all targets together, once they are built.
+//!
+//! The daemon holds the layers: a target's result is committed as a checkpoint like any other. What a user gets has the
+//! same layers under a configuration of its own ([`config`]), without kiln's labels and with the history that BuildKit
+//! would have written ([`past`]). [`describe`] finds out its digests, [`saved`] reads layers out of the daemon where
+//! somebody wants the bytes, [`archive`] and [`push`] write them.
+
+mod archive;
+mod config;
+mod describe;
+mod exports;
+mod facts;
+mod files;
+mod manifest;
+mod past;
+mod publish;
+mod push;
+mod saved;
+mod time;
+
+pub use exports::{Annotation, Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Level, Published};
+pub use manifest::{Compression, Descriptor, MediaTypes};
+
+pub(crate) use files::{Rewrite, copy as copy_files};
+pub(crate) use past::COMMENT_LENGTH;
+pub(crate) use publish::{Made, publish, spool, sweep, work_folder};

@@ -1,0 +1,58 @@
+//! Image archives: what a fake daemon saves, and what it reads of one that it is given.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use kiln_docker::Image;
+use serde_json::{Value, json};
+
+/// An image of one empty layer per layer that it says it has, in the format of `docker save`.
+pub(crate) fn save(image: &Image) -> io::Result<Vec<u8>> {
+    let (arch, _) = image.platform.arch.oci();
+    let history: Vec<Value> = image
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(index, _)| json!({ "created": "2001-01-01T00:00:00.5Z", "created_by": format!("layer {index}") }))
+        .collect();
+    let config = json!({
+        "architecture": arch,
+        "os": "linux",
+        "history": history,
+        "rootfs": { "type": "layers", "diff_ids": image.layers },
+    });
+    // As with a daemon, a place in the archive stands for one layer on the layers below it.
+    let names: Vec<String> =
+        image.layers.iter().map(|layer| format!("{}/layer.tar", layer.trim_start_matches("sha256:"))).collect();
+    let manifest = json!([{ "Config": "config.json", "RepoTags": null, "Layers": names }]);
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, layer) in names.iter().zip(&image.layers) {
+        append(&mut archive, name, layer.as_bytes())?;
+    }
+    append(&mut archive, "config.json", config.to_string().as_bytes())?;
+    append(&mut archive, "manifest.json", manifest.to_string().as_bytes())?;
+    archive.into_inner()
+}
+
+fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, name, bytes)
+}
+
+/// The configuration in an archive, and the names that it gives to the image.
+pub(crate) fn read(bytes: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
+    let mut files = BTreeMap::new();
+    for entry in tar::Archive::new(bytes).entries().ok()? {
+        let mut entry = entry.ok()?;
+        let path = entry.path().ok()?.display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).ok()?;
+        files.insert(path, content);
+    }
+    let manifest: Value = serde_json::from_slice(files.get("manifest.json")?).ok()?;
+    let config = files.get(manifest[0]["Config"].as_str()?)?.clone();
+    let tags = manifest[0]["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Some((config, tags.map(str::to_owned).collect()))
+}
