@@ -21,7 +21,9 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>, environment: E
     })?;
     let value = interpolated(value, environment).map_err(|error| BakeError { file: file.name.clone(), ..error })?;
     let mut names = Vec::new();
-    for (service, body) in object(object(value).remove("services").unwrap_or_default()) {
+    let mut value = object(value);
+    let known_secrets = object(value.remove("secrets").unwrap_or_default());
+    for (service, body) in object(value.remove("services").unwrap_or_default()) {
         let mut body = object(body);
         let Some(build) = body.remove("build") else { continue };
         let build = match build {
@@ -31,7 +33,7 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>, environment: E
         let name = service.replace('.', "_");
         names.push(Value::from(name.clone()));
         let located = |value: Value| Located { expr: Expr::Json(escaped(value)), file: file.clone() };
-        let attributes = attributes(build, body.remove("image"), environment);
+        let attributes = attributes(build, body.remove("image"), &known_secrets, environment);
         let attributes = attributes.into_iter().map(|(key, value)| (key, located(value))).collect();
         definition.targets.push(RawTarget { name, attributes, matrix: vec![] });
     }
@@ -42,7 +44,12 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>, environment: E
 }
 
 /// The attributes of a target from a service's `build`.
-fn attributes(build: Map<String, Value>, image: Option<Value>, environment: Environment<'_>) -> Vec<(String, Value)> {
+fn attributes(
+    build: Map<String, Value>,
+    image: Option<Value>,
+    known_secrets: &Map<String, Value>,
+    environment: Environment<'_>,
+) -> Vec<(String, Value)> {
     let mut found: Vec<(String, Value)> = Vec::new();
     let mut bake = Map::new();
     for (key, value) in build {
@@ -56,7 +63,7 @@ fn attributes(build: Map<String, Value>, image: Option<Value>, environment: Envi
             "cache_to" => ("cache-to", value),
             "no_cache" => ("no-cache", value),
             "shm_size" => ("shm-size", value),
-            "secrets" => ("secret", secrets(value)),
+            "secrets" => ("secret", secrets(value, known_secrets)),
             key @ ("context" | "dockerfile" | "target" | "tags" | "platforms" | "pull" | "network" | "ssh"
             | "entitlements") => (key, value),
             "x-bake" => {
@@ -115,14 +122,22 @@ fn contexts(value: Value) -> Value {
     Value::Object(fields)
 }
 
-/// Secrets by name: what they hold is said at the top of a compose file, which is not read here.
-fn secrets(value: Value) -> Value {
+/// Secrets by name, with the file or the variable that the top of the file gives for it.
+fn secrets(value: Value, known: &Map<String, Value>) -> Value {
     let Value::Array(items) = value else { return Value::Null };
-    let name = |item: Value| match item {
-        Value::String(name) => format!("id={name}"),
-        other => format!("id={}", other["source"].as_str().unwrap_or_default()),
+    let entry = |item: Value| {
+        let name = item.as_str().or_else(|| item["source"].as_str()).unwrap_or_default().to_owned();
+        let source = known.get(&name).unwrap_or(&Value::Null);
+        let field = |key: &str| source[key].as_str().map(str::to_owned);
+        let mut entry = json!({ "id": name });
+        if let Some(file) = field("file") {
+            entry["src"] = crate::target::clean(&file).into();
+        } else if let Some(variable) = field("environment") {
+            entry["env"] = variable.into();
+        }
+        entry
     };
-    items.into_iter().map(|item| Value::from(name(item))).collect()
+    items.into_iter().map(entry).collect()
 }
 
 /// Strings of a compose file are no templates of HCL.

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hcl_edit::expr::{BinaryOperator, Expression, ObjectKey, TraversalOperator, UnaryOperator};
-use hcl_edit::template::Element;
 use hcl_edit::{Number, Span};
 use serde_json::{Map, Value};
 
@@ -113,7 +112,7 @@ impl Evaluator<'_> {
         })
     }
 
-    fn expr(&self, expr: &Expression, locals: &Locals, file: &File) -> Result<Value> {
+    pub(crate) fn expr(&self, expr: &Expression, locals: &Locals, file: &File) -> Result<Value> {
         let place = || file.place(expr.span().map_or(0, |span| span.start));
         self.expr_inner(expr, locals, file).map_err(|error| error.at(&file.name, place()))
     }
@@ -155,6 +154,16 @@ impl Evaluator<'_> {
                     &conditional.false_expr
                 };
                 self.expr(chosen, locals, file)?
+            }
+            // These two look at errors, so their arguments are not evaluated before.
+            Expression::FuncCall(call) if call.name.name.as_str() == "try" => {
+                let mut results = call.args.iter().map(|argument| self.expr(argument, locals, file));
+                let nothing = || fails("try", "takes at least one argument");
+                let first = results.next().ok_or_else(nothing)?;
+                return first.or_else(|error| results.find_map(Result::ok).ok_or(error));
+            }
+            Expression::FuncCall(call) if call.name.name.as_str() == "can" => {
+                Value::Bool(call.args.get(0).is_some_and(|argument| self.expr(argument, locals, file).is_ok()))
             }
             Expression::FuncCall(call) => {
                 let mut arguments: Vec<Value> =
@@ -211,63 +220,8 @@ impl Evaluator<'_> {
                 let right = self.expr(&operation.rhs_expr, locals, file)?;
                 binary(*operation.operator.value(), &left, &right)?
             }
-            Expression::ForExpr(for_expr) => {
-                let collection = self.expr(&for_expr.intro.collection_expr, locals, file)?;
-                let pairs: Vec<(Value, Value)> = match collection {
-                    Value::Array(items) => items.into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect(),
-                    Value::Object(fields) => fields.into_iter().map(|(k, v)| (Value::from(k), v)).collect(),
-                    _ => return Err(wrong("for", "over a list or an object")),
-                };
-                let mut fields = Map::new();
-                let mut items = Vec::new();
-                for (key, value) in pairs {
-                    let mut locals = locals.clone();
-                    if let Some(name) = &for_expr.intro.key_var {
-                        locals.push((name.to_string(), key));
-                    }
-                    locals.push((for_expr.intro.value_var.to_string(), value));
-                    if let Some(condition) = &for_expr.cond
-                        && !truth(&self.expr(&condition.expr, &locals, file)?, "if")?
-                    {
-                        continue;
-                    }
-                    let value = self.expr(&for_expr.value_expr, &locals, file)?;
-                    match &for_expr.key_expr {
-                        None => items.push(value),
-                        Some(key) => {
-                            let key = text(&self.expr(key, &locals, file)?, "key")?;
-                            if for_expr.grouping {
-                                let group = fields.entry(key).or_insert_with(|| Value::Array(vec![]));
-                                group.as_array_mut().into_iter().for_each(|group| group.push(value.clone()));
-                            } else {
-                                fields.insert(key, value);
-                            }
-                        }
-                    }
-                }
-                if for_expr.key_expr.is_some() { Value::Object(fields) } else { Value::Array(items) }
-            }
+            Expression::ForExpr(for_expr) => self.for_expr(for_expr, locals, file)?,
         })
-    }
-
-    fn template<'t>(&self, elements: impl Iterator<Item = &'t Element>, locals: &Locals, file: &File) -> Result<Value> {
-        let elements: Vec<&Element> = elements.collect();
-        // A template that is one interpolation keeps the value's type.
-        if let [Element::Interpolation(only)] = elements.as_slice() {
-            return self.expr(&only.expr, locals, file);
-        }
-        let mut joined = String::new();
-        for element in elements {
-            match element {
-                Element::Literal(literal) => joined.push_str(literal.value()),
-                Element::Interpolation(part) => {
-                    let value = self.expr(&part.expr, locals, file)?;
-                    joined.push_str(&text(&value, "${...}")?);
-                }
-                Element::Directive(_) => return Err(wrong("%{", "replaced by an expression: directives are not read")),
-            }
-        }
-        Ok(Value::String(joined))
     }
 
     /// The value of a variable: a local one, or one of the file, which the environment may set.
@@ -311,7 +265,7 @@ impl Evaluator<'_> {
             return Ok(Value::from(self.now));
         }
         let Some(function) = self.functions.get(name) else { return functions::call(name, &arguments) };
-        let fails = |message: String| BakeError::new(BakeErrorKind::Function { function: name.to_owned(), message });
+        let fails = |message: String| fails(name, &message);
         let (wanted, given) = (function.params.len(), arguments.len());
         if given < wanted || given > wanted && function.variadic.is_none() {
             return Err(fails(format!("takes {wanted} arguments, not {given}")));
@@ -347,7 +301,11 @@ fn typed(name: &str, given: &str, default: &Value, is_list: bool) -> Result<Valu
     }
 }
 
-fn wrong(name: &str, expected: &'static str) -> BakeError {
+fn fails(function: &str, message: &str) -> BakeError {
+    BakeError::new(BakeErrorKind::Function { function: function.to_owned(), message: message.to_owned() })
+}
+
+pub(crate) fn wrong(name: &str, expected: &'static str) -> BakeError {
     BakeError::new(BakeErrorKind::Type { name: name.to_owned(), expected })
 }
 

@@ -8,7 +8,7 @@
 //! Own evaluator: `hcl-rs` evaluates expressions as well, but its functions are plain `fn` pointers, so functions that a
 //! file defines cannot be given to it, and its errors have no place. `hcl-edit` of the same project parses with places.
 //!
-//! Not read: references between blocks (`target.app.tags`), `%{for}` and `%{if}` in templates, remote files.
+//! Not read: references between blocks (`target.app.tags`), functions of dates, remote files.
 
 mod compose;
 mod error;
@@ -19,6 +19,7 @@ mod json;
 mod resolve;
 mod set;
 mod target;
+mod template;
 mod toml;
 
 pub use error::{BakeError, BakeErrorKind};

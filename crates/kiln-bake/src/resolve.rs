@@ -111,15 +111,22 @@ impl Definition {
         let mut asked = Vec::new();
         for name in &names {
             if name.contains('*') {
-                let matching: Vec<String> = known.targets.keys().filter(|t| wildcard(name, t)).cloned().collect();
+                let names = known.targets.keys().chain(known.groups.keys());
+                let mut matching: Vec<String> = names.filter(|t| wildcard(name, t)).cloned().collect();
+                matching.sort();
                 if matching.is_empty() {
                     return Err(known.missing(name));
                 }
                 asked.extend(matching);
+            } else if name == "default" && names.len() > 1 && known.groups.contains_key(name) {
+                // Beside others, the group stands for its members.
+                asked.extend(known.groups[name].iter().cloned());
             } else {
                 asked.push(name.clone());
             }
         }
+        let mut seen = BTreeSet::new();
+        asked.retain(|name| seen.insert(name.clone()));
         for name in &asked {
             known.collect(name, &mut bake.group, &mut wanted, &mut vec![])?;
         }

@@ -68,6 +68,9 @@ case!(functions, "functions", "hcl", [], []);
 case!(inherit, "inherit", "hcl", ["g"], []);
 case!(set_tags, "set-tags", "hcl", ["p"], ["p.tags=a", "p.tags=b", "p.args.Q", "p.push=true"]);
 case!(odd, "odd", "hcl", [], []);
+case!(language, "language", "hcl", ["m*", "x"], []);
+case!(templates, "templates", "hcl", [], []);
+case!(own_functions, "own-functions", "hcl", [], []);
 
 #[test]
 fn the_environment_sets_variables_by_the_type_of_their_default() {
@@ -152,4 +155,35 @@ fn settings_files_define_targets_too() {
     assert!(found.contains("\"app:1\"") && found.contains("\"A\": \"1\""), "{found}");
     let error = print("kiln.toml", "[target\n", &[], &[]).expect_err("invalid").to_string();
     assert!(error.starts_with("kiln.toml:1:"), "{error}");
+}
+
+#[test]
+fn templates_have_directives() {
+    let text = r#"target "default" {
+  args = {
+    A = "%{ for s in ["a", "b"] }${s},%{ endfor }end"
+    B = "x %{~ if false ~} n %{~ else ~} y %{~ endif ~} z"
+    C = <<EOT
+%{ for k, v in {a="1", b="2"} ~}
+${k}=${v}
+%{ endfor ~}
+EOT
+    D = try({a="1"}.b, "d")
+    E = can({a="1"}.b)
+  }
+}
+"#;
+    // As buildx prints it.
+    let found = print("a.hcl", text, &[], &[]).expect("valid");
+    for expected in [r#""A": "a,b,end""#, r#""B": "xyz""#, r#""C": "a=1\nb=2\n""#, r#""D": "d""#, r#""E": "false""#] {
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn secrets_of_compose_files_say_where_they_come_from() {
+    let text = "services:\n  a:\n    build:\n      context: .\n      secrets: [s, {source: e}]\n\
+                secrets:\n  s:\n    file: ./s.txt\n  e:\n    environment: E\n";
+    let found = print("compose.yaml", text, &[], &[]).expect("valid");
+    assert!(found.contains("\"src\": \"s.txt\"") && found.contains("\"env\": \"E\""), "{found}");
 }

@@ -232,9 +232,13 @@ fn pruning_keeps_to_the_project_and_away_from_running_builds() {
 
 #[test]
 fn what_baked_targets_share_runs_once() {
-    let dockerfile = "FROM alpine:3.20 AS base\nRUN echo shared-$((1+1)); cat /proc/sys/kernel/random/uuid > /id\n\
-                      FROM base AS one\nRUN echo one > /name\nFROM base AS two\nRUN echo two > /name\n";
-    let Some(tried) = project(dockerfile) else { return };
+    // A step that no earlier run of this test has left.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let dockerfile = format!(
+        "FROM alpine:3.20 AS base\nRUN : {now}; echo shared-$((1+1)); cat /proc/sys/kernel/random/uuid > /id\n\
+         FROM base AS one\nRUN echo one > /name\nFROM base AS two\nRUN echo two > /name\n"
+    );
+    let Some(tried) = project(&dockerfile) else { return };
     tried.project.write(
         "docker-bake.hcl",
         "group default {\n  targets = [\"one\", \"two\", \"three\"]\n}\n\
