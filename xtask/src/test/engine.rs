@@ -18,6 +18,10 @@ pub(super) const NEEDS_QEMU: &str = "(package(kiln-docker) and test(every_probe_
 /// What the command of the image that brings the emulators contains, by `dockerfiles/binfmt.Dockerfile`.
 const EMULATION_MARK: &str = "/etc/qemu-version";
 
+/// The tests that build small images, by package; the unit tier leaves them out.
+pub(super) const BINARIES: [(&str, &str); 4] =
+    [("kiln", "engine"), ("kiln", "sources"), ("kiln-e2e", "engine"), ("kiln-e2e", "conformance")];
+
 /// Tests of the driver, and of the whole program on small images.
 pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> {
     let kiln = kiln()?;
@@ -35,13 +39,13 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
     if has_nextest() {
-        let select = "(package(kiln-docker) and kind(test)) or (package(kiln-e2e) or package(kiln)) and binary(engine)";
-        let select = &format!("{select} or {NEEDS_QEMU}");
+        let binaries = BINARIES.map(|(package, name)| format!("(package({package}) and binary({name}))")).join(" or ");
+        let select = &format!("(package(kiln-docker) and kind(test)) or {binaries} or {NEEDS_QEMU}");
         return Tests { select, env: &env, filters, show: Show::EveryTest }.nextest();
     }
     let mut outcome = libtest(&["--package", "kiln-docker", "--lib", "--tests"], filters, &env, None)?;
-    for package in ["kiln", "kiln-e2e"] {
-        outcome.add(libtest(&["--package", package, "--test", "engine"], filters, &env, None)?);
+    for (package, name) in BINARIES {
+        outcome.add(libtest(&["--package", package, "--test", name], filters, &env, None)?);
     }
     Ok(outcome)
 }

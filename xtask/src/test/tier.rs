@@ -86,8 +86,9 @@ pub(crate) fn lint() -> Result<Outcome> {
 pub(crate) fn unit(filters: &[String]) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     if has_nextest() {
-        let select = "not package(kiln-e2e) and not (package(kiln-docker) and kind(test)) and not binary(engine)";
-        let select = &format!("{select} and not {NEEDS_QEMU}");
+        let select = "not package(kiln-e2e) and not (package(kiln-docker) and kind(test))";
+        let others = super::engine::BINARIES.map(|(_, name)| format!(" and not binary({name})")).concat();
+        let select = &format!("{select}{others} and not {NEEDS_QEMU}");
         outcome.add(Tests { select, env: &[], filters, show: Show::Problems }.nextest()?);
     } else {
         // The driver's own tests follow in the next tier, all of them: cargo's runner cannot tell them apart.
