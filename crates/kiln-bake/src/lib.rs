@@ -1,7 +1,7 @@
 //! Bake files: from text to the targets to build, as `docker buildx bake` reads them. Pure: no I/O.
 //!
-//! The flow: [`Definition::add`] reads one file after the other, [`hcl`] and [`json`] for bake files, [`compose`] for
-//! compose files, [`toml`] for `[target.NAME]` in kiln.toml; [`Definition::resolve`] evaluates variables and expressions ([`eval`], [`functions`]), unfolds
+//! The flow: [`Definition::add`] reads one file after the other, `hcl` and `json` for bake files, `compose` for
+//! compose files, `toml` for `[target.NAME]` in kiln.toml; [`Definition::resolve`] evaluates variables and expressions (`eval`, `functions`), unfolds
 //! matrices, follows groups and `inherits`, applies `--set`, and hands out [`Bake`], which serializes to what `--print`
 //! prints.
 //!

@@ -25,7 +25,9 @@ async fn probes_tell_what_runs() {
     eprintln!("{results:?} in {:?}", start.elapsed());
     let own = Platform::linux(engine.info().arch);
     assert!(results.contains(&(own, ProbeResult::Native)), "{results:?}");
-    assert!(engine.containers_with_label("kiln.role=probe").await.unwrap().is_empty());
+    // Those of other kilns, which may be at work just now, name their owners.
+    let left = engine.containers_with_label("kiln.role=probe").await.unwrap();
+    assert!(left.iter().all(|container| container.labels.contains_key("kiln.owner")), "{left:?}");
 }
 
 #[tokio::test]

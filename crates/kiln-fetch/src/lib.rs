@@ -1,6 +1,6 @@
 //! Files from elsewhere: archives, URLs and git repositories.
 //!
-//! [`archive`] recognises archives by their content and reads them as streams; [`mod@unpack`] puts one into a folder, safely;
+//! [`archive`] recognises archives by their content and reads them as streams; `unpack` puts one into a folder, safely;
 //! [`http`] and [`git`] bring files into a cache on the client ([`Cache`]), where an unchanged one is found again. All of
 //! it runs before a build is planned: the graph only names what was fetched.
 

@@ -240,7 +240,7 @@ pub(crate) struct Build {
     /// Folder, image, git repository or URL for that name (repeatable)
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = build_context)]
     pub(crate) contexts: Vec<(String, String)>,
-    /// Folder, `-`, or type=TYPE[,dest=PATH][,name=NAME] (repeatable)
+    /// Folder, `-`, or type=TYPE,dest=PATH,name=NAME (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
     /// Name of the image (repeatable)

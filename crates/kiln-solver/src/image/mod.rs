@@ -1,9 +1,9 @@
 //! Images and archives that are made of all targets together, once they are built.
 //!
 //! The daemon holds the layers: a target's result is committed as a checkpoint like any other. What a user gets has the
-//! same layers under a configuration of its own ([`config`]), without kiln's labels and with the history that BuildKit
-//! would have written ([`past`]). [`describe`] finds out its digests, [`saved`] reads layers out of the daemon where
-//! somebody wants the bytes, [`archive`] and [`push`] write them.
+//! same layers under a configuration of its own (`config`), without kiln's labels and with the history that BuildKit
+//! would have written (`past`). `describe` finds out its digests, `saved` reads layers out of the daemon where
+//! somebody wants the bytes, `archive` and `push` write them.
 
 mod archive;
 mod config;
