@@ -14,7 +14,7 @@ use kiln_graph::{Copy, Exec, FileAction, FileOp, MountKind, Origin, Owner, Platf
 use crate::archive::{Apply, CopySource, Place};
 use crate::error::{Result, SolveError};
 use crate::secret::Masks;
-use crate::shared::{Reader, Shared};
+use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::Snapshot;
 use crate::volumes::Held;
 
@@ -70,8 +70,9 @@ pub(crate) async fn furnish(
     let mut furniture = Furniture::default();
     let mut binds = Vec::new();
     let mut secrets = Vec::new();
-    // Unique among the steps of all builds that run now; a platform's step of the same vertex is another vertex.
-    let volume = format!("kiln-step-{}-{}", shared.plan.request.id, id.0);
+    // Unique among the steps of all builds that run now, and a step that runs once more without native programs begins anew.
+    let name = format!("{}-{}-{}", shared.plan.request.id, id.0, lock(&shared.volumes).len());
+    let volume = format!("kiln-step-{name}");
     for mount in &exec.mounts {
         let target = mount.target.clone();
         let source = match &mount.kind {
@@ -119,7 +120,7 @@ pub(crate) async fn furnish(
         }
     }
     if !secrets.is_empty() {
-        let volume = format!("kiln-secrets-{}-{}", shared.plan.request.id, id.0);
+        let volume = format!("kiln-secrets-{name}");
         hide(shared, volume, &secrets, origin, &mut furniture).await?;
     }
     Ok(furniture)
