@@ -161,11 +161,15 @@ impl Job {
     }
 
     /// Settles what depends on the daemon: the platform, if nobody named one.
-    pub(crate) fn on_daemon(&mut self, own: Arch) -> Result<()> {
+    pub(crate) fn on_daemon(&mut self, own: Arch) {
         if self.implicit {
             self.platforms = vec![self.project.config.for_platform(Platform::linux(own))];
             self.dockerfiles.truncate(1);
         }
+    }
+
+    /// Fails now rather than after a long build if what is asked for cannot be made of these platforms.
+    pub(crate) fn check_outputs(&self) -> Result<()> {
         let platforms: Vec<Platform> = self.platforms.iter().map(|settings| settings.platform).collect();
         output::check_platforms(&self.asked.exports, &platforms)
     }

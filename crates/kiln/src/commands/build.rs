@@ -70,7 +70,8 @@ async fn attempt(
     started: Instant,
 ) -> Result<()> {
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
-    job.on_daemon(engine.info().arch)?;
+    job.on_daemon(engine.info().arch);
+    job.check_outputs()?;
     let job = &*job;
     let flags = run_flags::read(args, environment, &engine.info().host)?;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);

@@ -74,7 +74,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         notices
     });
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
-    job.on_daemon(engine.info().arch)?;
+    job.on_daemon(engine.info().arch);
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
     let flags = run_flags::read(build, environment, &engine.info().host)?;
