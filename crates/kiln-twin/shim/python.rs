@@ -26,6 +26,8 @@ const LIBM_DIFFERS: &str = "libm_differs\tTrue\n";
 
 /// Becomes the native interpreter, or the container's if that must be.
 pub(crate) fn run(program: &Path, tool: &Path, shown: &OsStr, arguments: &[OsString]) -> io::Error {
+    // An interpreter that is started by its name alone looks for itself in the path, where it would find this program.
+    let shown = if shown.as_bytes().contains(&b'/') { shown } else { tool.as_os_str() };
     let Program::Runnable(options) = options::python(arguments) else {
         return emulated(tool, shown, arguments, "it runs neither a module nor a script");
     };
