@@ -21,6 +21,8 @@ const FACTS_VARIABLE: &str = "KILN_TWIN_FACTS";
 const TOLD: [&str; 6] = ["version", "machine", "multiarch", "suffixes", "git", LIBM];
 /// What the C library's functions give. Where they differ, only what is known not to depend on them runs natively.
 const LIBM: &str = "libm";
+/// What kiln's recipes run Nuitka with: it must be native for that to be.
+const RECIPE: &str = "/kiln/bake.py";
 /// The line that says so to the launcher, and to later calls.
 const LIBM_DIFFERS: &str = "libm_differs\tTrue\n";
 
@@ -59,7 +61,7 @@ fn is_exact(program: &[OsString]) -> bool {
         [script, ..] => {
             let path = Path::new(script);
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-            is_known(name) || path.components().any(|part| part.as_os_str() == "nuitka")
+            path == Path::new(RECIPE) || is_known(name) || path.components().any(|part| part.as_os_str() == "nuitka")
         }
         [] => false,
     }
