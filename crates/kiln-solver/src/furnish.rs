@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, ContainerSpec, Hold, MountSpec, VolumeSource, toolbox};
+use kiln_docker::{ContainerId, ContainerSpec, Hold, ImageId, MountSpec, VolumeSource, toolbox};
 use kiln_graph::{Copy, Exec, FileAction, FileOp, MountKind, Origin, Owner, Platform, SecretMount, VertexId};
 
 use crate::archive::{Apply, CopySource, Place};
@@ -182,13 +182,26 @@ pub(crate) async fn write(
     let spec = ContainerSpec { mounts: vec![mount], ..shared.idle(image.clone(), platform, "copy") };
     let container = shared.create(spec).await?;
     if !actions.is_empty() {
-        let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
-        let apply = Apply { op: FileOp { actions }, sources, whole: true, origin: origin.clone() };
-        shared.transfer(&container, place, Vec::new(), vec![apply]).await?;
+        put(shared, &container, &image, actions, sources, origin).await?;
     }
     let Some(root) = root else { return Ok(()) };
     let archive = root.archive().map_err(SolveError::io("write", "the archive"))?;
     Ok(shared.engine.upload(&container, "/", futures::stream::iter([Ok(archive.into())]).boxed()).await?)
+}
+
+/// Writes files to a container of an empty image, and so to what is mounted in it.
+async fn put(
+    shared: &Arc<Shared>,
+    container: &ContainerId,
+    image: &ImageId,
+    actions: Vec<FileAction>,
+    sources: HashMap<usize, CopySource>,
+    origin: &Origin,
+) -> Result<()> {
+    let platform = Platform::linux(shared.engine.info().arch);
+    let place = Place::Container(shared.reader_of(image, platform, Reader::Questions).await?);
+    let apply = Apply { op: FileOp { actions }, sources, whole: true, origin: origin.clone() };
+    shared.transfer(container, place, Vec::new(), vec![apply]).await.map(drop)
 }
 
 /// The root folder of a volume.
@@ -266,7 +279,5 @@ async fn hide(
         let source = VolumeSource::Part { volume: volume.clone(), path: "variables".to_owned() };
         furniture.mounts.push(MountSpec { target: VARIABLES.to_owned(), source, readonly: true });
     }
-    let place = Place::Container(shared.reader_of(&image, platform, Reader::Questions).await?);
-    let apply = Apply { op: FileOp { actions }, sources: HashMap::new(), whole: true, origin: origin.clone() };
-    shared.transfer(&container, place, Vec::new(), vec![apply]).await.map(drop)
+    put(shared, &container, &image, actions, HashMap::new(), origin).await
 }

@@ -42,7 +42,12 @@ pub(crate) fn run(command: &[OsString]) -> i32 {
             }
         }
     }
-    let error = child.args(arguments).exec();
+    become_it(child.args(arguments), program)
+}
+
+/// Becomes a command; the exit code of a shell if that cannot be.
+pub(crate) fn become_it(command: &mut Command, program: &OsStr) -> i32 {
+    let error = command.exec();
     eprintln!("{}: {error}", program.display());
     if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
 }

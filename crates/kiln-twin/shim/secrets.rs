@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use crate::enter::become_it;
 
 /// Waits for the end of standard input: of the kiln at its other end. Meanwhile the volume in memory lives.
 pub(crate) fn hold() -> i32 {
@@ -28,7 +29,5 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
             }
         };
     }
-    let error = command.args(rest).exec();
-    eprintln!("{}: {error}", program.display());
-    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+    become_it(command.args(rest), program)
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use crate::enter::become_it;
 
 /// `tidy PATH... -- COMMAND...`: removes the paths as far as they are as a daemon makes mount points, and becomes the
 /// command. One that something is mounted over stays.
@@ -25,7 +25,5 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
         eprintln!("kiln-twin: tidy: no command");
         return 2;
     };
-    let error = Command::new(program).args(rest).exec();
-    eprintln!("{}: {error}", program.display());
-    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+    become_it(Command::new(program).args(rest), program)
 }

@@ -52,11 +52,18 @@ pub(super) enum ConnectError {
 pub(super) struct Connector(pub(super) Endpoint);
 
 /// What any connection can do.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A connection.
-pub(super) struct Stream(Box<dyn Duplex>);
+pub(crate) struct Stream(Box<dyn Duplex>);
+
+impl Stream {
+    /// A connection that was made elsewhere.
+    pub(crate) fn new(connection: Box<dyn Duplex>) -> Self {
+        Self(connection)
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,7 @@
 
 mod address;
 pub(crate) mod auth;
-mod connector;
+pub(crate) mod connector;
 mod containers;
 mod convert;
 mod errors;

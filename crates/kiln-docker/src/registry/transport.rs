@@ -15,13 +15,14 @@ use http_body_util::{Either, Full, StreamBody};
 use hyper::Uri;
 use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::driver::connector::{Duplex, Stream};
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -65,38 +66,6 @@ pub(super) async fn file(path: &Path) -> io::Result<Body> {
 #[derive(Clone)]
 pub(super) struct Dial(Arc<ClientConfig>);
 
-trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-/// A connection.
-pub(super) struct Stream(Box<dyn Duplex>);
-
-impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
 impl tower_service::Service<Uri> for Dial {
     type Response = TokioIo<Stream>;
     type Error = io::Error;
@@ -111,7 +80,7 @@ impl tower_service::Service<Uri> for Dial {
         Box::pin(async move {
             let connecting = tokio::time::timeout(CONNECT_TIMEOUT, connect(&uri, config));
             let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection");
-            Ok(TokioIo::new(Stream(connecting.await.map_err(timed_out)??)))
+            Ok(TokioIo::new(Stream::new(connecting.await.map_err(timed_out)??)))
         })
     }
 }

@@ -20,6 +20,7 @@ mod time;
 
 pub use exports::{Annotation, Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Level, Published};
 pub use manifest::{Compression, Descriptor, MediaTypes};
+pub use time::rfc3339;
 
 pub(crate) use files::{Rewrite, copy as copy_files};
 pub(crate) use past::COMMENT_LENGTH;

@@ -1,7 +1,7 @@
 //! Times as images carry them.
 
 /// Seconds since 1970 in RFC 3339: `2024-02-29T12:34:56Z`.
-pub(crate) fn rfc3339(seconds: i64) -> String {
+pub fn rfc3339(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // The civil date of a day since 1970, after Howard Hinnant's `civil_from_days`.
     let days = days + 719_468;
