@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use kiln_graph::{Arch, ImageConfig, Platform};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use crate::Result;
 
@@ -160,7 +161,22 @@ pub struct Ulimit {
 }
 
 /// Keeps a container's standard input open. See [`Engine::hold`].
-pub type Hold = Box<dyn std::any::Any + Send + Sync>;
+#[derive(Debug)]
+pub struct Hold(mpsc::UnboundedSender<Bytes>);
+
+impl Hold {
+    /// A hold, and what its keeper listens to: what to send, and the end when it is dropped.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends something to the container; nobody waits for it to arrive.
+    pub fn send(&self, bytes: impl Into<Bytes>) {
+        // Whoever keeps it is gone only if the container is.
+        let _ = self.0.send(bytes.into());
+    }
+}
 
 /// A mount of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +201,8 @@ pub enum NetworkSpec {
     Host,
     /// A network by name.
     Named(String),
+    /// That of a running container, with its `/etc/hosts` and `/etc/resolv.conf`.
+    Of(ContainerId),
 }
 
 /// One entry of an image's history, as far as a daemon tells it.
@@ -354,7 +372,7 @@ pub trait Engine: Send + Sync {
     /// Attaches to the output of a container. Call before [`Engine::start_container`], so nothing is lost.
     async fn attach(&self, id: &ContainerId) -> Result<LogStream>;
 
-    /// Attaches to the standard input of a container that has one. The container sees its end when what is returned is
+    /// Attaches to the standard input of a container that has one. The container sees its end after what is returned is
     /// dropped, or when this process dies. Call before [`Engine::start_container`].
     async fn hold(&self, id: &ContainerId) -> Result<Hold>;
 

@@ -6,6 +6,7 @@
 
 mod archive;
 mod cancel;
+mod chain;
 pub mod context;
 mod dispatch;
 mod error;
@@ -14,6 +15,8 @@ mod finish;
 mod furnish;
 pub mod image;
 mod keys;
+mod network;
+mod output;
 mod pattern;
 mod plan;
 mod record;

@@ -10,10 +10,12 @@ use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::cancel::Cancel;
+use crate::chain::Chains;
 use crate::context::Context;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, Way};
 use crate::keys::no_context;
+use crate::network::Networks;
 use crate::plan::{Action, Plan};
 
 /// Something that is made once, by whoever needs it first.
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     readers: Mutex<HashMap<(ImageId, Reader), Once<ContainerId>>>,
     scratch: Mutex<HashMap<Platform, Once<ImageId>>>,
     toolbox: OnceCell<String>,
+    pub(crate) networks: Networks,
+    pub(crate) chains: Chains,
+    /// Vertices that others copy or mount files from.
+    sources: HashSet<VertexId>,
     /// Volumes with native programs, by the image they come from and the place they are seen at.
     pub(crate) twins: Mutex<HashMap<(ImageId, &'static str), Once<String>>>,
     pub(crate) emptied: tokio::sync::Mutex<HashSet<String>>,
@@ -73,6 +79,10 @@ impl Shared {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ContainerId>) {
         let (made, to_remove) = mpsc::unbounded_channel();
         let permits = Semaphore::new(plan.request.parallel.max(1));
+        let can_serve = kiln_twin::program(engine.info().arch).is_some();
+        let chains = if can_serve { Chains::new(&plan) } else { Chains::default() };
+        let networks = Networks::new(&plan, &chains);
+        let sources = plan.graph().iter().flat_map(|(_, vertex)| vertex.inputs.iter().skip(1).copied()).collect();
         let shared = Self {
             engine,
             plan,
@@ -85,6 +95,9 @@ impl Shared {
             readers: Mutex::default(),
             scratch: Mutex::default(),
             toolbox: OnceCell::new(),
+            networks,
+            chains,
+            sources,
             twins: Mutex::default(),
             emptied: tokio::sync::Mutex::default(),
             filled: tokio::sync::Mutex::default(),
@@ -135,6 +148,11 @@ impl Shared {
             (labels::ROLE.to_owned(), role.to_owned()),
             (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
         ])
+    }
+
+    /// Whether files are copied out of a vertex's result.
+    pub(crate) fn is_source(&self, id: VertexId) -> bool {
+        self.sources.contains(&id)
     }
 
     pub(crate) fn reader(&self, image: &ImageId, reader: Reader) -> Once<ContainerId> {

@@ -14,7 +14,8 @@ use crate::error::{Result, SolveError};
 use crate::event::Way;
 use crate::request::{Smoke, SmokeCommand};
 use crate::shared::{Shared, joined};
-use crate::step::{Lines, wait};
+use crate::output::Lines;
+use crate::step::wait;
 
 /// Where the artifact is put in the clean image.
 const FOLDER: &str = "/kiln-smoke";

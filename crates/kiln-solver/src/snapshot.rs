@@ -5,14 +5,16 @@
 //! container: made from the last checkpoint, filled, run, and read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, NetworkSpec, labels};
 use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
 use tokio::sync::OnceCell;
+use tokio::try_join;
 
 use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
+use crate::chain::Live;
 use crate::error::{Result, SolveError};
 use crate::image::COMMENT_LENGTH;
 use crate::shared::{Reader, Shared, joined};
@@ -45,17 +47,25 @@ pub(crate) struct Made {
     /// Whether reading it would show what is mounted instead of its own files.
     covered: bool,
     image: OnceCell<ImageId>,
+    /// Its container, if that waits for the next command.
+    pub(crate) live: Mutex<Option<Live>>,
 }
 
 impl Made {
     fn new(vertex: VertexId, container: ContainerId, platform: Platform, stubs: Arc<Stubs>) -> Self {
-        Self { vertex, container, platform, stubs, mounted: Vec::new(), covered: false, image: OnceCell::new() }
+        let (mounted, image) = (Vec::new(), OnceCell::new());
+        Self { vertex, container, platform, stubs, mounted, covered: false, image, live: Mutex::default() }
     }
 
     /// The container of a command, with its mount points.
     pub(crate) fn by_command(vertex: VertexId, container: ContainerId, platform: Platform, points: Points) -> Self {
         let Points { stubs, mounted, covers } = points;
         Self { mounted, covered: covers, ..Self::new(vertex, container, platform, Arc::new(stubs)) }
+    }
+
+    /// The same, with a container that waits for the next command.
+    pub(crate) fn with_live(self, live: Option<Live>) -> Self {
+        Self { live: Mutex::new(live), ..self }
     }
 }
 
@@ -254,8 +264,9 @@ impl Shared {
         operations: &[Arc<Pending>],
     ) -> Result<ContainerId> {
         let image = self.image_of(base).await?;
-        let container = self.idle_container(image.clone(), platform, "copy").await?;
-        self.apply(&container, &image, platform, &[], operations).await?;
+        let making = self.idle_container(image.clone(), platform, "copy");
+        let (container, place) = try_join!(making, self.place(base, &image, platform, operations))?;
+        self.apply(&container, place, platform, &[], operations).await?;
         Ok(container)
     }
 
@@ -285,14 +296,35 @@ impl Shared {
         }
     }
 
-    /// Unpacks file operations into a container that was just made of `image`; false if that would write into one of its
-    /// `mounts`.
-    ///
-    /// The daemon locks a container while it unpacks into it, so what is there already is asked of another one.
+    /// What tells which files a container that is made of `image` has, before `operations` are unpacked into it. The daemon
+    /// locks a container while it unpacks into it, so that is another one: the one that `base` was committed from, if
+    /// nothing is mounted in it and nobody copies from it, which would lock it, too.
+    pub(crate) async fn place(
+        self: &Arc<Self>,
+        base: &Snapshot,
+        image: &ImageId,
+        platform: Platform,
+        operations: &[Arc<Pending>],
+    ) -> Result<Place> {
+        if operations.is_empty() {
+            return Ok(Place::EmptyFolder);
+        }
+        match base {
+            Snapshot::Step(made)
+                if made.mounted.is_empty() && !self.is_source(made.vertex) && !self.chains.is_followed(made.vertex) =>
+            {
+                Ok(Place::Container(made.container.clone()))
+            }
+            _ => Ok(Place::Container(self.reader_of(image, platform, Reader::Questions).await?)),
+        }
+    }
+
+    /// Unpacks file operations into a container of which `place` tells what is in it; false if that would write into one of
+    /// its `mounts`.
     pub(crate) async fn apply(
         self: &Arc<Self>,
         container: &ContainerId,
-        image: &ImageId,
+        place: Place,
         platform: Platform,
         mounts: &[String],
         operations: &[Arc<Pending>],
@@ -301,7 +333,6 @@ impl Shared {
         let started = Instant::now();
         // The sources may take steps of their own, so they come before the clock of this one is shown.
         let apply = self.resolve(operations).await?;
-        let place = Place::Container(self.reader_of(image, platform, Reader::Questions).await?);
         for pending in operations {
             self.step_started(pending.vertex, None).await;
         }

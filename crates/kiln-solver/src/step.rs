@@ -1,17 +1,19 @@
 //! Runs one command in a container.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, ImageId, LogStream, NetworkSpec, toolbox};
-use kiln_graph::{CacheMount, Exec, MountKind, Network, Origin, Platform, VertexId};
+use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, ImageId, NetworkSpec, toolbox};
+use kiln_graph::{CacheMount, Exec, MountKind, Origin, Platform, VertexId};
+use tokio::try_join;
 
 use crate::cancel::Cancel;
+use crate::chain::{self, Continued, Live, Request};
 use crate::error::{Result, SolveError};
-use crate::event::{BuildEvent, Way};
+use crate::event::Way;
 use crate::furnish::{Furniture, furnish};
+use crate::network::Lent;
+use crate::output::{Ended, Output, follow};
 use crate::secret::Masks;
 use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::{Made, Snapshot};
@@ -21,10 +23,6 @@ use crate::volumes;
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
 const GRACE: u32 = 2;
-/// Lines of output that an error carries.
-const TAIL: usize = 40;
-/// Longest line that is passed on as one, in bytes; output without line ends is cut there.
-const LONGEST_LINE: usize = 32 * 1024;
 
 /// Where programs look for a user's agent.
 const AGENT: &str = "SSH_AUTH_SOCK";
@@ -120,28 +118,125 @@ async fn attempt(
     let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
     furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
     let outcome = async {
-        let made = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        if native.is_none()
+            && let Some(made) = go_on(shared, id, exec, &inputs[0], (way, cancel)).await?
+        {
+            return Ok(made);
+        }
+        let lent = cancel.or_stop(async { Ok::<_, SolveError>(shared.networks.lend(shared, id, exec).await) }).await?;
+        let serves = native.is_none() && shared.chains.is_followed(id);
+        let preparing = prepare(shared, exec, inputs, (&furniture, &lent), (native, serves));
+        let (container, points) = cancel.or_stop(preparing).await.map_err(in_engine)?;
         shared.step_started(id, Some(way)).await;
-        let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
-        Ok((cancel.or_kill(ran).await?, made))
+        let ran = async {
+            if serves {
+                let argv = argv(shared, exec, &inputs[0], &furniture, None);
+                let live = cancel.or_stop(Live::start(shared, &container, lent)).await?;
+                serve(shared, id, exec, argv, (&container, live), cancel).await
+            } else {
+                let took = execute(shared, id, exec.platform, &container, &furniture.masks, cancel).await?;
+                shared.networks.give_back(lent);
+                Ok((took, None))
+            }
+        };
+        let (took, live) = cancel.or_kill(ran).await?;
+        Ok((took, Made::by_command(id, container, exec.platform, points).with_live(live)))
     }
     .await;
     let took = started.elapsed();
     furniture.clear(shared).await;
     drop(held);
     match outcome {
-        Ok((in_container, (container, points))) => {
+        Ok((in_container, made)) => {
             {
                 let mut times = lock(&shared.times);
                 let time = times.entry(id).or_default();
                 (time.in_container, time.way) = (in_container, Some(way));
             }
             shared.step_finished(id, took).await;
-            Ok(Snapshot::Step(Arc::new(Made::by_command(id, container, exec.platform, points))))
+            Ok(Snapshot::Step(Arc::new(made)))
         }
         Err(error) => {
             shared.step_failed(id, took).await;
             Err(in_engine(error))
+        }
+    }
+}
+
+/// Runs a command in the container of the one below it, if that waits for it.
+async fn go_on(
+    shared: &Arc<Shared>,
+    id: VertexId,
+    exec: &Exec,
+    below: &Snapshot,
+    (way, cancel): (Way, &Cancel),
+) -> Result<Option<(Duration, Made)>> {
+    let Some(Continued { made, live, operations }) = chain::take(shared, id, below, cancel).await? else {
+        return Ok(None);
+    };
+    let container = made.container.clone();
+    let targets = [toolbox::MOUNT_POINT.to_owned()];
+    let files = async {
+        let image = shared.commit(&made).await?;
+        let committed = Snapshot::Image(image.clone(), exec.platform);
+        let place = shared.place(&committed, &image, exec.platform, &operations).await?;
+        shared.apply(&container, place, exec.platform, &targets, &operations).await
+    };
+    match cancel.or_stop(files).await {
+        Ok(true) => {}
+        Ok(false) => {
+            live.end(shared);
+            return Ok(None);
+        }
+        Err(error) => {
+            live.end(shared);
+            return Err(error);
+        }
+    }
+    shared.step_started(id, Some(way)).await;
+    let argv = toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone());
+    let ran = serve(shared, id, exec, argv, (&container, live), cancel);
+    let (took, live) = cancel.or_kill(ran).await?;
+    let points = Points { stubs: Stubs::default(), mounted: Vec::new(), covers: false };
+    Ok(Some((took, Made::by_command(id, container, exec.platform, points).with_live(live))))
+}
+
+/// Runs a command in a container that waits for one; the time it ran, and the container if it waits again.
+async fn serve(
+    shared: &Arc<Shared>,
+    id: VertexId,
+    exec: &Exec,
+    argv: Vec<String>,
+    (container, mut live): (&ContainerId, Live),
+    cancel: &Cancel,
+) -> Result<(Duration, Option<Live>)> {
+    let started = Instant::now();
+    let env = environment(shared, exec);
+    let request = Request { argv: &argv, env: &env, cwd: &exec.cwd };
+    let (output, ended) = tokio::select! {
+        ran = live.run(shared, id, request) => ran,
+        () = cancel.stopped() => {
+            // If it cannot be stopped it is killed when it is removed.
+            let _ = shared.engine.stop_container(container, GRACE).await;
+            return Err(SolveError::Cancelled);
+        }
+    };
+    match ended {
+        Some(Ended { code: 0, clean }) => {
+            let took = started.elapsed();
+            if clean && shared.chains.is_followed(id) {
+                return Ok((took, Some(live)));
+            }
+            live.end(shared);
+            Ok((took, None))
+        }
+        Some(Ended { code, .. }) => {
+            let oom = live.end_failed(shared, container).await;
+            Err(failed(shared, id, exec.platform, &ExitStatus { code, oom }, output))
+        }
+        None => {
+            let status = wait(shared, container, cancel).await?;
+            Err(failed(shared, id, exec.platform, &status, output))
         }
     }
 }
@@ -162,8 +257,8 @@ async fn prepare(
     shared: &Arc<Shared>,
     exec: &Exec,
     inputs: &[Snapshot],
-    furniture: &Furniture,
-    native: Option<&Native>,
+    (furniture, lent): (&Furniture, &Lent),
+    (native, serves): (Option<&Native>, bool),
 ) -> Result<(ContainerId, Points)> {
     let (base, operations) = match inputs[0].split() {
         // One chain of files on nothing may serve several platforms.
@@ -172,14 +267,18 @@ async fn prepare(
     };
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
-    if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
+    let create = async |image: &ImageId| {
+        let spec = spec(shared, exec, image, &inputs[0], (furniture, lent), (native, serves)).await?;
+        shared.create(spec).await
+    };
+    let (container, place) = try_join!(create(&image), shared.place(&base, &image, exec.platform, &operations))?;
+    if shared.apply(&container, place, exec.platform, &targets, &operations).await? {
         let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
         return Ok((container, points));
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
+    let container = create(&image).await?;
     let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
     Ok((container, points))
 }
@@ -215,27 +314,16 @@ async fn spec(
     exec: &Exec,
     image: &ImageId,
     below: &Snapshot,
-    furniture: &Furniture,
-    native: Option<&Native>,
+    (furniture, lent): (&Furniture, &Lent),
+    (native, serves): (Option<&Native>, bool),
 ) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let stubs = shared.stubs_of(below);
-    let tidies = tidies(shared, exec, &stubs);
-    let toolbox = if native.is_some() || furniture.variables || tidies {
+    let tidies = tidies(shared, exec, &shared.stubs_of(below));
+    let toolbox = if native.is_some() || furniture.variables || tidies || serves {
         Some(toolbox::mount(&shared.toolbox_volume().await?))
     } else {
         shared.toolbox(exec.platform).await?
     };
-    let argv = match native {
-        Some(_) => twin::wrap(exec.argv.clone()),
-        None => exec.argv.clone(),
-    };
-    let mut argv = furniture.wrap(argv);
-    if tidies {
-        let paths = stubs.paths().map(|path| format!("/{path}"));
-        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
-        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
-    }
     let mut env = environment(shared, exec);
     if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {
         env.retain(|entry| entry != AGENT);
@@ -244,24 +332,37 @@ async fn spec(
     Ok(ContainerSpec {
         image: image.clone(),
         platform: exec.platform,
-        argv: toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv),
+        argv: if serves { chain::serve() } else { argv(shared, exec, below, furniture, native) },
         env,
         cwd: exec.cwd.clone(),
         user: exec.user.clone(),
         mounts: furniture.mounts.iter().cloned().chain(toolbox).collect(),
-        network: match exec.network {
-            Network::Default => run.network.clone(),
-            Network::None => NetworkSpec::None,
-            Network::Host => NetworkSpec::Host,
-        },
+        network: lent.spec.clone(),
         privileged: exec.privileged,
         labels: shared.labels("step"),
         name: None,
-        extra_hosts: run.extra_hosts.clone(),
+        // A network of another container has its names.
+        extra_hosts: if matches!(lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { run.extra_hosts.clone() },
         shm_size: run.shm_size,
         ulimits: run.ulimits.clone(),
-        stdin: false,
+        stdin: serves,
     })
+}
+
+/// The command of a step with all that has to come before it.
+fn argv(shared: &Shared, exec: &Exec, below: &Snapshot, furniture: &Furniture, native: Option<&Native>) -> Vec<String> {
+    let argv = match native {
+        Some(_) => twin::wrap(exec.argv.clone()),
+        None => exec.argv.clone(),
+    };
+    let mut argv = furniture.wrap(argv);
+    let stubs = shared.stubs_of(below);
+    if tidies(shared, exec, &stubs) {
+        let paths = stubs.paths().map(|path| format!("/{path}"));
+        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
+        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
+    }
+    toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv)
 }
 
 fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
@@ -286,31 +387,35 @@ async fn execute(
     container: &ContainerId,
     masks: &Masks,
     cancel: &Cancel,
-) -> Result<std::time::Duration> {
-    let origin = shared.plan.graph().vertex(id).origin();
-    let logs = cancel.or_stop(shared.engine.attach(container)).await?;
+) -> Result<Duration> {
+    let mut logs = cancel.or_stop(shared.engine.attach(container)).await?;
     let started = Instant::now();
     shared.engine.start_container(container).await?;
-    let following = follow(shared, id, logs, masks);
+    let following = follow(shared, id, &mut logs, masks, None);
     let waiting = wait(shared, container, cancel);
     // The wait may answer before the last lines have come.
-    let (output, status) = tokio::join!(following, waiting);
+    let ((output, _), status) = tokio::join!(following, waiting);
     let ran = started.elapsed();
     let status = status?;
     if status.code != 0 {
-        return Err(SolveError::Step {
-            origin: Box::new(origin.clone()),
-            platform,
-            code: status.code,
-            oom: status.oom,
-            tail: output.tail.into(),
-            certain: output.no_space || (!output.errors.is_empty() && !output.doubt),
-            no_space: output.no_space,
-            errors: output.errors,
-            hints: output.hints,
-        });
+        return Err(failed(shared, id, platform, &status, output));
     }
     Ok(ran)
+}
+
+/// The error of a command.
+fn failed(shared: &Shared, id: VertexId, platform: Platform, status: &ExitStatus, output: Output) -> SolveError {
+    SolveError::Step {
+        origin: Box::new(shared.plan.graph().vertex(id).origin().clone()),
+        platform,
+        code: status.code,
+        oom: status.oom,
+        tail: output.tail.into(),
+        certain: output.no_space || (!output.errors.is_empty() && !output.doubt),
+        no_space: output.no_space,
+        errors: output.errors,
+        hints: output.hints,
+    }
 }
 
 /// Waits for the end of a container, or ends it if the user says so.
@@ -322,124 +427,4 @@ pub(crate) async fn wait(shared: &Shared, container: &ContainerId, cancel: &Canc
     // If it cannot be stopped it is killed when it is removed.
     let _ = shared.engine.stop_container(container, GRACE).await;
     Err(SolveError::Cancelled)
-}
-
-/// What is kept of a step's output.
-#[derive(Default)]
-struct Output {
-    tail: VecDeque<String>,
-    errors: Vec<String>,
-    hints: Vec<String>,
-    doubt: bool,
-    no_space: bool,
-}
-
-/// What programs say when they cannot write (`ENOSPC`).
-const NO_SPACE: &str = "No space left on device";
-
-impl Output {
-    fn add(&mut self, line: &str) {
-        if let Some(error) = line.strip_prefix("kiln: error: ") {
-            self.errors.push(error.to_owned());
-        } else if let Some(hint) = line.strip_prefix("kiln: hint: ") {
-            self.hints.push(hint.to_owned());
-        } else if line == "kiln: doubt" {
-            self.doubt = true;
-        } else if line.contains(NO_SPACE) {
-            self.no_space = true;
-        }
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.to_owned());
-    }
-}
-
-/// Passes on the lines of a log until it ends.
-async fn follow(shared: &Shared, id: VertexId, mut logs: LogStream, masks: &Masks) -> Output {
-    let mut output = Output::default();
-    let mut lines = [Lines::default(), Lines::default()];
-    let platforms = shared.plan.platforms[id.0].clone();
-    let send = async |output: &mut Output, stderr: bool, line: String| {
-        let line = masks.hide(line);
-        output.add(&line);
-        shared.emit(BuildEvent::StepLog { vertex: id, platforms: platforms.clone(), stderr, line }).await;
-    };
-    while let Some(Ok(chunk)) = logs.next().await {
-        for line in lines[usize::from(chunk.stderr)].push(&chunk.bytes) {
-            send(&mut output, chunk.stderr, line).await;
-        }
-    }
-    for (stderr, rest) in lines.iter_mut().enumerate() {
-        if let Some(line) = rest.finish() {
-            send(&mut output, stderr == 1, line).await;
-        }
-    }
-    output
-}
-
-/// Cuts bytes into lines. A carriage return ends a line as well: progress bars become lines.
-#[derive(Default)]
-pub(crate) struct Lines {
-    line: Vec<u8>,
-    after_return: bool,
-}
-
-impl Lines {
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut lines = Vec::new();
-        for &byte in bytes {
-            // The second half of `\r\n` ends no line of its own.
-            let pair = byte == b'\n' && std::mem::take(&mut self.after_return);
-            self.after_return = byte == b'\r';
-            let ends = byte == b'\n' || byte == b'\r';
-            if (ends && !pair) || self.line.len() >= LONGEST_LINE {
-                lines.push(String::from_utf8_lossy(&self.line).into_owned());
-                self.line.clear();
-            }
-            if !ends {
-                self.line.push(byte);
-            }
-        }
-        lines
-    }
-
-    pub(crate) fn finish(&mut self) -> Option<String> {
-        let rest = std::mem::take(&mut self.line);
-        (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_become_lines() {
-        let mut lines = Lines::default();
-        assert_eq!(lines.push(b"one\ntw"), ["one"]);
-        assert_eq!(lines.push(b"o\n10%\r20%\r"), ["two", "10%", "20%"]);
-        assert_eq!(lines.push(b"\n\na\r\ndone"), ["", "a"]);
-        assert_eq!(lines.finish().as_deref(), Some("done"));
-        assert_eq!(lines.finish(), None);
-    }
-
-    #[test]
-    fn output_without_line_ends_is_cut() {
-        let mut lines = Lines::default();
-        let cut = lines.push(&vec![b'x'; 3 * LONGEST_LINE]);
-        assert!(cut.iter().all(|l| l.len() <= LONGEST_LINE));
-        assert_eq!(cut.len(), 2);
-    }
-
-    #[test]
-    fn a_steps_own_errors_and_hints_are_kept_apart() {
-        let mut output = Output::default();
-        for line in ["noise", "kiln: error: no such module", "kiln: hint: add it", "more"] {
-            output.add(line);
-        }
-        assert_eq!(output.errors, ["no such module"]);
-        assert_eq!(output.hints, ["add it"]);
-        assert_eq!(output.tail.len(), 4);
-    }
 }

@@ -152,7 +152,8 @@ async fn a_stopped_build_is_finished_by_the_next() {
     let cancel = Cancel::new();
     let (engine, stopping) = (bed.engine.clone(), cancel.clone());
     tokio::spawn(async move {
-        while engine.count("start ") < 2 {
+        // The second command begins when the first is committed.
+        while engine.count("commit ") < 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         stopping.stop();
@@ -184,7 +185,10 @@ async fn a_consumer_that_hangs_does_not_hold_a_killed_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_the_daemon_name_the_instruction() {
-    for call in ["create write", "attach", "start", "wait", "upload", "download", "commit"] {
+    const CALLS: [&str; 7] = ["create", "attach", "start", "wait", "upload", "download", "commit"];
+    // Both commands in one container, which nobody has to wait for, or each in one of its own.
+    let ways = CALLS.map(|call| (call, true)).into_iter().chain(CALLS.map(|call| (call, false)));
+    for (call, together) in ways.filter(|way| *way != ("wait", true)) {
         let bed = Bed::new();
         bed.write("main.py", "x");
         let mut graph = Graph::default();
@@ -192,7 +196,8 @@ async fn faults_of_the_daemon_name_the_instruction() {
         let local = graph.local();
         let zero = graph.run(base, AMD64, "write /zero 0");
         let one = graph.copy(zero, local, &["."], "/src/");
-        let two = graph.run(one, AMD64, "write /out x");
+        let mounts = if together { Vec::new() } else { vec![cache("/x", "one", Sharing::Shared)] };
+        let two = caching(&mut graph, one, "write /out x", mounts);
         export(&mut graph, two, "a", AMD64);
         bed.engine.fail_next(call, || EngineError::NoSpace { action: "working".to_owned() });
         let built = bed.build(&graph).await;

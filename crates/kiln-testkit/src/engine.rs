@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::containers::{FakeContainer, Outcome, State, Step};
 use crate::files::Files;
+use crate::serve::{is_server, until_stopped};
 use crate::streams::{broken, collect, once};
 
 type Script = Arc<dyn Fn(&mut Step<'_>) -> Outcome + Send + Sync>;
@@ -28,16 +29,16 @@ pub struct FakeEngine {
 }
 
 #[derive(Default)]
-struct World {
+pub(crate) struct World {
     images: BTreeMap<String, FakeImage>,
     /// What a registry has: reference and platform to image id.
     registry: BTreeMap<(String, Platform), String>,
     /// Names of images on the daemon.
     tags: BTreeMap<String, String>,
     containers: BTreeMap<String, FakeContainer>,
-    volumes: BTreeMap<String, Files>,
+    pub(crate) volumes: BTreeMap<String, Files>,
     volume_labels: BTreeMap<String, BTreeMap<String, String>>,
-    script: Option<Script>,
+    pub(crate) script: Option<Script>,
     faults: Vec<(String, Fault)>,
     calls: Vec<String>,
     /// Configurations of images that were loaded.
@@ -135,7 +136,7 @@ impl FakeEngine {
         self.world().volumes.get(name).cloned()
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -182,7 +183,7 @@ impl World {
         Some(found)
     }
 
-    fn container(&mut self, id: &ContainerId) -> Result<&mut FakeContainer> {
+    pub(crate) fn container(&mut self, id: &ContainerId) -> Result<&mut FakeContainer> {
         let what = format!("container {id}");
         self.containers.get_mut(&id.0).ok_or(EngineError::NotFound { what })
     }
@@ -201,15 +202,6 @@ impl World {
             }
         }
         Ok((&mut self.container(id)?.files, path.to_owned()))
-    }
-}
-
-/// Ends a container as the end of its input does.
-struct Held(watch::Sender<Option<i64>>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.send_replace(Some(0));
     }
 }
 
@@ -352,12 +344,20 @@ impl Engine for FakeEngine {
     }
 
     async fn hold(&self, id: &ContainerId) -> Result<Hold> {
-        let stop = self.call(format!("hold {id}"))?.container(id)?.stop.clone();
-        Ok(Box::new(Held(stop)))
+        self.call(format!("hold {id}"))?.container(id)?;
+        let (hold, sent) = Hold::new();
+        tokio::spawn(self.clone().keep(id.clone(), sent));
+        Ok(hold)
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let mut world = self.call(format!("start {id}"))?;
+        let container = world.container(id)?;
+        if is_server(&container.spec) {
+            container.state.send_replace(State::Running);
+            tokio::spawn(until_stopped(container.state.clone(), container.stop.subscribe()));
+            return Ok(());
+        }
         let script = world.script.clone();
         let mut volumes = std::mem::take(&mut world.volumes);
         let started = world.container(id).map(|container| {

@@ -7,6 +7,7 @@ mod archives;
 mod containers;
 mod engine;
 mod files;
+mod serve;
 mod streams;
 
 pub use containers::{Outcome, Step};

@@ -2,8 +2,7 @@
 //!
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
 //! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
-//! `tidy` removes what mounts of earlier steps left. Under any
-//! other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
+//! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
 //! becomes it. It is compiled by the build script, without dependencies.
 
 mod decide;
@@ -15,6 +14,7 @@ mod options;
 mod places;
 mod python;
 mod secrets;
+mod serve;
 mod standin;
 mod tidy;
 
@@ -34,9 +34,10 @@ fn main() {
         Some((command, rest)) if command == "fill" => fill::run(rest),
         Some((command, _)) if command == "hold" => secrets::hold(),
         Some((command, rest)) if command == "secrets" => secrets::run(rest),
+        Some((command, _)) if command == "serve" => serve::run(),
         Some((command, rest)) if command == "tidy" => tidy::run(rest),
         _ => {
-            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...` and `tidy PATH... -- COMMAND...`");
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `serve` and `tidy PATH... -- COMMAND...`");
             2
         }
     };

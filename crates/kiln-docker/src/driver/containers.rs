@@ -6,6 +6,7 @@ use bollard::errors::Error as BollardError;
 use bollard::query_parameters as query;
 use bollard::{body_try_stream, container::LogOutput, models};
 use futures::{StreamExt, TryStreamExt};
+use tokio::io::AsyncWriteExt;
 
 use super::convert::{Parts, Reach};
 use super::errors::Doing;
@@ -47,8 +48,17 @@ impl BollardEngine {
             query::AttachContainerOptions { stream: true, stdin: true, ..query::AttachContainerOptions::default() };
         let doing = self.doing("holding", container(id));
         let attached = self.docker.attach_container(&id.0, Some(options)).await.map_err(|error| doing.failed(error))?;
-        // A mutex, because neither half may be shared between threads; nobody ever locks it.
-        Ok(Box::new(std::sync::Mutex::new((attached.input, attached.output))))
+        let (hold, mut sent) = Hold::new();
+        tokio::spawn(async move {
+            // Both halves live as long as the hold does.
+            let (mut input, _output) = (attached.input, attached.output);
+            while let Some(bytes) = sent.recv().await {
+                if input.write_all(&bytes).await.is_err() || input.flush().await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(hold)
     }
 
     pub(super) async fn attach_output(&self, id: &ContainerId) -> Result<LogStream> {

@@ -153,6 +153,7 @@ pub(super) fn create_body(
         NetworkSpec::None => Some("none".to_owned()),
         NetworkSpec::Host => Some("host".to_owned()),
         NetworkSpec::Named(name) => Some(name.clone()),
+        NetworkSpec::Of(container) => Some(format!("container:{container}")),
     };
     models::ContainerCreateBody {
         image: Some(spec.image.0.clone()),

@@ -1,0 +1,128 @@
+//! Networks that steps use one after the other.
+//!
+//! A daemon takes longer to make a container's network than for all else that a small step costs, and longer still to
+//! take it down. So where a build has several steps to run, a container of kiln's that does nothing
+//! (`kiln-twin hold`) has the network, and steps enter it. It is lent to one step at a time: what runs at the same time
+//! has different networks, as without this. Processes of a step end with it; what it wrote to `/etc/hosts` or
+//! `/etc/resolv.conf`, which come with the network, is put back before the next one.
+
+use std::sync::Mutex;
+
+use kiln_docker::{ContainerId, ContainerSpec, Hold, NetworkSpec, toolbox};
+use kiln_graph::{Exec, Network, Op, Platform, VertexId};
+
+use crate::chain::Chains;
+use crate::error::Result;
+use crate::plan::{Action, Plan};
+use crate::shared::{Shared, lock};
+
+/// Steps that a network has to serve to be worth a container.
+const WORTH: usize = 3;
+
+/// The networks of a build.
+pub(crate) struct Networks(Mutex<State>);
+
+struct State {
+    /// Steps that may use one, have not begun, and will hardly go on in the container of another one.
+    left: usize,
+    made: usize,
+    free: Vec<Holder>,
+}
+
+/// A container that has a network, for as long as this lives.
+struct Holder {
+    container: ContainerId,
+    hold: Hold,
+}
+
+/// The network of one step.
+pub(crate) struct Lent {
+    pub(crate) spec: NetworkSpec,
+    holder: Option<Holder>,
+}
+
+impl Networks {
+    pub(crate) fn new(plan: &Plan, chains: &Chains) -> Self {
+        let may_use = |(id, vertex): &(VertexId, &kiln_graph::Vertex)| match &vertex.op {
+            Op::Exec(exec) => matches!(plan.action(*id), Action::Run(_)) && shares(exec) && !chains.follows(*id),
+            _ => false,
+        };
+        let left = plan.graph().iter().filter(may_use).count();
+        Self(Mutex::new(State { left, made: 0, free: Vec::new() }))
+    }
+
+    /// The network for a step: one that is free, a new one if enough steps are left for it, or the step's own.
+    pub(crate) async fn lend(&self, shared: &Shared, id: VertexId, exec: &Exec) -> Lent {
+        let spec = match exec.network {
+            Network::Default => shared.plan.request.run.network.clone(),
+            Network::None => NetworkSpec::None,
+            Network::Host => NetworkSpec::Host,
+        };
+        let own = |spec| Lent { spec, holder: None };
+        let can_hold = kiln_twin::program(shared.engine.info().arch).is_some();
+        if !can_hold || !shares(exec) || !matches!(spec, NetworkSpec::Bridge | NetworkSpec::Named(_)) {
+            return own(spec);
+        }
+        {
+            let mut state = lock(&self.0);
+            let left = state.left;
+            if !shared.chains.follows(id) {
+                state.left = left.saturating_sub(1);
+            }
+            if let Some(holder) = state.free.pop() {
+                return Lent::of(holder);
+            }
+            if left < WORTH * (state.made + 1) {
+                return own(spec);
+            }
+            state.made += 1;
+        }
+        match make(shared, spec.clone()).await {
+            Ok(holder) => Lent::of(holder),
+            // Whatever it is, the step's own network meets it again if it matters.
+            Err(error) => {
+                tracing::debug!("no network to share: {error}");
+                own(spec)
+            }
+        }
+    }
+
+    /// Takes a network back from a step that has ended well.
+    pub(crate) fn give_back(&self, lent: Lent) {
+        let Some(holder) = lent.holder else { return };
+        let mut state = lock(&self.0);
+        // Else it ends while the build does other things, so that nobody has to wait for that at the end.
+        if state.left > state.free.len() {
+            holder.hold.send(&b"\n"[..]);
+            state.free.push(holder);
+        }
+    }
+}
+
+impl Lent {
+    fn of(holder: Holder) -> Self {
+        Self { spec: NetworkSpec::Of(holder.container.clone()), holder: Some(holder) }
+    }
+}
+
+/// Whether a step may use a network after another step: one with privileges could have changed it.
+fn shares(exec: &Exec) -> bool {
+    exec.network == Network::Default && !exec.privileged
+}
+
+async fn make(shared: &Shared, network: NetworkSpec) -> Result<Holder> {
+    let platform = Platform::linux(shared.engine.info().arch);
+    let image = shared.scratch_image(platform).await?;
+    let spec = ContainerSpec {
+        argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
+        mounts: vec![toolbox::mount(&shared.toolbox_volume().await?)],
+        network,
+        extra_hosts: shared.plan.request.run.extra_hosts.clone(),
+        stdin: true,
+        ..shared.idle(image, platform, "network")
+    };
+    let container = shared.create(spec).await?;
+    let hold = shared.engine.hold(&container).await?;
+    shared.engine.start_container(&container).await?;
+    Ok(Holder { container, hold })
+}
