@@ -28,7 +28,7 @@ use tools::{By, Reading, Tool};
 
 /// Folders of Nuitka's cache that stay empty: it writes them in place and trusts what it finds there, so half a file of a
 /// step that was stopped would go into the next program, or their path enters the compiler's arguments.
-const NOT_KEPT: [&str; 3] = ["onefile-compression", "adapted-headers", "downloads"];
+const NOT_KEPT: [&str; 4] = ["onefile-compression", "adapted_headers", "downloads", "egg-content"];
 
 /// Settings for apt. Debian's images have apt run `rm -f /var/cache/apt/archives/*.deb` when it is done, so what it
 /// downloads goes to another folder of the same volume. Its lists stay in the image: later steps read them.

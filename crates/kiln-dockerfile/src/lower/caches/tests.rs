@@ -239,7 +239,7 @@ fn apt_is_told_to_keep_what_it_downloads_and_nuitka_what_to_forget() {
     assert!(String::from_utf8_lossy(&file.data).contains("Dir::Cache::archives"));
     let MountKind::Cache(cache) = &execs[0].mounts[0].kind else { panic!() };
     assert_eq!(cache.sharing, Sharing::Locked);
-    assert_eq!(execs[1].mounts.iter().filter(|m| matches!(m.kind, MountKind::Tmpfs { .. })).count(), 3);
+    assert_eq!(execs[1].mounts.iter().filter(|m| matches!(m.kind, MountKind::Tmpfs { .. })).count(), 4);
     assert!(execs[1].env.iter().all(|(name, _)| name != "APT_CONFIG"));
 }
 

@@ -163,7 +163,7 @@ impl Command<'_> {
             (false, None) => None,
         };
         if let Some(word) = self.option(option).filter(|_| !option.is_empty()) {
-            let value = word.text.strip_prefix(option).map_or(word.text.as_str(), |value| &value[1..]);
+            let value = word.text.strip_prefix(option).and_then(|rest| rest.strip_prefix('=')).unwrap_or(&word.text);
             return if word.sure && !value.is_empty() { absolute(value) } else { None };
         }
         let set = variables.iter().chain(&["XDG_CACHE_HOME"]).find(|name| self.call.is_set(name));
