@@ -1,5 +1,6 @@
 //! The whole program on small images: what takes seconds.
 
+mod caches;
 mod outputs;
 
 use std::time::Duration;

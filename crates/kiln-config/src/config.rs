@@ -24,6 +24,7 @@ const FIRST_RANK: usize = 2;
 pub struct Config {
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) folder_digest: String,
+    has_project_file: bool,
 }
 
 /// A configuration, and what in it has no effect.
@@ -62,9 +63,15 @@ impl Config {
             assignments.extend(read);
             warnings.extend(more);
         }
-        let config = Self { assignments, folder_digest: facts.folder_digest.clone() };
+        let has_project_file = layers.iter().any(is_project_file);
+        let config = Self { assignments, folder_digest: facts.folder_digest.clone(), has_project_file };
         check::artifacts(&config)?;
         Ok(Loaded { config, warnings })
+    }
+
+    /// Whether the project has settings in a file: a `kiln.toml`, or `[tool.kiln]` in a pyproject.toml.
+    pub fn has_project_file(&self) -> bool {
+        self.has_project_file
     }
 
     /// The settings of the whole project.
@@ -174,6 +181,14 @@ impl Config {
             .filter(|assignment| assignment.key.section == section && assignment.key.name == name)
             .filter(|assignment| assignment.platform.is_none() || assignment.platform == platform)
             .max_by_key(|assignment| (assignment.rank, assignment.platform.is_some()))
+    }
+}
+
+/// Whether a layer is the project's file, and meant for kiln.
+fn is_project_file(layer: &Layer) -> bool {
+    match (layer.pyproject_path(), &layer.source) {
+        (Some(path), Source::File { text, .. }) => has_tool_table(path, text),
+        _ => layer.kind == LayerKind::Project,
     }
 }
 

@@ -206,6 +206,8 @@ pub(crate) static KEYS: &[Key] = &[
         "Stage of your own Dockerfile whose files are the result."),
     key(Build, "args", Kind::Arguments, Value("{}"), r#"{ FLAVOUR = "full" }"#,
         "More build arguments (ARG) for the recipe or Dockerfile."),
+    key(Build, "auto-caches", Kind::Toggle, Value(r#""auto""#), r#""no""#,
+        "Keep the caches of pip, uv, ccache, Nuitka, apt, apk, cargo and npm in volumes where a Dockerfile of your own calls them without a cache mount. \"auto\": yes in a project with settings for kiln, no where there are none."),
 
     key(Network, "ca-certificates", Kind::Path, Derived("none"), r#""certs/ca.pem""#,
         "File with more certificate authorities to trust in the build."),

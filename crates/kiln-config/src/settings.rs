@@ -212,6 +212,9 @@ pub struct Build {
     pub target: Option<String>,
     /// More build arguments.
     pub args: BTreeMap<String, String>,
+    /// Whether tools that a Dockerfile calls get volumes for their caches. [`crate::Config::has_project_file`] decides where
+    /// it is left to kiln.
+    pub auto_caches: Toggle,
 }
 
 /// What is run to build.

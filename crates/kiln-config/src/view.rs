@@ -198,6 +198,7 @@ impl View<'_> {
                     _ => None,
                 })
                 .collect(),
+            auto_caches: self.toggle(section, "auto-caches"),
         }
     }
 

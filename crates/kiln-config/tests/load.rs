@@ -34,6 +34,20 @@ fn flag(key: &str, value: &str) -> Layer {
     Layer::flags([(key, value)])
 }
 
+#[test]
+fn a_project_for_kiln_is_told_from_one_that_only_has_a_pyproject() {
+    let has = |layers| load(layers).expect("valid").config.has_project_file();
+    let pyproject = |text: &str| Layer::file("pyproject.toml", text);
+    assert!(has(vec![file("")]) && has(vec![pyproject("[tool.kiln.build]\noutput = \"out\"\n")]));
+    assert!(has(vec![pyproject("[project]\nname = \"a\"\n"), file("")]));
+    assert!(!has(vec![]) && !has(vec![pyproject("[project]\nname = \"a\"\n")]));
+    assert!(!has(vec![Layer::user_file("config.toml", "[build]\noutput = \"out\"\n"), env("KILN_BUILD_OUTPUT", "x")]));
+    let auto = |layer| settings(vec![layer]).build.auto_caches;
+    assert_eq!(auto(file("")), Toggle::Auto);
+    assert_eq!(auto(file("[build]\nauto-caches = true\n")), Toggle::Yes);
+    assert_eq!(auto(env("KILN_BUILD_AUTO_CACHES", "false")), Toggle::No);
+}
+
 fn platform(name: &str) -> Platform {
     name.parse().unwrap()
 }

@@ -3,7 +3,7 @@
 use kiln_dockerfile::{Ignore, NamedContext, NoCache, Options, ResolvedImage, ResolvedImages, parse};
 use kiln_graph::{Arch, BuildGraph, ImageConfig, Platform};
 
-const SAMPLES: [&str; 9] = [
+const SAMPLES: [&str; 10] = [
     include_str!("../src/lower/tests/guide.Dockerfile"),
     "# syntax=docker/dockerfile:1\n# escape=`\n# check=skip=all;error=true\nFROM a AS b\nRUN x `\n  y\nCOPY c`d e`f\n",
     "ARG A=1 B=${A}2\nFROM --platform=$BUILDPLATFORM img:$B AS one\nARG TARGETARCH\nONBUILD RUN <<EOF\nx\nEOF\nFROM one AS two\n\
@@ -16,6 +16,8 @@ const SAMPLES: [&str; 9] = [
      --network=none --security=insecure [\"a\", \"b\"]\n",
     "FROM a\nWORKDIR ${A#*/}${B##x}${C%y}${D%%z}${E/a/b}${F//c/}${G:?h}${I:+$J}${K:-${L:-\"m\"}}\nUSER $U:${G}\n",
     "FROM a\nADD https://x/y /z\nADD git@h:r.git#m:s /z\nADD --checksum=sha256:0 --keep-git-dir --unpack=false a[b] c\n",
+    "FROM a\nENV HOME=/h\nUSER 1:2\nRUN if (cd ~/x; A=$(pip3 --cache-dir=é install \"$B\" | sh -ec 'npm ci'); then \\\n  \
+     PIP_CACHE_DIR=${C:-/c} exec env -i pip wheel `uv sync` > ~/.cache/* 2>&1 <<E; fi\nx\nE\nRUN rm -rf /h/.c[a-z]* $D/..\n",
     "*\n!src/**/*.[ch]\n**/tmp\\*\n/a/../b/\n# c\n\u{feff}!!x\n.git\n[a-\n",
 ];
 
@@ -111,6 +113,7 @@ fn exercise(text: &str) {
     options.no_cache = NoCache::Stages(vec!["one".into()]);
     let platform = Platform::linux(Arch::ArmV7);
     options.ignore = Ignore::parse("c*\n").ok();
+    options.auto_caches = true;
     for warning in file.check(&options) {
         assert!(!warning.message.is_empty());
     }

@@ -80,6 +80,8 @@ pub struct CacheMount {
     pub gid: u32,
     /// What a new cache is filled with: index into the vertex's inputs, and a path there.
     pub from: Option<(usize, String)>,
+    /// Whether kiln added it for a tool that it knows: the Dockerfile does not ask for it.
+    pub added: bool,
 }
 
 /// A `--mount=type=secret`.

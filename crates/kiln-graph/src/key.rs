@@ -273,6 +273,7 @@ mod tests {
                     uid: 0,
                     gid: 0,
                     from: None,
+                    added: false,
                 }),
             }],
             network: Network::Default,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kiln_docker::{ContainerId, ContainerSpec, Hold, ImageId, MountSpec, VolumeSource, toolbox};
-use kiln_graph::{Copy, Exec, FileAction, FileOp, MountKind, Origin, Owner, Platform, SecretMount, VertexId};
+use kiln_graph::{
+    Copy, Exec, FileAction, FileOp, InlineFile, MountKind, Origin, Owner, Platform, SecretMount, VertexId,
+};
 
 use crate::archive::{Apply, CopySource, Place};
 use crate::error::{Result, SolveError};
@@ -22,6 +24,8 @@ use crate::volumes::Held;
 pub(crate) const FILLED: &str = "/kiln";
 /// Where scripts are seen; the front end says so, too.
 const SCRIPTS: &str = "/dev/pipes";
+/// The variable that names a file of apt's settings.
+const APT_CONFIG: &str = "APT_CONFIG";
 /// Where a step finds the secrets that become variables.
 const VARIABLES: &str = "/dev/kiln-secrets";
 
@@ -139,7 +143,8 @@ async fn fill(
     for file in &exec.files {
         let name = file.path.strip_prefix(SCRIPTS).unwrap_or(&file.path).trim_start_matches('/');
         let path = format!("{FILLED}/scripts/{name}");
-        actions.push(FileAction::Write { path, mode: file.mode, parents: None, owner: None, data: file.data.clone() });
+        let data = with_injected(shared, exec, file);
+        actions.push(FileAction::Write { path, mode: file.mode, parents: None, owner: None, data });
     }
     let mut sources = HashMap::new();
     for (input, ..) in binds {
@@ -149,6 +154,20 @@ async fn fill(
     shared.engine.ensure_volume(volume, &marks).await?;
     shared.note_volume(volume);
     write(shared, volume, actions, sources, None, origin).await
+}
+
+/// A file's content. apt's settings of the step alone stand in for those of all steps, so these are added.
+fn with_injected(shared: &Shared, exec: &Exec, file: &InlineFile) -> Vec<u8> {
+    let run = &shared.plan.request.run;
+    let mut data = file.data.clone();
+    let is_apts = exec.env.iter().any(|(name, value)| name == APT_CONFIG && *value == file.path);
+    let injected = run.env.get(&exec.platform).into_iter().flatten().find(|(name, _)| name == APT_CONFIG);
+    if let Some((_, path)) = injected.filter(|_| is_apts) {
+        let found =
+            run.tools.iter().find(|tool| path.strip_prefix(toolbox::MOUNT_POINT) == Some(&format!("/{}", tool.path)));
+        data.extend(found.into_iter().flat_map(|tool| &tool.bytes));
+    }
+    data
 }
 
 /// A whole path of an input.

@@ -1,4 +1,7 @@
 //! What a command is likely to call, told by its text: whether native programs would help it, and which.
+//!
+//! A guess, since being wrong costs little. Where a command must be read as a shell reads it, as for its caches, that is
+//! `kiln-dockerfile`'s `lower/caches/shell.rs`.
 
 /// Words that name something with a native stand-in, or that usually ends in such.
 const HELPED: &[&str] = &[

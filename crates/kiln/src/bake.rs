@@ -244,12 +244,13 @@ impl Job {
         for item in &self.items {
             let platforms = if item.platforms.is_empty() { vec![own] } else { item.platforms.clone() };
             for platform in &platforms {
+                let auto_caches = self.project.auto_caches(&self.project.config.for_platform(*platform));
                 wanted.push(Wanted {
                     platform: *platform,
                     dockerfile: item.dockerfile.clone(),
                     target: item.target.target.clone(),
                     args: item.target.args.clone(),
-                    more: item.more.clone(),
+                    more: More { auto_caches, ..item.more.clone() },
                 });
                 outputs.push(match &item.output {
                     Wish::Nothing => Output::Nothing,

@@ -392,7 +392,9 @@ impl Job {
             };
             args.extend(self.user_args.clone());
             let contexts = named::for_front_end(&self.named);
-            let more = More { contexts, labels: self.labels.clone(), ..More::default() };
+            // Recipes have mounts for all that they call.
+            let auto_caches = !self.recipe && self.project.auto_caches(settings);
+            let more = More { contexts, labels: self.labels.clone(), auto_caches, ..More::default() };
             wanted.push(Wanted { platform: settings.platform, dockerfile: dockerfile.clone(), target, args, more });
         }
         Ok(wanted)

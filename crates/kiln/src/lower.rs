@@ -28,7 +28,7 @@ pub(crate) struct Wanted {
     pub(crate) more: More,
 }
 
-/// What only targets of `kiln bake` have.
+/// What only some builds have: targets of `kiln bake` above all.
 #[derive(Clone, Default)]
 pub(crate) struct More {
     /// Its name, instead of its stage's.
@@ -41,6 +41,8 @@ pub(crate) struct More {
     pub(crate) no_cache: Option<NoCache>,
     /// Contexts that are targets, by name; these come earlier in the list.
     pub(crate) links: BTreeMap<String, String>,
+    /// `[build] auto-caches`, for Dockerfiles of the user's own.
+    pub(crate) auto_caches: bool,
 }
 
 /// The merged graph and what was noticed on the way.
@@ -111,6 +113,7 @@ pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCa
     options.contexts.clone_from(&wanted.more.contexts);
     options.locals.clone_from(&wanted.more.locals);
     options.labels.clone_from(&wanted.more.labels);
+    options.auto_caches = wanted.more.auto_caches;
     // Which vertex it is will be known when it is lowered; that it is no image is known now.
     let nothing = Built { root: VertexId(0), config: ImageConfig::default() };
     let links = wanted.more.links.keys();

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kiln_config::{Config, FlagValue, Layer, Loaded, ProjectFacts, SKIPPED_FOLDERS, Warning, pyproject};
+use kiln_config::{
+    Config, FlagValue, Layer, Loaded, PlatformSettings, ProjectFacts, SKIPPED_FOLDERS, Warning, pyproject,
+};
 use kiln_graph::Digest;
 
 use crate::cli;
@@ -45,6 +47,14 @@ pub(crate) struct Project {
     pub(crate) dockerfile: Option<String>,
     /// Folder for what is unpacked while it is built.
     pub(crate) temporary: Option<PathBuf>,
+}
+
+impl Project {
+    /// Whether tools that a Dockerfile of the user's own calls get volumes for their caches. Left to kiln, they do in a
+    /// project that is made for it; elsewhere a Dockerfile gives what it would give with buildx, cache folders included.
+    pub(crate) fn auto_caches(&self, settings: &PlatformSettings) -> bool {
+        settings.build.auto_caches.or(self.config.has_project_file())
+    }
 }
 
 /// Reads the settings of a project that was brought to where `prepared` says.

@@ -69,6 +69,7 @@ impl Lowering<'_, '_> {
                     if path.is_empty() {
                         return Err(Error::new(ErrorKind::Blank { word: word.value.clone() }, word.span));
                     }
+                    self.watch_makes(&path);
                     if !self.config().volumes.contains(&path) {
                         self.config().volumes.push(path.clone());
                     }

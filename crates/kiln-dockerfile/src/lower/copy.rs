@@ -104,7 +104,12 @@ impl Lowering<'_, '_> {
                 data: text.into_bytes(),
             });
         }
-        self.add(Op::File(FileOp { actions }), inputs, instruction, &text);
+        let place = self.place(instruction, &text);
+        self.add(Op::File(FileOp { actions }), inputs, place);
+        if transfer.from.is_some() {
+            self.watch_reads(sources.iter().map(|source| join("/", source)));
+        }
+        self.watch_makes(&target);
         self.note_files(said);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! From a [`Dockerfile`] to the build graph, once per platform.
 //!
 //! [`plan`] finds the stages that the target needs, and the images that these need; [`stage`] walks the instructions of
-//! one stage, with [`run`], [`copy`] and [`config`] for the single kinds; [`check`] looks at what they came
-//! to.
+//! one stage, with [`run`], [`copy`] and [`config`] for the single kinds; [`caches`] adds what the user's tools would
+//! like to keep; [`check`] looks at what they came to.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,6 +13,7 @@ use crate::check::{CheckConfig, Rule, Warning, did_you_mean};
 use crate::expand::Mode;
 use crate::{Error, ErrorKind, Ignore, Span};
 
+mod caches;
 mod check;
 mod config;
 mod copy;
@@ -41,6 +42,8 @@ pub struct Options {
     pub build_platform: Platform,
     /// What the context leaves out, for the check of `COPY`; it changes nothing else.
     pub ignore: Option<Ignore>,
+    /// Whether the tools that a `RUN` calls get volumes for their caches where the file has no mount for them.
+    pub auto_caches: bool,
 }
 
 impl Options {
@@ -54,6 +57,7 @@ impl Options {
             no_cache: NoCache::None,
             build_platform,
             ignore: None,
+            auto_caches: false,
         }
     }
 

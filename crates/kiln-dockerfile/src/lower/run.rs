@@ -10,7 +10,7 @@ use crate::parse::mount::MountRequest;
 use crate::{Error, ErrorKind};
 
 /// Where BuildKit puts scripts, and so do we: scripts may look at their own path.
-const SCRIPTS: &str = "/dev/pipes";
+pub(super) const SCRIPTS: &str = "/dev/pipes";
 
 impl Lowering<'_, '_> {
     pub(super) fn run(&mut self, instruction: &Instruction, run: &Run) -> Result<(), Error> {
@@ -33,7 +33,7 @@ impl Lowering<'_, '_> {
             text = format!("{text} ({summary})");
         }
         let said = super::history::run(&self.arguments_said(), &argv);
-        let exec = Exec {
+        let mut exec = Exec {
             argv,
             env: self.env().to_vec(),
             cwd: self.cwd().to_owned(),
@@ -44,7 +44,9 @@ impl Lowering<'_, '_> {
             privileged: run.privileged,
             files,
         };
-        self.add(Op::Exec(Box::new(exec)), inputs, instruction, &text);
+        let place = self.place(instruction, &text);
+        self.add_caches(&mut exec, &mut inputs, place.clone());
+        self.add(Op::Exec(Box::new(exec)), inputs, place);
         self.note_command();
         self.note_files(said);
         Ok(())
@@ -95,6 +97,7 @@ impl Lowering<'_, '_> {
                     uid: request.uid.unwrap_or(0),
                     gid: request.gid.unwrap_or(0),
                     from,
+                    added: false,
                 })
             }
             "tmpfs" => MountKind::Tmpfs { size: request.size },

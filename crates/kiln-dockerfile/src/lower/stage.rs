@@ -7,6 +7,7 @@ use kiln_graph::{
     Target, VertexId,
 };
 
+use super::caches::Watch;
 use super::plan::{Origin, Plan, Planned, PlannedStage};
 use super::{Lowered, LoweredCommand, set};
 use crate::ast::{ArgDeclaration, Command, Instruction};
@@ -35,10 +36,25 @@ struct State {
 
 /// Lowers the stages of a plan.
 pub(super) fn lower(plan: &Plan<'_>, graph: &mut BuildGraph, warnings: &mut Vec<Warning>) -> Result<Lowered, Error> {
+    let mut watch = Watch::default();
+    if plan.options.auto_caches {
+        // Once to look. What fails will fail again, and say so then.
+        let _ = walk(plan, &mut graph.clone(), &mut Vec::new(), &mut watch);
+        watch.rewind();
+    }
+    walk(plan, graph, warnings, &mut watch)
+}
+
+fn walk(
+    plan: &Plan<'_>,
+    graph: &mut BuildGraph,
+    warnings: &mut Vec<Warning>,
+    watch: &mut Watch,
+) -> Result<Lowered, Error> {
     let mut states: BTreeMap<usize, State> = BTreeMap::new();
     let mut commands = Vec::new();
     for planned in &plan.stages {
-        let mut lowering = Lowering::start(plan, planned, graph, &states);
+        let mut lowering = Lowering::start(plan, planned, graph, &states, watch);
         let result = planned.instructions.iter().try_for_each(|planned| {
             lowering.current = Some(planned);
             lowering.instruction(&planned.instruction).map_err(|error| planned.relocate(error))
@@ -61,6 +77,7 @@ pub(super) struct Lowering<'a, 'f> {
     planned: &'a PlannedStage<'f>,
     pub(super) graph: &'a mut BuildGraph,
     done: &'a BTreeMap<usize, State>,
+    pub(super) watch: &'a mut Watch,
     state: State,
     pub(super) warnings: Vec<Warning>,
     commands: Vec<LoweredCommand>,
@@ -78,6 +95,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         planned: &'a PlannedStage<'f>,
         graph: &'a mut BuildGraph,
         done: &'a BTreeMap<usize, State>,
+        watch: &'a mut Watch,
     ) -> Self {
         let vertices = planned.instructions.iter().filter(|planned| {
             let command = &planned.instruction.command;
@@ -142,6 +160,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
             planned,
             graph,
             done,
+            watch,
             state,
             warnings: vec![],
             commands: vec![],
@@ -202,6 +221,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         let op = Op::File(FileOp { actions: vec![FileAction::Mkdir { path, owner }] });
         let place = self.place(instruction, &self.display(instruction, &[]));
         self.state.root = self.graph.insert(op, vec![self.state.root], place, false);
+        self.watch_makes(&self.state.config.working_dir.clone());
         self.note_files(said);
         Ok(())
     }
@@ -277,8 +297,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
     }
 
     /// Adds a vertex on top of the stage.
-    pub(super) fn add(&mut self, op: Op, inputs: Vec<VertexId>, instruction: &Instruction, text: &str) {
-        let place = self.place(instruction, text);
+    pub(super) fn add(&mut self, op: Op, inputs: Vec<VertexId>, place: Place) {
         self.state.root = self.graph.insert(op, inputs, place, self.planned.no_cache);
     }
 
@@ -336,7 +355,7 @@ impl<'a, 'f> Lowering<'a, 'f> {
         expand(&line, mode, &env).map_or(line, |expanded| expanded.text)
     }
 
-    fn place(&mut self, instruction: &Instruction, text: &str) -> Place {
+    pub(super) fn place(&mut self, instruction: &Instruction, text: &str) -> Place {
         self.step += 1;
         let prefix = if self.is_trigger() { "ONBUILD " } else { "" };
         Place {

@@ -260,7 +260,7 @@ pub fn exec(platform: Platform, line: &str) -> Exec {
 }
 
 pub fn cache(target: &str, id: &str, sharing: Sharing) -> Mount {
-    let cache = CacheMount { id: id.to_owned(), sharing, mode: None, uid: 0, gid: 0, from: None };
+    let cache = CacheMount { id: id.to_owned(), sharing, mode: None, uid: 0, gid: 0, from: None, added: false };
     Mount { target: target.to_owned(), readonly: false, kind: MountKind::Cache(cache) }
 }
 

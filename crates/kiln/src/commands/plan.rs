@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_graph::{Op, Platform, Source, VertexId};
+use kiln_graph::{MountKind, Op, Platform, Source, VertexId};
 use kiln_solver::{Action, BuildEvent, Cancel, Plan};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -36,7 +36,18 @@ struct Step {
     /// Why it is emulated.
     #[serde(skip_serializing_if = "Option::is_none")]
     emulated_because: Option<String>,
+    /// Caches that the Dockerfile does not ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    auto_caches: Vec<AutoCache>,
     key: String,
+}
+
+/// A cache that kiln adds to a command.
+#[derive(Debug, Serialize)]
+struct AutoCache {
+    id: String,
+    /// Where the command sees it.
+    target: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,8 +165,9 @@ fn nodes(looked: &Looked, shown: &Shown, daemon: kiln_graph::Arch) -> Vec<Node> 
         let mut notes = Vec::new();
         if is_step {
             notes.push(format!("{state}{way}, key {key}"));
-            notes.extend(step.why.map(|why| format!("why: {why}")));
-            notes.extend(step.emulated_because.map(|why| format!("emulated: {why}")));
+            notes.extend(step.why.as_ref().map(|why| format!("why: {why}")));
+            notes.extend(step.emulated_because.as_ref().map(|why| format!("emulated: {why}")));
+            notes.extend(caches_said(&step));
         }
         let inputs = vertex.inputs.iter().map(|id| (name(*id), false));
         let twin = vertex.twin.into_iter().flat_map(kiln_graph::Twin::inputs).filter(|id| needed.contains(id));
@@ -185,6 +197,16 @@ fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, da
         Op::Exec(_) => Some("qemu"),
         _ => None,
     };
+    let mounts = match &vertex.op {
+        Op::Exec(exec) => exec.mounts.as_slice(),
+        _ => &[],
+    };
+    let added = mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Cache(cache) if cache.added => {
+            Some(AutoCache { id: cache.id.clone(), target: mount.target.clone() })
+        }
+        _ => None,
+    });
     Step {
         stage: origin.stage.clone(),
         number: origin.step,
@@ -194,6 +216,7 @@ fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, da
         why,
         way,
         emulated_because: emulated.get(&id).filter(|_| way == Some("qemu")).cloned(),
+        auto_caches: added.collect(),
         key: plan.key(id).to_string(),
     }
 }
@@ -230,5 +253,11 @@ fn step_lines(step: &Step) -> Vec<String> {
     if !reasons.is_empty() {
         lines.push(format!("{:18}{}", "", reasons.join("; ")));
     }
+    lines.extend(caches_said(step).map(|said| format!("{:18}{said}", "")));
     lines
+}
+
+/// The caches that kiln adds, a line each.
+fn caches_said(step: &Step) -> impl Iterator<Item = String> {
+    step.auto_caches.iter().map(|cache| format!("cache added: {} at {}", cache.id, cache.target))
 }
