@@ -96,6 +96,11 @@ fn variables() {
 }
 
 #[test]
+fn following() {
+    check("following.txt");
+}
+
+#[test]
 fn stages() {
     check("stages.txt");
 }
