@@ -50,9 +50,13 @@ impl File {
 }
 
 /// A `variable` block, or an attribute at the top of a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variable {
     pub(crate) default: Option<Located>,
+    /// What it is for.
+    pub(crate) description: Option<Located>,
+    /// Its type as written.
+    pub(crate) kind: Option<String>,
     /// `list(string)` and the like: how a value of the environment is read.
     pub(crate) is_list: bool,
     /// Conditions and messages.

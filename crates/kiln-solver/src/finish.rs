@@ -50,7 +50,7 @@ pub(crate) async fn target(
         Output::Image(name) => committed = Some(commit(shared, target, name.clone(), &snapshot).await?),
         Output::Nothing => {}
     }
-    let exports = &shared.plan.request.exports;
+    let exports = &shared.plan.request.group_of(index).exports;
     let mut made = Made { target: index, image: None, files: None };
     if exports.has_tar() {
         made.files = Some(Box::pin(archive_files(shared, index, &snapshot)).await?);
@@ -204,9 +204,10 @@ async fn archive_files(shared: &Arc<Shared>, index: usize, snapshot: &Snapshot) 
     let target = &shared.plan.graph().targets[index];
     shared.emit(BuildEvent::TargetStage { platform: target.platform, stage: Stage::Export }).await;
     let file = image::work_folder(request).join(format!("files-{index}.tar"));
-    let several = shared.plan.graph().targets.len() > 1;
+    let group = request.group_of(index);
+    let several = group.targets.len() > 1;
     let prefix = if several { format!("{}/", target.platform.folder()) } else { String::new() };
-    let (to, epoch) = (file.clone(), request.exports.epoch);
+    let (to, epoch) = (file.clone(), group.exports.epoch);
     read(shared, snapshot, Sink::Archive(to, image::Rewrite { prefix, epoch, ..image::Rewrite::default() })).await?;
     Ok(file)
 }

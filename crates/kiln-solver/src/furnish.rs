@@ -13,7 +13,7 @@ use kiln_graph::{Copy, Exec, FileAction, FileOp, MountKind, Origin, Owner, Platf
 
 use crate::archive::{Apply, CopySource, Place};
 use crate::error::{Result, SolveError};
-use crate::secret::Masks;
+use crate::secret::{Masks, Secret};
 use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::Snapshot;
 use crate::volumes::Held;
@@ -89,15 +89,15 @@ pub(crate) async fn furnish(
                 VolumeSource::Part { volume: volume.clone(), path: part.to_string() }
             }
             MountKind::Secret(secret) => {
-                if let Some(value) = shared.plan.request.run.secrets.get(&secret.id) {
+                if let Some(value) = shared.settings(id).find_map(|settings| settings.secrets.get(&secret.id)) {
                     furniture.masks.add(value);
-                    secrets.push((secret, target));
+                    secrets.push((secret, value, target));
                 } else if secret.required {
                     return Err(SolveError::SecretMissing { origin: Box::new(origin.clone()), id: secret.id.clone() });
                 }
                 continue;
             }
-            MountKind::Ssh { id, required, .. } => match shared.plan.request.run.agents.get(id) {
+            MountKind::Ssh { id: agent, required, .. } => match shared.settings(id).find_map(|s| s.agents.get(agent)) {
                 Some(socket) => {
                     furniture.agent.get_or_insert_with(|| target.clone());
                     let source = VolumeSource::Host(socket.display().to_string());
@@ -105,7 +105,7 @@ pub(crate) async fn furnish(
                     continue;
                 }
                 None if *required => {
-                    return Err(SolveError::AgentMissing { origin: Box::new(origin.clone()), id: id.clone() });
+                    return Err(SolveError::AgentMissing { origin: Box::new(origin.clone()), id: agent.clone() });
                 }
                 None => continue,
             },
@@ -229,7 +229,7 @@ impl Root {
 async fn hide(
     shared: &Arc<Shared>,
     volume: String,
-    secrets: &[(&SecretMount, String)],
+    secrets: &[(&SecretMount, &Secret, String)],
     origin: &Origin,
     furniture: &mut Furniture,
 ) -> Result<()> {
@@ -256,9 +256,7 @@ async fn hide(
     shared.engine.start_container(&container).await?;
     furniture.held = Some((container.clone(), hold));
     let mut actions = Vec::new();
-    let known = &shared.plan.request.run.secrets;
-    for (index, (secret, target)) in secrets.iter().enumerate() {
-        let Some(value) = known.get(&secret.id) else { continue };
+    for (index, (secret, value, target)) in secrets.iter().enumerate() {
         let mut add = |path: String, mode: u32, owner: Option<Owner>| {
             let data = value.bytes().to_owned();
             actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, parents: None, owner, data });

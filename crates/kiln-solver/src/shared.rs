@@ -15,6 +15,7 @@ use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, Way};
 use crate::keys::no_context;
 use crate::plan::{Action, Plan};
+use crate::request::StepSettings;
 
 /// Something that is made once, by whoever needs it first.
 type Once<T> = Arc<OnceCell<T>>;
@@ -160,6 +161,11 @@ impl Shared {
     pub(crate) async fn toolbox_volume(&self) -> kiln_docker::Result<String> {
         let tools = &self.plan.request.run.tools;
         self.toolbox.get_or_try_init(|| toolbox::ensure_toolbox(self.engine.as_ref(), tools)).await.cloned()
+    }
+
+    /// The settings of the groups that a vertex serves; those that hold are the first.
+    pub(crate) fn settings(&self, id: VertexId) -> impl Iterator<Item = &StepSettings> {
+        self.plan.groups[id.0].iter().map(|group| &self.plan.request.groups[*group].steps)
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{ContainerSpec, NetworkSpec, PullPolicy, toolbox};
+use kiln_docker::{ContainerSpec, Limits, NetworkSpec, PullPolicy, toolbox};
 use kiln_graph::Platform;
 
 use crate::archive;
@@ -119,8 +119,7 @@ async fn attempt(
         labels: shared.labels("verify"),
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     };
     let container = shared.create(spec).await?;

@@ -120,7 +120,8 @@ async fn attempt(
     let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
     furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
     let outcome = async {
-        let made = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        let made =
+            cancel.or_stop(Box::pin(prepare(shared, id, exec, inputs, &furniture, native))).await.map_err(in_engine)?;
         shared.step_started(id, Some(way)).await;
         let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
         Ok((cancel.or_kill(ran).await?, made))
@@ -160,6 +161,7 @@ fn caches(exec: &Exec) -> Vec<&CacheMount> {
 /// A container of the step, ready to start: its files are those of the first input.
 async fn prepare(
     shared: &Arc<Shared>,
+    id: VertexId,
     exec: &Exec,
     inputs: &[Snapshot],
     furniture: &Furniture,
@@ -172,14 +174,14 @@ async fn prepare(
     };
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
+    let container = shared.create(spec(shared, id, exec, &image, &inputs[0], furniture, native).await?).await?;
     if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
         let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
         return Ok((container, points));
     }
     // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
     let image = shared.image_of(&inputs[0]).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
+    let container = shared.create(spec(shared, id, exec, &image, &inputs[0], furniture, native).await?).await?;
     let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
     Ok((container, points))
 }
@@ -212,13 +214,14 @@ async fn points(
 
 async fn spec(
     shared: &Shared,
+    id: VertexId,
     exec: &Exec,
     image: &ImageId,
     below: &Snapshot,
     furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerSpec> {
-    let run = &shared.plan.request.run;
+    let settings = shared.settings(id).next().cloned().unwrap_or_default();
     let stubs = shared.stubs_of(below);
     let tidies = tidies(shared, exec, &stubs);
     let toolbox = if native.is_some() || furniture.variables || tidies {
@@ -250,16 +253,15 @@ async fn spec(
         user: exec.user.clone(),
         mounts: furniture.mounts.iter().cloned().chain(toolbox).collect(),
         network: match exec.network {
-            Network::Default => run.network.clone(),
+            Network::Default => settings.network,
             Network::None => NetworkSpec::None,
             Network::Host => NetworkSpec::Host,
         },
         privileged: exec.privileged,
         labels: shared.labels("step"),
         name: None,
-        extra_hosts: run.extra_hosts.clone(),
-        shm_size: run.shm_size,
-        ulimits: run.ulimits.clone(),
+        extra_hosts: settings.extra_hosts,
+        limits: settings.limits,
         stdin: false,
     })
 }

@@ -9,6 +9,7 @@ use kiln_solver::image::{Annotation, Compression, Export, ImageArchive, ImageFor
 
 use crate::cli;
 use crate::error::{CliError, Result};
+use crate::fields;
 
 /// Where docker keeps certificate authorities of registries.
 pub(crate) const CERTIFICATES: &str = "/etc/docker/certs.d";
@@ -204,7 +205,7 @@ impl<'t> Spec<'t> {
         if text.is_empty() {
             return Err(spec(vec![]).wrong("it is empty"));
         }
-        let fields = split(text);
+        let fields = fields::split(text);
         if fields.len() == 1 && !text.starts_with("type=") {
             return Ok(spec(match text {
                 "-" => vec![("type", "tar".to_owned()), ("dest", "-".to_owned())],
@@ -302,26 +303,6 @@ fn is_known(name: &str) -> bool {
         "attestation-inline",
     ];
     NAMES.contains(&name) || name.starts_with("annotation")
-}
-
-/// Fields between commas; quotes around a field keep its commas, as in CSV.
-fn split(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        let field = fields.last_mut().expect("there is always one");
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                field.push('"');
-            }
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => field.push(c),
-        }
-    }
-    fields
 }
 
 /// `[index,manifest[platform]:]name=value`.

@@ -17,8 +17,9 @@ const DEPTH: usize = 4;
 const MOST_FILES: usize = 5_000;
 
 /// Variables that begin as settings do, and are none.
-const IGNORED: [&str; 8] = [
+const IGNORED: [&str; 9] = [
     "KILN_LOG",
+    "KILN_PROGRESS",
     "KILN_TWIN_LOG",
     "KILN_CONFIG",
     "KILN_HOME",
@@ -39,23 +40,11 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Warning>,
     /// The settings file that was read, if any.
     pub(crate) file: Option<PathBuf>,
-    /// Where it comes from, if it is no folder of the user's.
-    pub(crate) place: Option<Place>,
-    /// How its Dockerfile is shown, if not by its path.
-    pub(crate) dockerfile: Option<String>,
-    /// Folder for what is unpacked while it is built.
-    pub(crate) temporary: Option<PathBuf>,
 }
 
 /// Reads the settings of a project that was brought to where `prepared` says.
 pub(crate) fn load_prepared(environment: &Environment, prepared: &Prepared, more: Vec<Flag>) -> Result<Project> {
-    let project = load_at(environment, &prepared.args.project, more, prepared.place.as_ref())?;
-    Ok(Project {
-        place: prepared.place.clone(),
-        dockerfile: prepared.dockerfile.clone(),
-        temporary: Some(prepared.temporary.path().to_owned()),
-        ..project
-    })
+    load_at(environment, &prepared.args.project, more, prepared.place.as_ref())
 }
 
 /// The settings of the user and the command line alone.
@@ -114,17 +103,7 @@ fn load_at(environment: &Environment, args: &cli::Project, more: Vec<Flag>, plac
     let platforms_configured = without_flags.config.resolved().build.platforms.len();
     layers.push(Layer::options(flags(args).into_iter().chain(more)));
     let Loaded { config, warnings } = Config::load(layers, &facts)?;
-    Ok(Project {
-        folder,
-        facts,
-        config,
-        platforms_configured,
-        warnings,
-        file,
-        place: None,
-        dockerfile: None,
-        temporary: None,
-    })
+    Ok(Project { folder, facts, config, platforms_configured, warnings, file })
 }
 
 /// An option that is a setting: its name, the setting's key, the value.

@@ -12,7 +12,7 @@ use kiln_docker::{ByteStream, ImageId, StoreKind};
 
 use super::archive::{self, Bytes, Layout, Part};
 use super::describe::{self, Described, Into};
-use super::exports::{Export, Exported, ImageArchive, ImageForm, ImageResult, Published};
+use super::exports::{Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Published};
 use super::facts::Facts;
 use super::manifest::{self, Blob, Compression, Descriptor, PlatformName};
 use super::push;
@@ -58,25 +58,27 @@ pub(crate) fn sweep(request: &BuildRequest) {
     }
 }
 
-/// All images of a build, and what is known of their layers.
+/// All images of a group, and what is known of their layers.
 pub(super) struct Images<'s> {
     pub(super) shared: &'s Arc<Shared>,
+    pub(super) exports: &'s Exports,
     pub(super) facts: Facts,
     pub(super) list: Vec<Described>,
     /// Layers that were read from the daemon and packed.
     pub(super) packed: HashMap<(Compression, String), (Blob, PathBuf)>,
 }
 
-/// Makes everything. Targets are in the order of the graph.
-pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Published> {
-    let request = &shared.plan.request;
-    let mut images = Images { shared, facts: Facts::load(&request.state), list: Vec::new(), packed: HashMap::new() };
+/// Makes what is asked for of one group. Its targets are in the order of the graph.
+pub(crate) async fn publish(shared: &Arc<Shared>, exports: &Exports, made: &[&Made]) -> Result<Published> {
+    let facts = Facts::load(&shared.plan.request.state);
+    let mut images = Images { shared, exports, facts, list: Vec::new(), packed: HashMap::new() };
     let mut published = Published::default();
-    if request.exports.has_image() {
+    if exports.has_image() {
         for made in made {
             let Some(image) = made.image.clone() else { continue };
             let target = &shared.plan.graph().targets[made.target];
-            images.list.push(describe::describe(shared, &mut images.facts, target, image).await?);
+            let described = describe::describe(shared, &mut images.facts, (target, exports.epoch), image).await?;
+            images.list.push(described);
         }
         let config = match images.list.as_slice() {
             [only] => Some(only.id.clone()),
@@ -85,7 +87,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Publi
         published.image = Some(ImageResult { config, ..ImageResult::default() });
     }
     let mut outcome = Ok(());
-    for export in &request.exports.list {
+    for export in &exports.list {
         outcome = one(&mut images, made, export, &mut published).await;
         if outcome.is_err() {
             break;
@@ -98,7 +100,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Publi
     outcome.map(|()| published)
 }
 
-async fn one(images: &mut Images<'_>, made: &[Made], export: &Export, published: &mut Published) -> Result<()> {
+async fn one(images: &mut Images<'_>, made: &[&Made], export: &Export, published: &mut Published) -> Result<()> {
     let shared = images.shared;
     let (written, names) = match export {
         Export::Tar { dest } => (vec![tar(made, dest).await?], [].as_slice()),
@@ -143,7 +145,7 @@ fn describe_with(published: &mut Published, root: Descriptor) {
 }
 
 /// One archive of the files of all targets.
-async fn tar(made: &[Made], dest: &Path) -> Result<Exported> {
+async fn tar(made: &[&Made], dest: &Path) -> Result<Exported> {
     let parts: Vec<PathBuf> = made.iter().filter_map(|made| made.files.clone()).collect();
     let size = written(dest, move |out| {
         let mut size = 0;
