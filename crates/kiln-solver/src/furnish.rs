@@ -47,6 +47,11 @@ impl Furniture {
         [kiln_twin::PROGRAM, "secrets", VARIABLES].map(str::to_owned).into_iter().chain(argv).collect()
     }
 
+    /// Whether secrets lie in memory for it.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Ends what holds the secrets.
     pub(crate) async fn clear(self, shared: &Shared) {
         if let Some((container, hold)) = self.held {

@@ -168,6 +168,15 @@ impl Shared {
         self.plan.groups[id.0].iter().map(|group| &self.plan.request.groups[*group].steps)
     }
 
+    /// Whether nothing but file operations make a vertex, on top of nothing.
+    pub(crate) fn is_from_nothing(&self, id: VertexId) -> bool {
+        let mut vertex = self.plan.graph().vertex(id);
+        while let (Op::File(_), Some(below)) = (&vertex.op, vertex.inputs.first()) {
+            vertex = self.plan.graph().vertex(*below);
+        }
+        matches!(vertex.op, Op::Source(Source::Scratch))
+    }
+
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {
         self.plan.request.contexts.get(name).cloned().ok_or_else(|| no_context(name))
     }

@@ -120,8 +120,10 @@ async fn attempt(
     let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
     furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
     let outcome = async {
-        let made =
+        let mut made =
             cancel.or_stop(Box::pin(prepare(shared, id, exec, inputs, &furniture, native))).await.map_err(in_engine)?;
+        // The memory goes when the step ends, and then the daemon can no longer mount what the container is read with.
+        made.1.covers |= furniture.has_secrets();
         shared.step_started(id, Some(way)).await;
         let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
         Ok((cancel.or_kill(ran).await?, made))
