@@ -1,6 +1,7 @@
 //! The whole program on small images: what takes seconds.
 
 mod outputs;
+mod targets;
 
 use std::time::Duration;
 

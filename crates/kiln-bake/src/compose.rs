@@ -10,7 +10,9 @@ use crate::resolve::{Definition, RawGroup, RawTarget};
 use crate::target::object;
 
 pub(crate) fn read(definition: &mut Definition, file: &Arc<File>, environment: Environment<'_>) -> Result<()> {
-    let value: Value = serde_saphyr::from_str(&file.text).map_err(|error| {
+    // `y` and `on` are words, as in YAML 1.2.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: Value = serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| {
         let place = error.location().map_or((1, 1), |at| {
             let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
             (number(at.line()), number(at.column()))

@@ -244,7 +244,9 @@ impl Evaluator<'_> {
         }
         let default = variable.default.as_ref().map(|default| self.evaluate(default, &vec![]));
         self.pending.borrow_mut().remove(name);
-        let default = default.transpose()?.unwrap_or(Value::Null);
+        // As bake has it: what has neither default nor type is empty, what has a type is null.
+        let unset = if variable.kind.is_none() { Value::from("") } else { Value::Null };
+        let default = default.transpose()?.unwrap_or(unset);
         let value = match (self.environment)(name) {
             Some(given) => typed(name, &given, &default, variable.is_list)?,
             None => default,

@@ -31,7 +31,7 @@ pub(crate) struct Bake {
     /// Check the Dockerfiles, build nothing; exit code 1 for warnings
     #[arg(long)]
     pub(crate) check: bool,
-    /// What to do instead of building: check, targets; with ,format=json for programs
+    /// Answer instead of building: check, targets (,format=json)
     #[arg(long, value_name = "METHOD", conflicts_with = "check")]
     pub(crate) call: Option<String>,
     /// Load the images into the daemon: --set='*.load=true'

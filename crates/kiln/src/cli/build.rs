@@ -166,7 +166,7 @@ pub(crate) struct Build {
     /// Check the Dockerfile, build nothing; exit code 1 for warnings
     #[arg(long)]
     pub(crate) check: bool,
-    /// What to do instead of building: check, targets; with ,format=json for programs
+    /// Answer instead of building: check, targets (,format=json)
     #[arg(long, value_name = "METHOD", conflicts_with = "check")]
     pub(crate) call: Option<String>,
     /// How progress and results are shown.
@@ -180,7 +180,7 @@ pub(crate) struct Build {
 /// How progress and results of a build are shown.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Show {
-    /// auto, tty, plain, json (events on stdout), rawjson (BuildKit's) or quiet
+    /// auto, tty, plain, json (on stdout), rawjson (as BuildKit) or quiet
     #[arg(long, value_name = "MODE", default_value = "auto", hide_possible_values = true, hide_default_value = true)]
     pub(crate) progress: Progress,
     /// Same as --progress=quiet
@@ -255,7 +255,7 @@ pub(crate) struct Schedule {
 /// What a step may use of the machine; most under the names that `docker build` without BuildKit has for it.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Resources {
-    /// What a step may use: memory=2g, cpus=1.5, cpuset-cpus=0-2, ... (repeatable)
+    /// What a step may use, such as memory=2g,cpus=1.5 (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = key_value)]
     pub(crate) resource: Vec<(String, String)>,
     /// Memory of a step, such as 2g
