@@ -13,10 +13,10 @@ pub(crate) struct Bake {
     /// Targets and groups; default: `default`
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
-    /// File to read instead of those that are looked for (repeatable; later ones lie over earlier ones)
+    /// File to read instead of those looked for (repeatable; later over earlier)
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Change a target: TARGET.KEY=VALUE, such as app.tags=x or '*.args.A=1' (repeatable)
+    /// Change targets: app.tags=x, '*.args.A=1' (repeatable)
     #[arg(long = "set", value_name = "TARGET.KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Print what would be built as JSON, and build nothing
@@ -25,7 +25,7 @@ pub(crate) struct Bake {
     /// Value of a variable: NAME=VALUE, before the environment's (repeatable)
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = key_value)]
     pub(crate) var: Vec<(String, String)>,
-    /// List targets or variables: targets, variables, or type=targets,format=json
+    /// List `targets` or `variables`; type=targets,format=json
     #[arg(long, value_name = "WHAT", conflicts_with = "print", value_parser = list)]
     pub(crate) list: Option<List>,
     /// Check the Dockerfiles, build nothing; exit code 1 for warnings
