@@ -127,7 +127,8 @@ fn one(
             }
         }
     };
-    let names = match spec.value("name") {
+    // As with buildx, `--tag` has the last word.
+    let names = match spec.value("name").filter(|_| tags.is_empty()) {
         Some(list) if !list.is_empty() => {
             names(&list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>(), "--output name=")?
         }

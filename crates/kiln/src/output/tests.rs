@@ -49,9 +49,10 @@ fn outputs_mean_what_they_mean_to_buildx() {
         ("-t a -t b/c:1", "load docker.io/library/a:latest+docker.io/b/c:1"),
         ("-t a --load", "load docker.io/library/a:latest"),
         ("-t a --load -o type=docker", "load docker.io/library/a:latest"),
-        ("-o type=docker,name=n:2 -t a", "load docker.io/library/n:2"),
+        ("-o type=docker,name=n:2", "load docker.io/library/n:2"),
+        ("-o type=docker,name=n:2 -t a", "load docker.io/library/a:latest"),
         ("-o type=docker,dest=/d.tar -t a", "docker file /d.tar docker.io/library/a:latest Docker"),
-        ("-o type=image,name=r.example/x -t a", "load r.example/x:latest"),
+        ("-o type=image,name=r.example/x -t a", "load docker.io/library/a:latest"),
         ("-o type=image,name=r.example/x,push=true", "push r.example/x:latest Oci"),
         ("-o type=image,name=r.example/x --push", "push r.example/x:latest Oci"),
         (
