@@ -33,12 +33,14 @@ pub(crate) async fn items(
             (None, _) => Written::InContext,
         };
         let args = command_line(&target);
-        let prepared = prepare(environment, &args, written, events, cancel).await?;
+        let prepared = prepare(environment, &args, written, events, cancel).await;
+        let prepared = prepared.map_err(|error| error.of_target(Some(&name)))?;
         let links = target.contexts.iter();
         let links =
             links.filter_map(|(context, value)| Some((context.clone(), value.strip_prefix("target:")?.to_owned())));
-        let baked = Baked { name, links: links.collect() };
-        items.push(Item::of_target(environment, &prepared, project, baked)?);
+        let baked = Baked { name: name.clone(), links: links.collect() };
+        let item = Item::of_target(environment, &prepared, project, baked);
+        items.push(item.map_err(|error| error.of_target(Some(&name)))?);
         all.push(prepared);
     }
     Ok((items, all))

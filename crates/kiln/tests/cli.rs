@@ -317,7 +317,9 @@ fn help_fits_the_terminal_and_names_the_exit_codes() {
     assert_eq!(ran.stdout, format!("kiln {}\n", env!("CARGO_PKG_VERSION")));
     let ran = project.kiln(&["--help"]);
     assert!(ran.stdout.contains("Exit codes: 0 done, 1 a step failed, 2 wrong command line"), "{}", ran.stdout);
-    for command in [&["build"][..], &["bake"], &["init"], &["config", "show"], &["emulation", "install"], &["cache", "prune"]] {
+    for command in
+        [&["build"][..], &["bake"], &["init"], &["config", "show"], &["emulation", "install"], &["cache", "prune"]]
+    {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let ran = project.kiln(&args);
         assert_eq!(ran.code, 0, "{command:?}");
@@ -423,6 +425,20 @@ fn what_there_is_to_bake_is_listed_and_checked_without_a_daemon() {
     let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(value["target"]["two"]["output"], serde_json::json!([{ "push": "true", "type": "image" }]));
     assert_eq!(value["target"]["two"]["no-cache"], true);
+}
+
+#[test]
+fn what_is_wrong_with_a_target_names_it() {
+    let project = Project::new(&[("docker-bake.hcl", "target app {\n  dockerfile-inline = \"FROM scratch\"\n}\n")]);
+    for (set, code, text) in [
+        ("output=type=foo", 2, "target app: --output `type=foo`: there is no type `foo`"),
+        ("context=nosuch", 3, "target app: the project folder nosuch does not exist"),
+        ("platform=linux/vax", 3, "target app: "),
+        ("contexts.x=ftp://a", 2, "target app: --build-context x: `ftp://` is not understood"),
+    ] {
+        let ran = project.kiln(&["bake", "--set", &format!("app.{set}"), "app"]);
+        assert!(ran.code == code && ran.stderr.contains(text), "{set}: {} {}", ran.code, ran.stderr);
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Item {
         let file = std::path::absolute(&file).map_err(CliError::io("find", &file))?;
         let platforms = args.project.platforms.iter().map(|platform| {
             platform.parse().map_err(|source: kiln_graph::PlatformError| CliError::Missing {
-                problem: format!("target {}: {source}", baked.name),
+                problem: source.to_string(),
                 hint: source.hint(),
             })
         });

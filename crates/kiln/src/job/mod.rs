@@ -129,7 +129,10 @@ impl Job {
 
     /// Fails now rather than after a long build if what is asked for cannot be made of these platforms.
     pub(crate) fn check_outputs(&self) -> Result<()> {
-        self.items.iter().try_for_each(|item| output::check_platforms(&item.asked.exports, &item.platforms()))
+        self.items.iter().try_for_each(|item| {
+            let checked = output::check_platforms(&item.asked.exports, &item.platforms());
+            checked.map_err(|error| error.of_target(item.name()))
+        })
     }
 
     /// The policy of each platform, for the summary.

@@ -90,7 +90,8 @@ impl Job {
         for item in &self.items {
             let start = wanted.len();
             wanted.extend(item.wanted(run.auto_jobs)?);
-            let mut steps = run_flags::read(&item.args, run.environment, &engine.info().host)?;
+            let steps = run_flags::read(&item.args, run.environment, &engine.info().host);
+            let mut steps = steps.map_err(|error| error.of_target(item.name()))?;
             if item.args.network.is_none() {
                 steps.network = network::spec(&self.project.config.resolved().network);
             }
