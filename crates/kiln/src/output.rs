@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kiln_docker::StoreKind;
 use kiln_docker::registry::ImageName;
 use kiln_graph::Platform;
 use kiln_solver::image::{Annotation, Compression, Export, ImageArchive, ImageForm, Level, MediaTypes};
@@ -91,10 +92,10 @@ pub(crate) fn epoch(args: &BTreeMap<String, String>) -> Result<Option<i64>> {
     })
 }
 
-/// Several platforms make an index, which neither the classic image store nor `docker load` takes.
-pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform]) -> Result<()> {
+/// Several platforms make an index, which neither the classic image store nor an archive for `docker load` takes.
+pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform], store: StoreKind) -> Result<()> {
     let single = |export: &&Export| match export {
-        Export::Load { .. } => true,
+        Export::Load { .. } => store == StoreKind::Classic,
         Export::Archive(archive) => archive.docker,
         _ => false,
     };
@@ -104,7 +105,9 @@ pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform]) -> Res
     let list: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     Err(CliError::Usage {
         problem: format!("an image of several platforms ({}) cannot be loaded into the daemon", list.join(", ")),
-        hint: "push it with --push, write it with --output type=oci,dest=FILE, or name one --platform".to_owned(),
+        hint: "push it with --push, write it with --output type=oci,dest=FILE, or name one --platform; the containerd \
+               image store can hold it"
+            .to_owned(),
     })
 }
 

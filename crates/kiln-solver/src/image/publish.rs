@@ -109,6 +109,13 @@ async fn one(images: &mut Images<'_>, made: &[&Made], export: &Export, published
             describe_with(published, root);
             (vec![exported], archive.names.as_slice())
         }
+        Export::Load { names }
+            if images.shared.engine.info().store == StoreKind::Containerd && images.list.len() > 1 =>
+        {
+            let (exported, root) = load_index(images, names).await?;
+            describe_with(published, root);
+            (exported, names.as_slice())
+        }
         Export::Load { names } => (load(images, names).await?, names.as_slice()),
         Export::Push { names, insecure, form } => {
             let root = push::push(images, names, *insecure, form).await?;
@@ -328,6 +335,40 @@ async fn write_archive(images: &mut Images<'_>, archive: &ImageArchive) -> Resul
     Ok((Exported { kind: "archive", name, digest: Some(root.digest.clone()), size }, root))
 }
 
+/// Gives an image of several platforms to the daemon, whose store must be able to hold it.
+async fn load_index(images: &mut Images<'_>, names: &[ImageName]) -> Result<(Vec<Exported>, Descriptor)> {
+    let layout = images.layout(&ImageForm::default(), names, false).await?;
+    let root = layout.root.clone();
+    let mut is_there = !names.is_empty();
+    for name in names {
+        let known = images.shared.engine.inspect_image(&name.familiar()).await?;
+        is_there &= known.is_some_and(|image| image.id.0 == root.digest);
+    }
+    if !is_there {
+        let reference = names.first().map_or_else(|| root.digest.clone(), ImageName::familiar);
+        send(images.shared, layout, &reference).await?;
+    }
+    let exported = |name: String| Exported { kind: "daemon", name, digest: Some(root.digest.clone()), size: None };
+    let exported = match names {
+        [] => vec![exported(root.digest.clone())],
+        names => names.iter().map(|name| exported(name.familiar())).collect(),
+    };
+    Ok((exported, root))
+}
+
+/// Sends a layout to the daemon, which knows the image by `reference` then.
+async fn send(shared: &Shared, layout: Layout, reference: &str) -> Result<()> {
+    let (mut out, stream) = writer();
+    let writing = tokio::task::spawn_blocking(move || {
+        layout.write(&mut out)?;
+        out.finish()
+    });
+    let loaded = shared.engine.load_image(stream, reference).await;
+    let sent = joined(writing.await);
+    loaded?;
+    sent.map_err(SolveError::io("send", "the image's archive"))
+}
+
 /// Gives the image to the daemon. The classic store has its layers, and takes a configuration that names them.
 async fn load(images: &mut Images<'_>, names: &[ImageName]) -> Result<Vec<Exported>> {
     let engine = images.shared.engine.clone();
@@ -354,16 +395,7 @@ async fn load(images: &mut Images<'_>, names: &[ImageName]) -> Result<Vec<Export
             (StoreKind::Containerd, Some(name)) => name.familiar(),
             (StoreKind::Containerd, None) => layout.root.digest.clone(),
         };
-        let (out, stream) = writer();
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut out = out;
-            layout.write(&mut out)?;
-            out.finish()
-        });
-        let loaded = engine.load_image(stream, &reference).await;
-        let sent = joined(writing.await);
-        loaded?;
-        sent.map_err(SolveError::io("send", "the image's archive"))?;
+        send(images.shared, layout, &reference).await?;
     }
     let exported =
         |image: &Described, name: String| Exported { kind: "daemon", name, digest: Some(image.id.clone()), size: None };

@@ -70,7 +70,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     let Surroundings { ui, environment, global, show, started, events, received, cancel } = surroundings;
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     job.on_daemon(engine.info().arch);
-    job.check_outputs()?;
+    job.check_outputs(engine.info().store)?;
     let job = &*job;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let options = ReportOptions {

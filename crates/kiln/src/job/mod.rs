@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use kiln_artifact::place;
 use kiln_config::{PlatformSettings, Section};
-use kiln_docker::Engine;
 use kiln_docker::toolbox::ToolFile;
+use kiln_docker::{Engine, StoreKind};
 use kiln_graph::{Arch, Platform, VertexId};
 use kiln_solver::{BuildEvent, Cancel, Plan};
 use tokio::sync::mpsc;
@@ -128,9 +128,9 @@ impl Job {
     }
 
     /// Fails now rather than after a long build if what is asked for cannot be made of these platforms.
-    pub(crate) fn check_outputs(&self) -> Result<()> {
+    pub(crate) fn check_outputs(&self, store: StoreKind) -> Result<()> {
         self.items.iter().try_for_each(|item| {
-            let checked = output::check_platforms(&item.asked.exports, &item.platforms());
+            let checked = output::check_platforms(&item.asked.exports, &item.platforms(), store);
             checked.map_err(|error| error.of_target(item.name()))
         })
     }
