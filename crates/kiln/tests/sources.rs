@@ -240,5 +240,5 @@ fn targets_of_a_bake_file_have_contexts_from_elsewhere() {
     assert_eq!((project.read("b/g"), project.read("b/h")), ("2".into(), "3".into()));
     assert!(project.read("b/alpine-release").starts_with("3.20"));
     let ran = project.kiln(&["bake", "--set", "a.dockerfile=nosuch", "a"]);
-    fails(&ran, 3, "the context has no file nosuch");
+    fails(&ran, 3, "target a: the context has no file nosuch");
 }
