@@ -2,6 +2,7 @@
 
 mod caches;
 mod outputs;
+mod targets;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ContainerSpec, Engine, Image, ImageId, NetworkSpec, PullPolicy, labels};
+use kiln_docker::{ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, labels};
 use kiln_graph::Platform;
 use tokio::runtime::Runtime;
 
@@ -83,8 +83,7 @@ impl Daemon {
                 labels: [("kiln.test".to_owned(), "1".to_owned())].into(),
                 name: None,
                 extra_hosts: Vec::new(),
-                shm_size: None,
-                ulimits: Vec::new(),
+                limits: Limits::default(),
                 stdin: false,
             };
             let id = self.engine.create_container(&spec).await.expect("a container");

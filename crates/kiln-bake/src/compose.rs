@@ -10,7 +10,9 @@ use crate::resolve::{Definition, RawGroup, RawTarget};
 use crate::target::object;
 
 pub(crate) fn read(definition: &mut Definition, file: &Arc<File>, environment: Environment<'_>) -> Result<()> {
-    let value: Value = serde_saphyr::from_str(&file.text).map_err(|error| {
+    // `y` and `on` are words, as in YAML 1.2.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: Value = serde_saphyr::from_str_with_options(&file.text, options).map_err(|error| {
         let place = error.location().map_or((1, 1), |at| {
             let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
             (number(at.line()), number(at.column()))
@@ -53,25 +55,28 @@ fn attributes(
     let mut found: Vec<(String, Value)> = Vec::new();
     let mut bake = Map::new();
     for (key, value) in build {
-        let (key, value) = match key.as_str() {
-            "args" => ("args", pairs(value, Some(environment))),
-            "labels" => ("labels", pairs(value, None)),
-            "additional_contexts" => ("contexts", contexts(value)),
-            "extra_hosts" => ("extra-hosts", pairs(value, None)),
-            "dockerfile_inline" => ("dockerfile-inline", value),
-            "cache_from" => ("cache-from", value),
-            "cache_to" => ("cache-to", value),
-            "no_cache" => ("no-cache", value),
-            "shm_size" => ("shm-size", value),
-            "secrets" => ("secret", secrets(value, known_secrets)),
-            key @ ("context" | "dockerfile" | "target" | "tags" | "platforms" | "pull" | "network" | "ssh"
-            | "entitlements") => (key, value),
-            "x-bake" => {
-                bake = object(value);
-                continue;
-            }
-            _ => continue,
-        };
+        let (key, value) =
+            match key.as_str() {
+                "args" => ("args", pairs(value, Some(environment))),
+                "labels" => ("labels", pairs(value, None)),
+                "additional_contexts" => ("contexts", contexts(value)),
+                "extra_hosts" => ("extra-hosts", pairs(value, None)),
+                "dockerfile_inline" => ("dockerfile-inline", value),
+                "cache_from" => ("cache-from", value),
+                "cache_to" => ("cache-to", value),
+                "no_cache" => ("no-cache", value),
+                "shm_size" => ("shm-size", size(&value)),
+                "secrets" => ("secret", secrets(value, known_secrets)),
+                "ssh" => ("ssh", agents(value)),
+                "ulimits" => ("ulimits", ulimits(value)),
+                key @ ("context" | "dockerfile" | "target" | "tags" | "platforms" | "pull" | "network"
+                | "entitlements") => (key, value),
+                "x-bake" => {
+                    bake = object(value);
+                    continue;
+                }
+                _ => continue,
+            };
         found.push((key.to_owned(), value));
     }
     if let Some(image) = image.filter(|_| found.iter().all(|(key, _)| key != "tags")) {
@@ -138,6 +143,65 @@ fn secrets(value: Value, known: &Map<String, Value>) -> Value {
         entry
     };
     items.into_iter().map(entry).collect()
+}
+
+/// A size as a number of bytes or with a unit, as bake prints it: `128MiB`.
+fn size(value: &Value) -> Value {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_lowercase);
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].trim_end_matches("ib").trim_end_matches('b') {
+        "" => 1.0,
+        "k" => 1024.0,
+        "m" => 1024.0 * 1024.0,
+        "g" => 1024.0 * 1024.0 * 1024.0,
+        _ => return value.clone(),
+    };
+    let Ok(number) = digits.trim().parse::<f64>() else { return value.clone() };
+    let (mut size, mut units) = (number * unit, ["B", "KiB", "MiB", "GiB"].into_iter());
+    let mut name = units.next().unwrap_or_default();
+    for larger in units {
+        if size >= 1024.0 {
+            (size, name) = (size / 1024.0, larger);
+        }
+    }
+    // Four digits that count, as Go's %.4g.
+    let before = if size >= 1000.0 {
+        4
+    } else if size >= 100.0 {
+        3
+    } else if size >= 10.0 {
+        2
+    } else {
+        1
+    };
+    let text = format!("{size:.*}", 4 - before);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    Value::from(format!("{text}{name}"))
+}
+
+/// Agents: a list, or an object of paths by name.
+fn agents(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let agents = fields.into_iter().map(|(id, path)| match path.as_str() {
+                Some(path) => json!({ "id": id, "paths": [path] }),
+                None => json!({ "id": id }),
+            });
+            agents.collect()
+        }
+        other => other,
+    }
+}
+
+/// Limits by name, each a number or an object of `soft` and `hard`, as texts.
+fn ulimits(value: Value) -> Value {
+    let limit = |(name, value): (String, Value)| {
+        let field = |key: &str| value.get(key).unwrap_or(&value).to_string();
+        Value::from(format!("{name}={}:{}", field("soft"), field("hard")))
+    };
+    let mut limits: Vec<Value> = object(value).into_iter().map(limit).collect();
+    limits.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+    Value::Array(limits)
 }
 
 /// Strings of a compose file are no templates of HCL.

@@ -50,9 +50,13 @@ impl File {
 }
 
 /// A `variable` block, or an attribute at the top of a file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Variable {
     pub(crate) default: Option<Located>,
+    /// What it is for.
+    pub(crate) description: Option<Located>,
+    /// Its type as written.
+    pub(crate) kind: Option<String>,
     /// `list(string)` and the like: how a value of the environment is read.
     pub(crate) is_list: bool,
     /// Conditions and messages.
@@ -240,7 +244,9 @@ impl Evaluator<'_> {
         }
         let default = variable.default.as_ref().map(|default| self.evaluate(default, &vec![]));
         self.pending.borrow_mut().remove(name);
-        let default = default.transpose()?.unwrap_or(Value::Null);
+        // As bake has it: what has neither default nor type is empty, what has a type is null.
+        let unset = if variable.kind.is_none() { Value::from("") } else { Value::Null };
+        let default = default.transpose()?.unwrap_or(unset);
         let value = match (self.environment)(name) {
             Some(given) => typed(name, &given, &default, variable.is_list)?,
             None => default,

@@ -21,7 +21,7 @@ pub(crate) fn read(definition: &mut Definition, file: &Arc<File>) -> Result<()> 
         match structure {
             Structure::Attribute(attribute) => {
                 let default = Some(located(&attribute.value, file));
-                let variable = Variable { default, is_list: false, validations: vec![] };
+                let variable = Variable { default, ..Variable::default() };
                 definition.variables.insert(attribute.key.to_string(), variable);
             }
             Structure::Block(block) => {
@@ -50,8 +50,15 @@ fn read_block(definition: &mut Definition, block: &Block, file: &Arc<File>) -> R
                 let default = || Located { expr: Expr::Json(Value::from("validation failed")), file: file.clone() };
                 Some((attribute(&validation.body, "condition")?, message.unwrap_or_else(default)))
             });
-            let variable =
-                Variable { default: attribute(&block.body, "default"), is_list, validations: validations.collect() };
+            let kind = block.body.get_attribute("type");
+            let kind = kind.and_then(|kind| file.text.get(kind.value.span()?)).map(|text| text.trim().to_owned());
+            let variable = Variable {
+                default: attribute(&block.body, "default"),
+                description: attribute(&block.body, "description"),
+                kind,
+                is_list,
+                validations: validations.collect(),
+            };
             definition.variables.insert(name, variable);
         }
         "function" => {

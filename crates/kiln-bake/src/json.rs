@@ -23,7 +23,7 @@ pub(crate) fn define(definition: &mut Definition, file: &Arc<File>, value: Value
     let located = |value: Value| Located { expr: Expr::Json(value), file: file.clone() };
     for (kind, blocks) in object(value) {
         if !matches!(kind.as_str(), "variable" | "function" | "group" | "target") {
-            let variable = Variable { default: Some(located(blocks)), is_list: false, validations: vec![] };
+            let variable = Variable { default: Some(located(blocks)), ..Variable::default() };
             definition.variables.insert(kind, variable);
             continue;
         }
@@ -37,7 +37,8 @@ pub(crate) fn define(definition: &mut Definition, file: &Arc<File>, value: Value
                 match kind.as_str() {
                     "variable" => {
                         let default = body.remove("default").map(located);
-                        let variable = Variable { default, is_list: false, validations: vec![] };
+                        let description = body.remove("description").map(located);
+                        let variable = Variable { default, description, ..Variable::default() };
                         definition.variables.insert(name.clone(), variable);
                     }
                     "function" => {

@@ -16,6 +16,7 @@ mod eval;
 mod functions;
 mod hcl;
 mod json;
+mod list;
 mod resolve;
 mod set;
 mod target;
@@ -23,9 +24,10 @@ mod template;
 mod toml;
 
 pub use error::{BakeError, BakeErrorKind};
+pub use list::Listed;
 pub use resolve::{Bake, Definition, Group, Request};
 pub use set::Override;
-pub use target::{Entry, Target};
+pub use target::{Entry, Ssh, Target};
 
 /// The names that are looked for where no file is given, in the order in which they are read.
 pub const DEFAULT_FILES: [&str; 8] = [

@@ -89,17 +89,7 @@ impl Definition {
     /// # Errors
     /// If an expression cannot be evaluated, a name is unknown, or something needs itself.
     pub fn resolve(&self, request: &Request<'_>) -> Result<Bake> {
-        let built_in = [("BAKE_CMD_CONTEXT", "cwd://"), ("BAKE_LOCAL_PLATFORM", request.local_platform.as_str())];
-        let built_in = built_in.map(|(name, value)| (name.to_owned(), Value::from(value)));
-        let evaluator = Evaluator {
-            variables: &self.variables,
-            functions: &self.functions,
-            environment: request.environment,
-            values: RefCell::new(built_in.into_iter().collect()),
-            pending: RefCell::default(),
-            depth: RefCell::default(),
-            now: &request.now,
-        };
+        let evaluator = self.evaluator(request);
         // Variables that nobody uses are validated, too.
         for (name, _) in self.variables.iter().filter(|(_, variable)| !variable.validations.is_empty()) {
             evaluator.variable(name, &vec![])?;
@@ -150,6 +140,10 @@ impl Definition {
             apply(&mut target, &sets, request.environment)?;
             target.context.get_or_insert_with(|| ".".into());
             target.dockerfile.get_or_insert_with(|| "Dockerfile".into());
+            let host = "network.host".to_owned();
+            if target.network.as_deref() == Some("host") && !target.entitlements.contains(&host) {
+                target.entitlements.push(host);
+            }
             if only_linked {
                 target.output = vec![entry("type=cacheonly", "dest")];
             }
@@ -162,7 +156,22 @@ impl Definition {
         Ok(bake)
     }
 
-    fn evaluated(&self, evaluator: &Evaluator<'_>) -> Result<Known> {
+    /// What evaluates expressions of these files.
+    pub(crate) fn evaluator<'e>(&'e self, request: &'e Request<'_>) -> Evaluator<'e> {
+        let built_in = [("BAKE_CMD_CONTEXT", "cwd://"), ("BAKE_LOCAL_PLATFORM", request.local_platform.as_str())];
+        let built_in = built_in.map(|(name, value)| (name.to_owned(), Value::from(value)));
+        Evaluator {
+            variables: &self.variables,
+            functions: &self.functions,
+            environment: request.environment,
+            values: RefCell::new(built_in.into_iter().collect()),
+            pending: RefCell::default(),
+            depth: RefCell::default(),
+            now: &request.now,
+        }
+    }
+
+    pub(crate) fn evaluated(&self, evaluator: &Evaluator<'_>) -> Result<Known> {
         let mut known = Known { groups: BTreeMap::new(), targets: BTreeMap::new(), order: Vec::new() };
         for raw in &self.targets {
             let mut names = Vec::new();
@@ -270,16 +279,16 @@ fn located(error: BakeError, at: &Located) -> BakeError {
 
 /// One block of a target, evaluated.
 #[derive(Clone, Debug, Default)]
-struct Part {
+pub(crate) struct Part {
     inherits: Vec<String>,
     target: Target,
 }
 
 /// Everything the files define.
-struct Known {
-    groups: BTreeMap<String, Vec<String>>,
+pub(crate) struct Known {
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
     /// Blocks of the same name are laid over each other.
-    targets: BTreeMap<String, Vec<Part>>,
+    pub(crate) targets: BTreeMap<String, Vec<Part>>,
     order: Vec<String>,
 }
 
@@ -321,7 +330,7 @@ impl Known {
     }
 
     /// A target with all that it inherits.
-    fn target(&self, name: &str, path: &mut Vec<String>) -> Result<Target> {
+    pub(crate) fn target(&self, name: &str, path: &mut Vec<String>) -> Result<Target> {
         if path.iter().any(|above| above == name) {
             return Err(BakeError::new(BakeErrorKind::Cycle { what: "target", name: name.to_owned() }));
         }

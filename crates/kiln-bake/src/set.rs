@@ -2,7 +2,7 @@
 
 use crate::error::{BakeError, BakeErrorKind};
 use crate::eval::Result;
-use crate::target::{Target, clean, entry};
+use crate::target::{Entry, Ssh, Target, clean, entry};
 
 /// One `--set`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub(crate) fn apply(
 ) -> Result<()> {
     let mut over = Target::default();
     let mut replaced: Vec<&str> = Vec::new();
+    let (mut is_pushed, mut is_loaded) = (false, false);
     for set in overrides {
         let value = set.value.clone().unwrap_or_default();
         let flag = || match value.as_str() {
@@ -138,13 +139,9 @@ pub(crate) fn apply(
             "output" => over.output.push(entry(&value, "dest")),
             "attest" => over.attest.push(entry(&value, "type")),
             "secrets" => over.secret.push(entry(&value, "id")),
-            "ssh" => over.ssh.push(entry(&value, "id")),
-            "push" | "load" if flag()? == Some(true) => {
-                let kind = if set.key == "push" { "type=registry" } else { "type=docker" };
-                if target.output.is_empty() {
-                    over.output.push(entry(kind, "dest"));
-                }
-            }
+            "ssh" => over.ssh.push(Ssh::parse(&value)),
+            "push" => is_pushed = flag()? == Some(true),
+            "load" => is_loaded = flag()? == Some(true),
             _ => {}
         }
     }
@@ -159,7 +156,42 @@ pub(crate) fn apply(
         }
     }
     target.merge(over);
+    if is_pushed {
+        push(&mut target.output);
+    }
+    if is_loaded {
+        load(&mut target.output);
+    }
     Ok(())
+}
+
+fn kind(output: &Entry) -> &str {
+    output.get("type").map(String::as_str).unwrap_or_default()
+}
+
+/// Has an image pushed: the one that is made, else one more, unless the target is for files.
+fn push(outputs: &mut Vec<Entry>) {
+    let mut is_settled = false;
+    for output in outputs.iter_mut() {
+        is_settled |= kind(output) != "docker";
+        if kind(output) == "image" {
+            output.insert("push".to_owned(), "true".to_owned());
+        }
+    }
+    if !is_settled {
+        outputs.push(entry("type=image,push=true", "dest"));
+    }
+}
+
+/// Has an image loaded, unless it is, or the target is for files.
+fn load(outputs: &mut Vec<Entry>) {
+    let is_settled = outputs.iter().any(|output| match kind(output) {
+        "docker" => !output.contains_key("dest"),
+        kind => matches!(kind, "local" | "tar" | "cacheonly"),
+    });
+    if !is_settled {
+        outputs.push(entry("type=docker", "dest"));
+    }
 }
 
 /// Whether `*` in a pattern can stand for what is in the text.

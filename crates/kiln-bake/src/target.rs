@@ -11,6 +11,36 @@ use crate::eval::{Result, text, truth};
 /// `type=registry,ref=x` as names and values.
 pub type Entry = BTreeMap<String, String>;
 
+/// An ssh agent, or keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ssh {
+    /// Its name; empty for `default`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The agent's socket, or keys; none for the agent of the environment.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+}
+
+impl Ssh {
+    /// Reads `ID`, `ID=PATH` or `ID=PATH,PATH`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let (id, paths) = text.split_once('=').unwrap_or((text, ""));
+        let paths = paths.split(',').filter(|path| !path.is_empty()).map(str::to_owned).collect();
+        Self { id: id.to_owned(), paths }
+    }
+}
+
+impl std::fmt::Display for Ssh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let id = if self.id.is_empty() { "default" } else { &self.id };
+        match self.paths.as_slice() {
+            [] => f.write_str(id),
+            paths => write!(f, "{id}={}", paths.join(",")),
+        }
+    }
+}
+
 /// What is built. The order of the fields is that of `--print`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,7 +75,7 @@ pub struct Target {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secret: Vec<Entry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ssh: Vec<Entry>,
+    pub ssh: Vec<Ssh>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -140,7 +170,7 @@ impl Target {
             "cache-to" => self.cache_to = entries(value, name, "ref")?,
             "target" => self.target = one()?,
             "secret" => self.secret = entries(value, name, "id")?,
-            "ssh" => self.ssh = entries(value, name, "id")?,
+            "ssh" => self.ssh = agents(value)?,
             "platforms" => self.platforms = list(value, name)?,
             "output" => self.output = entries(value, name, "dest")?,
             "pull" => self.pull = flag()?,
@@ -183,6 +213,25 @@ fn entries(value: &Value, name: &str, short: &str) -> Result<Vec<Entry>> {
         .map(|item| match item {
             Value::Object(_) => map(item, name),
             other => Ok(entry(&text(other, name)?, short)),
+        })
+        .collect()
+}
+
+/// Agents as `ID`, `ID=PATH,...` or objects with `id` and `paths`.
+fn agents(value: &Value) -> Result<Vec<Ssh>> {
+    let Value::Array(items) = value else { return Err(wrong("ssh", "a list")) };
+    let items = items.iter().filter(|item| !item.is_null() && item.as_str() != Some(""));
+    items
+        .map(|item| match item {
+            Value::Object(fields) => Ok(Ssh {
+                id: fields.get("id").map_or(Ok(String::new()), |id| text(id, "ssh"))?,
+                paths: match fields.get("paths") {
+                    None | Some(Value::Null) => Vec::new(),
+                    Some(Value::Array(_)) => list(&fields["paths"], "ssh")?,
+                    Some(one) => vec![text(one, "ssh")?],
+                },
+            }),
+            other => Ok(Ssh::parse(&text(other, "ssh")?)),
         })
         .collect()
 }

@@ -32,10 +32,13 @@ fn print_with(
 
 macro_rules! case {
     ($test:ident, $file:literal, $extension:literal, $names:expr, $sets:expr) => {
+        case!($test, $file, $extension, $names, $sets, $file);
+    };
+    ($test:ident, $file:literal, $extension:literal, $names:expr, $sets:expr, $expected:literal) => {
         #[test]
         fn $test() {
             let text = include_str!(concat!("files/", $file, ".", $extension));
-            let expected = include_str!(concat!("files/", $file, ".expected.json"));
+            let expected = include_str!(concat!("files/", $expected, ".expected.json"));
             let found = print(concat!("bake.", $extension), text, &$names, &$sets).expect("valid");
             let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
             assert_eq!(value(&found), value(expected));
@@ -68,6 +71,10 @@ case!(functions, "functions", "hcl", [], []);
 case!(inherit, "inherit", "hcl", ["g"], []);
 case!(set_tags, "set-tags", "hcl", ["p"], ["p.tags=a", "p.tags=b", "p.args.Q", "p.push=true"]);
 case!(odd, "odd", "hcl", [], []);
+case!(steps, "steps", "hcl", [], []);
+case!(compose_steps, "compose-steps", "yaml", [], []);
+case!(pushed, "outputs", "hcl", [], ["*.push=true"], "outputs-push");
+case!(loaded, "outputs", "hcl", [], ["*.load=true"], "outputs-load");
 case!(language, "language", "hcl", ["m*", "x"], []);
 case!(templates, "templates", "hcl", [], []);
 case!(own_functions, "own-functions", "hcl", [], []);

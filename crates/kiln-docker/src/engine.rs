@@ -160,6 +160,34 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
+/// What the processes of a container may use of the machine; what is not set is not limited.
+/// Source: `HostConfig` of the Docker Engine API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Limits of single processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Memory and swap together in bytes; -1 for no limit.
+    pub memory_swap: Option<i64>,
+    /// Processors, in billionths of one.
+    pub nano_cpus: Option<u64>,
+    /// Weight among the containers that want the processor; 1024 is usual.
+    pub cpu_shares: Option<u64>,
+    /// Period of the scheduler in microseconds.
+    pub cpu_period: Option<u64>,
+    /// Time in each period in microseconds.
+    pub cpu_quota: Option<i64>,
+    /// Processors that may be used: `0-2,4`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used: `0,1`.
+    pub cpuset_mems: Option<String>,
+    /// The control group that the container's own is made in.
+    pub cgroup_parent: Option<String>,
+}
+
 /// Keeps a container's standard input open. See [`Engine::hold`].
 #[derive(Debug)]
 pub struct Hold(mpsc::UnboundedSender<Bytes>);
@@ -247,10 +275,8 @@ pub struct ContainerSpec {
     pub name: Option<String>,
     /// Hosts to add, as `name:address`.
     pub extra_hosts: Vec<String>,
-    /// Size of `/dev/shm` in bytes.
-    pub shm_size: Option<u64>,
-    /// Limits of its processes.
-    pub ulimits: Vec<Ulimit>,
+    /// What it may use of the machine.
+    pub limits: Limits,
     /// Whether it has a standard input, which [`Engine::hold`] keeps open.
     pub stdin: bool,
 }

@@ -18,7 +18,7 @@ pub mod twin;
 
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Hold,
-    Image, ImageId, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
+    Image, ImageId, Limits, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
     StoreKind, Ulimit, Volume, VolumeSource,
 };
 pub use error::{Cause, EngineError, Result};

@@ -10,7 +10,7 @@ use kiln_graph::{Arch, Digest, Hasher, Platform};
 use sha2::{Digest as _, Sha256};
 
 use crate::emulation::program;
-use crate::{ByteStream, ContainerSpec, Engine, ImageId, NetworkSpec, Result, hex, labels};
+use crate::{ByteStream, ContainerSpec, Engine, ImageId, Limits, NetworkSpec, Result, hex, labels};
 
 /// A folder in the image to mount a volume at.
 pub(crate) const FOLDER: &str = "/kiln";
@@ -52,8 +52,7 @@ pub(crate) fn container(image: &ImageId, engine: &dyn Engine, role: &str, argv: 
         labels: BTreeMap::from([(labels::ROLE.to_owned(), role.to_owned())]),
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     }
 }

@@ -10,7 +10,8 @@ use kiln_graph::{Digest, Hasher, Platform};
 
 use crate::sealed::{Sealed, Work};
 use crate::{
-    ContainerSpec, Engine, EngineError, ImageId, MountSpec, NetworkSpec, Result, Volume, VolumeSource, labels, toolbox,
+    ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, Result, Volume, VolumeSource, labels,
+    toolbox,
 };
 
 /// How long another kiln may take to fill a volume before it is taken for dead.
@@ -69,8 +70,7 @@ pub async fn ensure(
         labels: owner,
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     };
     sealed.ensure(engine, &spec).await?;

@@ -68,6 +68,7 @@ impl Chains {
                 && alone(below)
                 && first.platform == exec.platform
                 && first.network == exec.network
+                && plan.groups[below.0] == plan.groups[id.0]
             {
                 followed.insert(below, id);
             }
@@ -91,8 +92,8 @@ impl Chains {
 fn layers(plan: &Plan) -> HashSet<VertexId> {
     let request = &plan.request;
     let mut layers = HashSet::new();
-    for (target, output) in plan.graph().targets.iter().zip(&request.outputs) {
-        if request.exports.list.is_empty() && !matches!(output, Output::Image(_)) {
+    for (index, (target, output)) in plan.graph().targets.iter().zip(&request.outputs).enumerate() {
+        if request.group_of(index).exports.list.is_empty() && !matches!(output, Output::Image(_)) {
             continue;
         }
         let mut next = Some(target.root);
@@ -128,12 +129,7 @@ impl Live {
     }
 
     /// Runs a command to its end; `None` if the container ended before it.
-    pub(crate) async fn run(
-        &mut self,
-        shared: &Shared,
-        id: VertexId,
-        command: Request<'_>,
-    ) -> (Said, Option<Ended>) {
+    pub(crate) async fn run(&mut self, shared: &Shared, id: VertexId, command: Request<'_>) -> (Said, Option<Ended>) {
         let mark = format!("{:016x}", RandomState::new().hash_one(id.0));
         self.hold.send(command.bytes(&mark));
         output::follow(shared, id, &mut self.logs, &Masks::default(), Some(&mark)).await
@@ -226,6 +222,6 @@ mod tests {
     fn a_request_is_length_and_fields() {
         let argv = ["/bin/sh".to_owned(), "-c".to_owned(), "x".to_owned()];
         let request = Request { argv: &argv, env: &["A=b c".to_owned()], cwd: "" };
-        assert_eq!(request.bytes("m"), b"\x19\0\0\0m\0/\03\0/bin/sh\0-c\0x\0A=b c\0");
+        assert_eq!(request.bytes("m"), b"\x19\0\0\0m\0/\x003\0/bin/sh\0-c\0x\0A=b c\0");
     }
 }

@@ -36,8 +36,8 @@ pub struct BuildOutcome {
     pub targets: Vec<Result<TargetReport>>,
     /// Wall time of planning's end to the last clean-up.
     pub took: Duration,
-    /// What was made of all targets together; none if that was not asked for, or a target failed.
-    pub published: Option<Result<Published>>,
+    /// Per group: what was made of its targets together; none if that was not asked for, or one of them failed.
+    pub published: Vec<Option<Result<Published>>>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
 }
@@ -56,7 +56,7 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     let (targets, mut warnings) = dispatcher.into_outcome();
     settle(&shared).await;
     warnings.extend(remove_all(&shared, to_remove).await);
-    if !shared.plan.request.exports.list.is_empty() {
+    if shared.plan.request.groups.iter().any(|group| !group.exports.list.is_empty()) {
         image::sweep(&shared.plan.request);
     }
     BuildOutcome { targets, took: started.elapsed(), published, warnings }
@@ -188,15 +188,20 @@ impl Dispatcher {
         }
     }
 
-    /// Makes what was asked for of all targets, if all of them are there.
-    async fn publish(&mut self) -> Option<Result<Published>> {
-        let is_asked = !self.shared.plan.request.exports.list.is_empty();
-        if !is_asked || self.made.len() != self.targets.len() {
-            return None;
-        }
+    /// Makes what was asked for of each group, if all of its targets are there.
+    async fn publish(&mut self) -> Vec<Option<Result<Published>>> {
         self.made.sort_by_key(|made| made.target);
-        let publishing = Box::pin(image::publish(&self.shared, &self.made));
-        Some(self.shared.cancel.or_stop(publishing).await)
+        let mut published = Vec::new();
+        for group in &self.shared.plan.request.groups {
+            let made: Vec<&Made> = self.made.iter().filter(|made| group.targets.contains(&made.target)).collect();
+            if group.exports.list.is_empty() || made.len() != group.targets.len() {
+                published.push(None);
+                continue;
+            }
+            let publishing = Box::pin(image::publish(&self.shared, &group.exports, &made));
+            published.push(Some(self.shared.cancel.or_stop(publishing).await));
+        }
+        published
     }
 
     /// Whether the vertex still serves a target that can be made.

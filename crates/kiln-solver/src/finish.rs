@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kiln_artifact::{check, checksum, place};
 use kiln_docker::CommitSpec;
-use kiln_graph::{Platform, Target};
+use kiln_graph::{Platform, Target, VertexId};
 
 use crate::archive::{self, ApplyError, Place, Remote, StreamReader};
 use crate::error::{Result, SolveError, file_hint};
@@ -50,7 +50,7 @@ pub(crate) async fn target(
         Output::Image(name) => committed = Some(commit(shared, target, name.clone(), &snapshot).await?),
         Output::Nothing => {}
     }
-    let exports = &shared.plan.request.exports;
+    let exports = &shared.plan.request.group_of(index).exports;
     let mut made = Made { target: index, image: None, files: None };
     if exports.has_tar() {
         made.files = Some(Box::pin(archive_files(shared, index, &snapshot)).await?);
@@ -103,7 +103,7 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let stage = async |stage| shared.emit(BuildEvent::TargetStage { platform, stage }).await;
     stage(Stage::Export).await;
     let staging = place::Staging::new(&output.folder).map_err(|e| bad(platform, e))?;
-    read(shared, snapshot, Sink::Folder(platform, staging.path().to_owned())).await?;
+    read(shared, target.root, snapshot, Sink::Folder(platform, staging.path().to_owned())).await?;
     if is_empty(staging.path(), output.reports.as_ref().map(|_| REPORTS))? {
         return Err(SolveError::NothingToExport { target: target.name.clone(), platform });
     }
@@ -204,10 +204,12 @@ async fn archive_files(shared: &Arc<Shared>, index: usize, snapshot: &Snapshot) 
     let target = &shared.plan.graph().targets[index];
     shared.emit(BuildEvent::TargetStage { platform: target.platform, stage: Stage::Export }).await;
     let file = image::work_folder(request).join(format!("files-{index}.tar"));
-    let several = shared.plan.graph().targets.len() > 1;
+    let group = request.group_of(index);
+    let several = group.targets.len() > 1;
     let prefix = if several { format!("{}/", target.platform.folder()) } else { String::new() };
-    let (to, epoch) = (file.clone(), request.exports.epoch);
-    read(shared, snapshot, Sink::Archive(to, image::Rewrite { prefix, epoch, ..image::Rewrite::default() })).await?;
+    let (to, epoch) = (file.clone(), group.exports.epoch);
+    let rewrite = image::Rewrite { prefix, epoch, ..image::Rewrite::default() };
+    read(shared, target.root, snapshot, Sink::Archive(to, rewrite)).await?;
     Ok(file)
 }
 
@@ -253,7 +255,7 @@ impl Sink {
 }
 
 /// Streams the files of a snapshot. What was copied onto nothing is read straight from where it lies.
-async fn read(shared: &Arc<Shared>, snapshot: &Snapshot, sink: Sink) -> Result<()> {
+async fn read(shared: &Arc<Shared>, root: VertexId, snapshot: &Snapshot, sink: Sink) -> Result<()> {
     let cancel = &shared.cancel;
     let (base, operations) = snapshot.split();
     let result = if matches!(base, Snapshot::Scratch(_)) {
@@ -273,12 +275,31 @@ async fn read(shared: &Arc<Shared>, snapshot: &Snapshot, sink: Sink) -> Result<(
     } else {
         let container = cancel.or_stop(shared.container_of(snapshot)).await?;
         let stream = cancel.or_stop(shared.engine.export(&container)).await?;
-        sink.take(archive::until_stopped(stream, cancel), true, &shared.stubs_of(snapshot)).await
+        let (mut stream, mut stubs) = (archive::until_stopped(stream, cancel), shared.stubs_of(snapshot));
+        if shared.is_from_nothing(root) {
+            // A checkpoint of it, read through a container: whatever it did not copy is the daemon's.
+            stubs = Arc::new(stubs.made_of_nothing());
+            stream = bare(shared, stream, Stubs::clone(&stubs));
+        }
+        sink.take(stream, true, &stubs).await
     };
     match result {
         Err(_) if cancel.is_stopped() => Err(SolveError::Cancelled),
         result => result,
     }
+}
+
+/// An archive without what the daemon puts into every container.
+fn bare(shared: &Shared, stream: kiln_docker::ByteStream, stubs: Stubs) -> kiln_docker::ByteStream {
+    let (writer, bare) = archive::writer();
+    shared.tasks.spawn_blocking(move || {
+        let rewrite = image::Rewrite { of_container: true, stubs, ..image::Rewrite::default() };
+        let mut out = tar::Builder::new(writer);
+        // A reader finds that the archive is not whole if this breaks off.
+        image::copy_files(StreamReader::new(stream), &rewrite, &mut out)?;
+        out.into_inner()?.finish()
+    });
+    bare
 }
 
 async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path) -> Result<()> {

@@ -15,7 +15,7 @@ use kiln_graph::{
 
 use crate::archive::{Apply, CopySource, Place};
 use crate::error::{Result, SolveError};
-use crate::secret::Masks;
+use crate::secret::{Masks, Secret};
 use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::Snapshot;
 use crate::volumes::Held;
@@ -49,6 +49,11 @@ impl Furniture {
             return argv;
         }
         [kiln_twin::PROGRAM, "secrets", VARIABLES].map(str::to_owned).into_iter().chain(argv).collect()
+    }
+
+    /// Whether secrets lie in memory for it.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Ends what holds the secrets.
@@ -93,15 +98,15 @@ pub(crate) async fn furnish(
                 VolumeSource::Part { volume: volume.clone(), path: part.to_string() }
             }
             MountKind::Secret(secret) => {
-                if let Some(value) = shared.plan.request.run.secrets.get(&secret.id) {
+                if let Some(value) = shared.settings(id).find_map(|settings| settings.secrets.get(&secret.id)) {
                     furniture.masks.add(value);
-                    secrets.push((secret, target));
+                    secrets.push((secret, value, target));
                 } else if secret.required {
                     return Err(SolveError::SecretMissing { origin: Box::new(origin.clone()), id: secret.id.clone() });
                 }
                 continue;
             }
-            MountKind::Ssh { id, required, .. } => match shared.plan.request.run.agents.get(id) {
+            MountKind::Ssh { id: agent, required, .. } => match shared.settings(id).find_map(|s| s.agents.get(agent)) {
                 Some(socket) => {
                     furniture.agent.get_or_insert_with(|| target.clone());
                     let source = VolumeSource::Host(socket.display().to_string());
@@ -109,7 +114,7 @@ pub(crate) async fn furnish(
                     continue;
                 }
                 None if *required => {
-                    return Err(SolveError::AgentMissing { origin: Box::new(origin.clone()), id: id.clone() });
+                    return Err(SolveError::AgentMissing { origin: Box::new(origin.clone()), id: agent.clone() });
                 }
                 None => continue,
             },
@@ -248,7 +253,7 @@ impl Root {
 async fn hide(
     shared: &Arc<Shared>,
     volume: String,
-    secrets: &[(&SecretMount, String)],
+    secrets: &[(&SecretMount, &Secret, String)],
     origin: &Origin,
     furniture: &mut Furniture,
 ) -> Result<()> {
@@ -275,9 +280,7 @@ async fn hide(
     shared.engine.start_container(&container).await?;
     furniture.held = Some((container.clone(), hold));
     let mut actions = Vec::new();
-    let known = &shared.plan.request.run.secrets;
-    for (index, (secret, target)) in secrets.iter().enumerate() {
-        let Some(value) = known.get(&secret.id) else { continue };
+    for (index, (secret, value, target)) in secrets.iter().enumerate() {
         let mut add = |path: String, mode: u32, owner: Option<Owner>| {
             let data = value.bytes().to_owned();
             actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, parents: None, owner, data });

@@ -39,5 +39,5 @@ pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};
 pub use record::last_reports;
 pub use report::{ArtifactReport, CcacheStats, StepReport, TargetReport};
-pub use request::{BuildRequest, FilesOutput, Output, RunSettings, Smoke, SmokeCommand};
+pub use request::{BuildRequest, FilesOutput, Group, Output, RunSettings, Smoke, SmokeCommand, StepSettings};
 pub use secret::Secret;

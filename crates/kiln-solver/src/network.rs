@@ -31,6 +31,9 @@ struct State {
 
 /// A container that has a network, for as long as this lives.
 struct Holder {
+    network: NetworkSpec,
+    /// Hosts that were added to it.
+    hosts: Vec<String>,
     container: ContainerId,
     hold: Hold,
 }
@@ -53,8 +56,9 @@ impl Networks {
 
     /// The network for a step: one that is free, a new one if enough steps are left for it, or the step's own.
     pub(crate) async fn lend(&self, shared: &Shared, id: VertexId, exec: &Exec) -> Lent {
+        let settings = shared.settings(id).next().cloned().unwrap_or_default();
         let spec = match exec.network {
-            Network::Default => shared.plan.request.run.network.clone(),
+            Network::Default => settings.network,
             Network::None => NetworkSpec::None,
             Network::Host => NetworkSpec::Host,
         };
@@ -69,15 +73,16 @@ impl Networks {
             if !shared.chains.follows(id) {
                 state.left = left.saturating_sub(1);
             }
-            if let Some(holder) = state.free.pop() {
-                return Lent::of(holder);
+            let fits = |holder: &Holder| holder.network == spec && holder.hosts == settings.extra_hosts;
+            if let Some(at) = state.free.iter().rposition(fits) {
+                return Lent::of(state.free.remove(at));
             }
             if left < WORTH * (state.made + 1) {
                 return own(spec);
             }
             state.made += 1;
         }
-        match make(shared, spec.clone()).await {
+        match make(shared, spec.clone(), settings.extra_hosts).await {
             Ok(holder) => Lent::of(holder),
             // Whatever it is, the step's own network meets it again if it matters.
             Err(error) => {
@@ -110,19 +115,19 @@ fn shares(exec: &Exec) -> bool {
     exec.network == Network::Default && !exec.privileged
 }
 
-async fn make(shared: &Shared, network: NetworkSpec) -> Result<Holder> {
+async fn make(shared: &Shared, network: NetworkSpec, hosts: Vec<String>) -> Result<Holder> {
     let platform = Platform::linux(shared.engine.info().arch);
     let image = shared.scratch_image(platform).await?;
     let spec = ContainerSpec {
         argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
         mounts: vec![toolbox::mount(&shared.toolbox_volume().await?)],
-        network,
-        extra_hosts: shared.plan.request.run.extra_hosts.clone(),
+        network: network.clone(),
+        extra_hosts: hosts.clone(),
         stdin: true,
         ..shared.idle(image, platform, "network")
     };
     let container = shared.create(spec).await?;
     let hold = shared.engine.hold(&container).await?;
     shared.engine.start_container(&container).await?;
-    Ok(Holder { container, hold })
+    Ok(Holder { network, hosts, container, hold })
 }

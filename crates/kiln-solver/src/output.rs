@@ -56,7 +56,7 @@ pub(crate) async fn follow(
 ) -> (Output, Option<Ended>) {
     let mut output = Output::default();
     let mut lines = [Lines::default(), Lines::default()];
-    let mut marks = mark.map(|mark| [Mark::new(mark), Mark::new(mark)]);
+    let mut seekers = mark.map(|mark| [Mark::new(mark), Mark::new(mark)]);
     let mut ended = [None; 2];
     let platforms = shared.plan.platforms[id.0].clone();
     let send = async |output: &mut Output, stderr: bool, line: String| {
@@ -66,10 +66,10 @@ pub(crate) async fn follow(
     };
     while let Some(Ok(chunk)) = logs.next().await {
         let which = usize::from(chunk.stderr);
-        let bytes = match &mut marks {
+        let bytes = match &mut seekers {
             None => chunk.bytes,
-            Some(marks) => {
-                let (bytes, end) = marks[which].push(&chunk.bytes);
+            Some(seekers) => {
+                let (bytes, end) = seekers[which].push(&chunk.bytes);
                 ended[which] = ended[which].or(end);
                 bytes.into()
             }
@@ -83,8 +83,8 @@ pub(crate) async fn follow(
     }
     for stderr in [false, true] {
         let which = usize::from(stderr);
-        if let Some(marks) = &mut marks {
-            for line in lines[which].push(&marks[which].rest()) {
+        if let Some(seekers) = &mut seekers {
+            for line in lines[which].push(&seekers[which].rest()) {
                 send(&mut output, stderr, line).await;
             }
         }

@@ -30,6 +30,8 @@ pub struct Plan {
     pub(crate) actions: Vec<Action>,
     /// The platforms of targets that each vertex serves.
     pub(crate) platforms: Vec<Vec<Platform>>,
+    /// Per vertex: the groups that it serves, by index; those that need it come before those that it only helps.
+    pub(crate) groups: Vec<Vec<usize>>,
     /// Per target: the record that makes building it needless.
     pub(crate) current: Vec<Option<TargetRecord>>,
     /// Per vertex: whether it must run whatever is cached.
@@ -73,9 +75,10 @@ impl Plan {
             .targets
             .iter()
             .zip(&request.outputs)
-            .map(|(target, output)| match output {
+            .enumerate()
+            .map(|(index, (target, output))| match output {
                 // What is made of all targets together is not remembered.
-                Output::Files(files) if !forced[target.root.0] && request.exports.list.is_empty() => {
+                Output::Files(files) if !forced[target.root.0] && request.group_of(index).exports.list.is_empty() => {
                     records.target_if_current(target, keys[target.root.0].0, files)
                 }
                 _ => None,
@@ -85,6 +88,7 @@ impl Plan {
         let files = if is_current { HashMap::new() } else { keys::files(graph, &request.contexts)? };
         Ok(Self {
             platforms: platforms(graph),
+            groups: groups(&request),
             actions: vec![Action::Unneeded; graph.len()],
             request,
             keys,
@@ -238,6 +242,24 @@ fn platforms(graph: &BuildGraph) -> Vec<Vec<Platform>> {
         for id in closure(graph, target.root, |vertex| vertex.twin) {
             if serves[id.0].is_empty() {
                 serves[id.0].push(target.platform);
+            }
+        }
+    }
+    serves
+}
+
+fn groups(request: &BuildRequest) -> Vec<Vec<usize>> {
+    let graph = &request.graph;
+    let mut serves: Vec<Vec<usize>> = vec![Vec::new(); graph.len()];
+    let twins: [fn(&Vertex) -> Option<Twin>; 2] = [|_| None, |vertex| vertex.twin];
+    for twin in twins {
+        for (index, group) in request.groups.iter().enumerate() {
+            for target in graph.targets.get(group.targets.clone()).unwrap_or_default() {
+                for id in closure(graph, target.root, twin) {
+                    if !serves[id.0].contains(&index) {
+                        serves[id.0].push(index);
+                    }
+                }
             }
         }
     }

@@ -1,12 +1,13 @@
 //! What a caller asks of the solver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_docker::toolbox::ToolFile;
-use kiln_docker::{NetworkSpec, Ulimit};
+use kiln_docker::{Limits, NetworkSpec};
 use kiln_graph::{BuildGraph, Platform};
 
 use crate::context::Context;
@@ -28,8 +29,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, Arc<Context>>,
     /// What to do with each target of the graph, in its order.
     pub outputs: Vec<Output>,
-    /// What is made of all targets together, once all of them are built.
-    pub exports: Exports,
+    /// Targets that belong together; together they are all targets of the graph, in its order.
+    pub groups: Vec<Group>,
     /// Settings of every step that are no part of its key.
     pub run: RunSettings,
     /// How many steps may run at a time.
@@ -51,22 +52,45 @@ pub struct RunSettings {
     pub twin_required: BTreeSet<Platform>,
     /// Variables that every step sees: proxies, certificate paths, package indexes, the number of jobs.
     pub env: BTreeMap<Platform, Vec<(String, String)>>,
-    /// The network of steps that ask for none in particular.
-    pub network: NetworkSpec,
     /// Files that every step finds at [`kiln_docker::toolbox::MOUNT_POINT`].
     pub tools: Vec<ToolFile>,
+    /// How each platform's steps run.
+    pub ways: BTreeMap<Platform, Way>,
+}
+
+/// One thing to build: a target for each of its platforms, and what is particular to it.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    /// Its targets in the graph.
+    pub targets: Range<usize>,
+    /// What is made of all of them together, once they are built.
+    pub exports: Exports,
+    /// How its steps run.
+    pub steps: StepSettings,
+}
+
+/// Settings of the steps of one group that are no part of a key. A step that several groups need runs with those of the
+/// first; secrets and agents it gets of all.
+#[derive(Clone, Debug, Default)]
+pub struct StepSettings {
+    /// The network of steps that ask for none in particular.
+    pub network: NetworkSpec,
     /// Hosts to add, as `name:address`.
     pub extra_hosts: Vec<String>,
-    /// Size of `/dev/shm` in bytes.
-    pub shm_size: Option<u64>,
-    /// Limits of its processes.
-    pub ulimits: Vec<Ulimit>,
+    /// What a step may use of the machine.
+    pub limits: Limits,
     /// Values for `--mount=type=secret`, by id.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of the user's agents for `--mount=type=ssh`, by id: paths of the daemon's machine.
     pub agents: BTreeMap<String, PathBuf>,
-    /// How each platform's steps run.
-    pub ways: BTreeMap<Platform, Way>,
+}
+
+impl BuildRequest {
+    /// The group of a target, by the target's index in the graph.
+    pub(crate) fn group_of(&self, target: usize) -> &Group {
+        let found = self.groups.iter().find(|group| group.targets.contains(&target));
+        found.expect("every target is in a group")
+    }
 }
 
 /// What becomes of a target.

@@ -17,6 +17,7 @@ use crate::event::{BuildEvent, EventSender, Way};
 use crate::keys::no_context;
 use crate::network::Networks;
 use crate::plan::{Action, Plan};
+use crate::request::StepSettings;
 
 /// Something that is made once, by whoever needs it first.
 type Once<T> = Arc<OnceCell<T>>;
@@ -178,6 +179,20 @@ impl Shared {
     pub(crate) async fn toolbox_volume(&self) -> kiln_docker::Result<String> {
         let tools = &self.plan.request.run.tools;
         self.toolbox.get_or_try_init(|| toolbox::ensure_toolbox(self.engine.as_ref(), tools)).await.cloned()
+    }
+
+    /// The settings of the groups that a vertex serves; those that hold are the first.
+    pub(crate) fn settings(&self, id: VertexId) -> impl Iterator<Item = &StepSettings> {
+        self.plan.groups[id.0].iter().map(|group| &self.plan.request.groups[*group].steps)
+    }
+
+    /// Whether nothing but file operations make a vertex, on top of nothing.
+    pub(crate) fn is_from_nothing(&self, id: VertexId) -> bool {
+        let mut vertex = self.plan.graph().vertex(id);
+        while let (Op::File(_), Some(below)) = (&vertex.op, vertex.inputs.first()) {
+            vertex = self.plan.graph().vertex(*below);
+        }
+        matches!(vertex.op, Op::Source(Source::Scratch))
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{ContainerSpec, NetworkSpec, PullPolicy, toolbox};
+use kiln_docker::{ContainerSpec, Limits, NetworkSpec, PullPolicy, toolbox};
 use kiln_graph::Platform;
 
 use crate::archive;
 use crate::error::{Result, SolveError};
 use crate::event::Way;
+use crate::output::Lines;
 use crate::request::{Smoke, SmokeCommand};
 use crate::shared::{Shared, joined};
-use crate::output::Lines;
 use crate::step::wait;
 
 /// Where the artifact is put in the clean image.
@@ -120,8 +120,7 @@ async fn attempt(
         labels: shared.labels("verify"),
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     };
     let container = shared.create(spec).await?;

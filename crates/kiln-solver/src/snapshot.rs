@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, NetworkSpec, labels};
+use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, Limits, NetworkSpec, labels};
 use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
 use tokio::sync::OnceCell;
 use tokio::try_join;
@@ -290,8 +290,7 @@ impl Shared {
             labels: self.labels(role),
             name: None,
             extra_hosts: Vec::new(),
-            shm_size: None,
-            ulimits: Vec::new(),
+            limits: Limits::default(),
             stdin: false,
         }
     }

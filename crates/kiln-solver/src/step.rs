@@ -125,8 +125,10 @@ async fn attempt(
         }
         let lent = cancel.or_stop(async { Ok::<_, SolveError>(shared.networks.lend(shared, id, exec).await) }).await?;
         let serves = native.is_none() && shared.chains.is_followed(id);
-        let preparing = prepare(shared, exec, inputs, (&furniture, &lent), (native, serves));
-        let (container, points) = cancel.or_stop(preparing).await.map_err(in_engine)?;
+        let preparing = Box::pin(prepare(shared, id, exec, inputs, (&furniture, &lent), (native, serves)));
+        let (container, mut points) = cancel.or_stop(preparing).await.map_err(in_engine)?;
+        // The memory goes when the step ends, and then the daemon can no longer mount what the container is read with.
+        points.covers |= furniture.has_secrets();
         shared.step_started(id, Some(way)).await;
         let ran = async {
             if serves {
@@ -255,6 +257,7 @@ fn caches(exec: &Exec) -> Vec<&CacheMount> {
 /// A container of the step, ready to start: its files are those of the first input.
 async fn prepare(
     shared: &Arc<Shared>,
+    id: VertexId,
     exec: &Exec,
     inputs: &[Snapshot],
     (furniture, lent): (&Furniture, &Lent),
@@ -268,7 +271,7 @@ async fn prepare(
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let image = shared.image_of(&base).await?;
     let create = async |image: &ImageId| {
-        let spec = spec(shared, exec, image, &inputs[0], (furniture, lent), (native, serves)).await?;
+        let spec = spec(shared, id, exec, image, &inputs[0], (furniture, lent), (native, serves)).await?;
         shared.create(spec).await
     };
     let (container, place) = try_join!(create(&image), shared.place(&base, &image, exec.platform, &operations))?;
@@ -311,13 +314,14 @@ async fn points(
 
 async fn spec(
     shared: &Shared,
+    id: VertexId,
     exec: &Exec,
     image: &ImageId,
     below: &Snapshot,
     (furniture, lent): (&Furniture, &Lent),
     (native, serves): (Option<&Native>, bool),
 ) -> Result<ContainerSpec> {
-    let run = &shared.plan.request.run;
+    let settings = shared.settings(id).next().cloned().unwrap_or_default();
     let tidies = tidies(shared, exec, &shared.stubs_of(below));
     let toolbox = if native.is_some() || furniture.variables || tidies || serves {
         Some(toolbox::mount(&shared.toolbox_volume().await?))
@@ -342,9 +346,8 @@ async fn spec(
         labels: shared.labels("step"),
         name: None,
         // A network of another container has its names.
-        extra_hosts: if matches!(lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { run.extra_hosts.clone() },
-        shm_size: run.shm_size,
-        ulimits: run.ulimits.clone(),
+        extra_hosts: if matches!(lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { settings.extra_hosts },
+        limits: settings.limits,
         stdin: serves,
     })
 }

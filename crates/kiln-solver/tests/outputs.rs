@@ -9,8 +9,8 @@ use common::{AMD64, ARM64, Bed, Built, Graph};
 use kiln_docker::EngineError;
 use kiln_docker::registry::ImageName;
 use kiln_graph::{HistoryEntry, VertexId};
-use kiln_solver::image::{Export, Exports, ImageArchive, ImageForm};
-use kiln_solver::{BuildEvent, Cancel, Output, SolveError};
+use kiln_solver::image::{Export, Exports, ImageArchive, ImageForm, Published};
+use kiln_solver::{BuildEvent, Cancel, Group, Output, SolveError};
 use kiln_testkit::Files;
 use serde_json::{Value, json};
 
@@ -40,8 +40,13 @@ fn names() -> Vec<ImageName> {
 async fn build(bed: &Bed, graph: &Graph, list: Vec<Export>) -> Built {
     let outputs = graph.graph.targets.iter().map(|_| Output::Nothing).collect();
     let mut request = bed.request(graph, outputs);
-    request.exports = Exports { list, epoch: Some(1_000_000_000), ..Exports::default() };
+    request.groups[0].exports = Exports { list, epoch: Some(1_000_000_000), ..Exports::default() };
     bed.build_as(request, Cancel::new()).await
+}
+
+/// What became of the one group.
+fn asked(built: &mut Built) -> Result<Published, SolveError> {
+    built.outcome.published.remove(0).expect("asked for")
 }
 
 fn unpacked(path: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
@@ -60,8 +65,8 @@ async fn a_loaded_image_has_a_configuration_of_its_own_and_is_not_loaded_twice()
     let bed = Bed::new();
     let mut graph = graph(&bed);
     graph.graph.targets.truncate(1);
-    let built = build(&bed, &graph, vec![Export::Load { names: names() }]).await;
-    let published = built.outcome.published.expect("asked for").expect("made");
+    let mut built = build(&bed, &graph, vec![Export::Load { names: names() }]).await;
+    let published = asked(&mut built).expect("made");
     let image = published.image.expect("an image");
     let [config] = &bed.engine.loaded_configs()[..] else { panic!("one image was loaded") };
     let config: Value = serde_json::from_slice(config).expect("JSON");
@@ -93,8 +98,8 @@ async fn several_platforms_make_an_index_and_a_tar_with_folders() {
         Export::Archive(ImageArchive { dest, folder, docker: false, names, form: ImageForm::default() })
     };
     let tar = Export::Tar { dest: bed.path("out/files.tar") };
-    let built = build(&bed, &graph, vec![archive("out/image.tar", false), archive("out/layout", true), tar]).await;
-    let published = built.outcome.published.expect("asked for").expect("made");
+    let mut built = build(&bed, &graph, vec![archive("out/image.tar", false), archive("out/layout", true), tar]).await;
+    let published = asked(&mut built).expect("made");
     let image = unpacked(&bed.path("out/image.tar"));
     let blob = |digest: &Value| {
         let digest = digest.as_str().expect("a digest").trim_start_matches("sha256:");
@@ -134,16 +139,16 @@ async fn what_cannot_be_made_leaves_nothing_and_says_what() {
     let mut graph = graph(&bed);
     graph.graph.targets.truncate(1);
     std::fs::create_dir_all(bed.path("folder")).expect("folder");
-    let built = build(&bed, &graph, vec![Export::Tar { dest: bed.path("folder") }]).await;
-    let error = built.outcome.published.expect("asked for").expect_err("a folder is in the way");
+    let mut built = build(&bed, &graph, vec![Export::Tar { dest: bed.path("folder") }]).await;
+    let error = asked(&mut built).expect_err("a folder is in the way");
     assert!(matches!(&error, SolveError::Io { path, .. } if path.ends_with("folder")), "{error:?}");
     // The daemon breaks off while it saves the image.
     let dest = bed.path("image.tar");
     let archive =
         ImageArchive { dest: dest.clone(), folder: false, docker: true, names: names(), form: ImageForm::default() };
     bed.engine.fail_next("save", || EngineError::NotFound { what: "image".to_owned() });
-    let built = build(&bed, &graph, vec![Export::Archive(archive)]).await;
-    assert!(built.outcome.published.expect("asked for").is_err());
+    let mut built = build(&bed, &graph, vec![Export::Archive(archive)]).await;
+    assert!(asked(&mut built).is_err());
     assert!(!dest.exists());
 }
 
@@ -157,6 +162,25 @@ async fn nothing_is_made_of_half_the_targets() {
     let dest = bed.path("files.tar");
     let built = build(&bed, &graph, vec![Export::Tar { dest: dest.clone() }]).await;
     assert!(built.outcome.targets[0].is_ok() && built.outcome.targets[1].is_err());
-    assert!(built.outcome.published.is_none());
+    assert!(built.outcome.published[0].is_none());
     assert!(!dest.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_group_is_made_on_its_own() {
+    let bed = Bed::new();
+    let mut graph = graph(&bed);
+    let base: VertexId = graph.graph.targets[1].root;
+    graph.graph.targets[1].root = graph.run(base, ARM64, "fail 3");
+    let group = |index: usize| {
+        let list = vec![Export::Tar { dest: bed.path(&format!("{index}.tar")) }];
+        Group { targets: index..index + 1, exports: Exports { list, ..Exports::default() }, ..Group::default() }
+    };
+    let mut request = bed.request(&graph, vec![Output::Nothing; 2]);
+    request.groups = vec![group(0), group(1)];
+    let built = bed.build_as(request, Cancel::new()).await;
+    assert!(matches!(built.outcome.published.as_slice(), [Some(Ok(_)), None]), "{:?}", built.outcome.published);
+    // One platform of its group: no folder of its own.
+    assert!(unpacked(&bed.path("0.tar")).contains_key("two"));
+    assert!(!bed.path("1.tar").exists());
 }

@@ -7,7 +7,8 @@ use futures::{StreamExt, TryStreamExt};
 use kiln_docker::sweep::{self, ThisHost};
 use kiln_docker::toolbox::{self, ToolFile};
 use kiln_docker::{
-    CommitSpec, ContainerSpec, Engine, EngineError, ImageId, MountSpec, NetworkSpec, PullPolicy, VolumeSource, labels,
+    CommitSpec, ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, PullPolicy, VolumeSource,
+    labels,
 };
 use kiln_graph::{Arch, ImageConfig, Platform};
 use kiln_testkit::{FakeEngine, Files, Outcome};
@@ -28,8 +29,7 @@ fn spec(image: &ImageId, line: &str) -> ContainerSpec {
         labels: BTreeMap::new(),
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     }
 }

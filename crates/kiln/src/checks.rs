@@ -6,6 +6,7 @@ use kiln_dockerfile::Warning;
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
+use crate::report::{Progress, RawNoted, raw_warnings};
 use crate::ui::Ui;
 
 /// Lines of the file that are shown before and after a finding.
@@ -32,9 +33,19 @@ pub(crate) fn is_annotated(environment: &Environment) -> bool {
 }
 
 /// Shows warnings at the end of a build, a line for each.
-pub(crate) fn show(ui: Ui, environment: &Environment, quiet: bool, noted: Option<&Vec<Noted>>) {
+pub(crate) fn show(ui: Ui, environment: &Environment, progress: Progress, noted: Option<&Vec<Noted>>) {
     let noted = noted.map(Vec::as_slice).unwrap_or_default();
-    for (file, warning) in noted.iter().filter(|_| !quiet) {
+    if progress == Progress::RawJson && !noted.is_empty() {
+        let raw = noted.iter().map(|(file, warning)| RawNoted {
+            file: file.clone(),
+            text: format!("{}: {}", warning.rule, warning.message),
+            description: warning.rule.description().to_owned(),
+            url: warning.rule.url(),
+            lines: warning.span.map(|span| (span.line, span.end_line)),
+        });
+        return ui.say(&raw_warnings(&raw.collect::<Vec<_>>()));
+    }
+    for (file, warning) in noted.iter().filter(|_| progress != Progress::Quiet) {
         let place = warning.span.map_or(file.clone(), |span| format!("{file}:{}", span.line));
         ui.warn(&format!("{place}: {} ({})", warning.message, warning.rule));
     }

@@ -66,11 +66,7 @@ pub(crate) fn filter(
 
 /// The ignore file for a Dockerfile and a context: the Dockerfile's own, else the context's.
 pub(crate) fn find(folder: &Path, dockerfile: Option<&Path>) -> Result<Option<(Ignore, PathBuf)>> {
-    let specific = dockerfile.map(|path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".dockerignore");
-        std::path::PathBuf::from(name)
-    });
+    let specific = dockerfile.map(own_ignore_file);
     for path in specific.into_iter().chain([folder.join(".dockerignore")]) {
         match fs_err::read(&path) {
             Ok(bytes) => {
@@ -83,6 +79,13 @@ pub(crate) fn find(folder: &Path, dockerfile: Option<&Path>) -> Result<Option<(I
         }
     }
     Ok(None)
+}
+
+/// The ignore file of one Dockerfile.
+pub(crate) fn own_ignore_file(dockerfile: &Path) -> PathBuf {
+    let mut name = dockerfile.as_os_str().to_owned();
+    name.push(".dockerignore");
+    PathBuf::from(name)
 }
 
 /// A path as a pattern that matches only it.

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use kiln_docker::emulation::{self, Installed, ProbeResult};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, EngineError, ImageId, NetworkSpec, PullPolicy};
-use kiln_dockerfile::NoCache;
 use kiln_graph::Platform;
-use kiln_solver::image::Exports;
-use kiln_solver::{BuildEvent, BuildRequest, Cancel, Output, Plan, RunSettings, SolveError, Way};
+use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, Output, Plan, RunSettings, SolveError, StepSettings, Way};
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, More, Wanted};
+use crate::lower::{self, Wanted};
 use crate::recipe;
 use crate::session;
 
@@ -109,10 +107,9 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
         return Ok(engine.resolve_image(reference, own, PullPolicy::Missing, &|_| {}).await?.id);
     }
     let source = recipe::binfmt();
-    let dockerfile = Arc::new(kiln_dockerfile::parse(&source.name, &source.text)?);
-    let wanted =
-        [Wanted { platform: own, dockerfile, target: None, args: surroundings.args.clone(), more: More::default() }];
-    let lowered = lower::lower(engine, &wanted, &NoCache::None, PullPolicy::Missing, events).await?;
+    let dockerfile = kiln_dockerfile::parse(&source.name, &source.text)?;
+    let lowered = lower::lower(engine, &[Wanted::own(own, dockerfile, surroundings.args.clone())], events).await?;
+    let steps = StepSettings { network: surroundings.network.clone(), ..StepSettings::default() };
     let request = BuildRequest {
         id: session::new_id(),
         owner: surroundings.owner.clone(),
@@ -120,10 +117,9 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
         graph: lowered.graph,
         contexts: BTreeMap::new(),
         outputs: vec![Output::Image(None)],
-        exports: Exports::default(),
+        groups: vec![Group { targets: 0..1, steps, ..Group::default() }],
         run: RunSettings {
             env: BTreeMap::from([(own, surroundings.env.clone())]),
-            network: surroundings.network.clone(),
             tools: surroundings.tools.clone(),
             ..RunSettings::default()
         },

@@ -86,6 +86,17 @@ impl CliError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Says which target of a bake file it is about, where it does not say so itself.
+    pub(crate) fn of_target(self, name: Option<&str>) -> Self {
+        let Some(name) = name else { return self };
+        let told = |problem: String| format!("target {name}: {problem}");
+        match self {
+            Self::Usage { problem, hint } => Self::Usage { problem: told(problem), hint },
+            Self::Missing { problem, hint } => Self::Missing { problem: told(problem), hint },
+            other => other,
+        }
+    }
+
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),

@@ -25,20 +25,30 @@ pub(crate) struct Wanted {
     pub(crate) dockerfile: Arc<Dockerfile>,
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
+    pub(crate) no_cache: NoCache,
+    /// Whether the registry is asked for newer base images.
+    pub(crate) pull: PullPolicy,
     pub(crate) more: More,
 }
 
-/// What only some builds have: targets of `kiln bake` above all.
+impl Wanted {
+    /// A Dockerfile of kiln's own.
+    pub(crate) fn own(platform: Platform, dockerfile: Dockerfile, args: BTreeMap<String, String>) -> Self {
+        let (dockerfile, more) = (Arc::new(dockerfile), More::default());
+        let (no_cache, pull) = (NoCache::None, PullPolicy::Missing);
+        Self { platform, dockerfile, target: None, args, no_cache, pull, more }
+    }
+}
+
+/// What recipes have no need of.
 #[derive(Clone, Default)]
 pub(crate) struct More {
-    /// Its name, instead of its stage's.
+    /// Its name in a bake file, instead of its stage's.
     pub(crate) name: Option<String>,
     pub(crate) contexts: BTreeMap<String, NamedContext>,
     /// What the graph calls its folders.
     pub(crate) locals: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
-    /// Instead of the build's own.
-    pub(crate) no_cache: Option<NoCache>,
     /// Contexts that are targets, by name; these come earlier in the list.
     pub(crate) links: BTreeMap<String, String>,
     /// `[build] auto-caches`, for Dockerfiles of the user's own.
@@ -60,22 +70,16 @@ pub(crate) struct Lowered {
 }
 
 /// Lowers all that is wanted into one graph, resolving base images on the way.
-pub(crate) async fn lower(
-    engine: &Arc<dyn Engine>,
-    wanted: &[Wanted],
-    no_cache: &NoCache,
-    pull: PullPolicy,
-    events: &Sender<BuildEvent>,
-) -> Result<Lowered> {
+pub(crate) async fn lower(engine: &Arc<dyn Engine>, wanted: &[Wanted], events: &Sender<BuildEvent>) -> Result<Lowered> {
     let mut images = ResolvedImages::new();
-    resolve_images(engine, wanted, no_cache, pull, events, &mut images).await?;
+    resolve_images(engine, wanted, events, &mut images).await?;
     let mut graph = BuildGraph::new();
     let mut warnings: Vec<(String, Warning)> = Vec::new();
     let mut commands = Vec::new();
     let mut strict = false;
     let mut built: HashMap<(String, Platform), Built> = HashMap::new();
     for wanted in wanted {
-        let mut options = options(engine, wanted, no_cache);
+        let mut options = options(engine, wanted);
         for (context, name) in &wanted.more.links {
             // A target that is not built for this platform is of one platform: that one is used.
             let exact = built.get(&(name.clone(), wanted.platform));
@@ -106,10 +110,10 @@ pub(crate) async fn lower(
 }
 
 /// What the front end is told about a platform.
-pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCache) -> Options {
+pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted) -> Options {
     let mut options = Options::new(Platform::linux(engine.info().arch));
     options.build_args.clone_from(&wanted.args);
-    options.no_cache = wanted.more.no_cache.as_ref().unwrap_or(no_cache).clone();
+    options.no_cache.clone_from(&wanted.no_cache);
     options.contexts.clone_from(&wanted.more.contexts);
     options.locals.clone_from(&wanted.more.locals);
     options.labels.clone_from(&wanted.more.labels);
@@ -125,19 +129,20 @@ pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted, no_cache: &NoCa
 pub(crate) async fn resolve_images(
     engine: &Arc<dyn Engine>,
     wanted: &[Wanted],
-    no_cache: &NoCache,
-    pull: PullPolicy,
     events: &Sender<BuildEvent>,
     images: &mut ResolvedImages,
 ) -> Result<()> {
-    let options: Vec<Options> = wanted.iter().map(|wanted| options(engine, wanted, no_cache)).collect();
+    let options: Vec<Options> = wanted.iter().map(|wanted| options(engine, wanted)).collect();
     loop {
-        let mut missing: Vec<BaseImage> = Vec::new();
+        let mut missing: Vec<(BaseImage, PullPolicy)> = Vec::new();
         for (wanted, options) in wanted.iter().zip(&options) {
             let target = wanted.target.as_deref();
             for image in wanted.dockerfile.missing_images(options, target, wanted.platform, images)? {
-                if !missing.contains(&image) {
-                    missing.push(image);
+                match missing.iter_mut().find(|(known, _)| *known == image) {
+                    // One that asks is enough.
+                    Some((_, pull)) if wanted.pull == PullPolicy::Always => *pull = PullPolicy::Always,
+                    Some(_) => {}
+                    None => missing.push((image, wanted.pull)),
                 }
             }
         }
@@ -151,7 +156,7 @@ pub(crate) async fn resolve_images(
                 Some(format!("{}:{}:{}", file.name, span.line, span.column))
             })
         };
-        let found = resolve(engine, missing, pull, events).await;
+        let found = resolve(engine, missing, events).await;
         images.extend(found.map_err(|(image, error)| blame(error, || place(&image)))?);
     }
 }
@@ -168,11 +173,10 @@ fn blame(error: EngineError, place: impl FnOnce() -> Option<String>) -> CliError
 
 async fn resolve(
     engine: &Arc<dyn Engine>,
-    missing: Vec<BaseImage>,
-    pull: PullPolicy,
+    missing: Vec<(BaseImage, PullPolicy)>,
     events: &Sender<BuildEvent>,
 ) -> Result<HashMap<BaseImage, ResolvedImage>, (BaseImage, EngineError)> {
-    let lookups = missing.into_iter().map(|image| async move {
+    let lookups = missing.into_iter().map(|(image, pull)| async move {
         match find(engine, &image, pull, events).await {
             Ok(found) => Ok((image, ResolvedImage { id: found.id.0, config: found.config })),
             Err(error) => Err((image, error)),

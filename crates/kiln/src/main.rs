@@ -10,6 +10,7 @@ mod context;
 mod emulate;
 mod environment;
 mod error;
+mod fields;
 mod job;
 mod lower;
 mod metadata;

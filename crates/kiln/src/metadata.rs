@@ -4,29 +4,48 @@ use std::io::Write;
 use std::path::Path;
 
 use kiln_artifact::place;
+use kiln_solver::SolveError;
 use kiln_solver::image::{ImageResult, Published};
 use serde_json::{Map, Value, json};
 
-use crate::cli;
 use crate::error::{CliError, Result};
+use crate::job::Job;
 
-/// Writes the files that were asked for. `build` is the id of the build.
-pub(crate) fn write(args: &cli::Build, build: &str, published: Option<&Published>) -> Result<()> {
-    let image = published.and_then(|published| published.image.as_ref());
-    if let Some(file) = &args.metadata_file {
-        let mut bytes = serde_json::to_vec_pretty(&document(build, image))
-            .map_err(|error| CliError::io("write", file)(error.into()))?;
-        bytes.push(b'\n');
-        place::write_atomically(file, 0o644, &bytes)?;
+/// Writes what `--metadata-file` asks for: the facts about the result, or those of each target of a bake file by its
+/// name. `build` is the id of the build, and what was made has the order of the job's items.
+pub(crate) fn write(
+    file: &Path,
+    job: &Job,
+    build: &str,
+    published: &[Option<Result<Published, SolveError>>],
+) -> Result<()> {
+    let mut documents = Map::new();
+    for (item, published) in job.items.iter().zip(published) {
+        let document = document(build, image(published.as_ref()));
+        match item.name() {
+            Some(name) => drop(documents.insert(name.to_owned(), document.into())),
+            None => documents = document,
+        }
     }
-    if let (Some(file), Some(id)) = (&args.iidfile, image.and_then(ImageResult::id)) {
-        place::write_atomically(file, 0o644, id.as_bytes())?;
+    let mut bytes = serde_json::to_vec_pretty(&documents).map_err(|error| CliError::io("write", file)(error.into()))?;
+    bytes.push(b'\n');
+    Ok(place::write_atomically(file, 0o644, &bytes)?)
+}
+
+/// Writes what `--iidfile` asks for, if there is an image.
+pub(crate) fn write_id(file: &Path, published: Option<&Result<Published, SolveError>>) -> Result<()> {
+    match image(published).and_then(ImageResult::id) {
+        Some(id) => Ok(place::write_atomically(file, 0o644, id.as_bytes())?),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn image(published: Option<&Result<Published, SolveError>>) -> Option<&ImageResult> {
+    published?.as_ref().ok()?.image.as_ref()
 }
 
 /// The document, with buildx's keys.
-fn document(build: &str, image: Option<&ImageResult>) -> Value {
+fn document(build: &str, image: Option<&ImageResult>) -> Map<String, Value> {
     let mut document = Map::new();
     document.insert("buildx.build.ref".to_owned(), format!("kiln/kiln/{build}").into());
     if let Some(image) = image {
@@ -44,7 +63,7 @@ fn document(build: &str, image: Option<&ImageResult>) -> Value {
             document.insert("image.name".to_owned(), names.join(",").into());
         }
     }
-    Value::Object(document)
+    document
 }
 
 /// Copies a finished file to standard output and removes it.
@@ -75,7 +94,7 @@ mod tests {
             "containerimage.digest": "sha256:c",
             "image.name": "docker.io/a/b:1,docker.io/library/c:2",
         });
-        assert_eq!(document("b1", Some(&image)), expected);
-        assert_eq!(document("b1", None), json!({ "buildx.build.ref": "kiln/kiln/b1" }));
+        assert_eq!(Value::Object(document("b1", Some(&image))), expected);
+        assert_eq!(Value::Object(document("b1", None)), json!({ "buildx.build.ref": "kiln/kiln/b1" }));
     }
 }

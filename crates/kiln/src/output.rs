@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kiln_docker::StoreKind;
 use kiln_docker::registry::ImageName;
 use kiln_graph::Platform;
 use kiln_solver::image::{Annotation, Compression, Export, ImageArchive, ImageForm, Level, MediaTypes};
 
 use crate::cli;
 use crate::error::{CliError, Result};
+use crate::fields;
 
 /// Where docker keeps certificate authorities of registries.
 pub(crate) const CERTIFICATES: &str = "/etc/docker/certs.d";
@@ -90,10 +92,10 @@ pub(crate) fn epoch(args: &BTreeMap<String, String>) -> Result<Option<i64>> {
     })
 }
 
-/// Several platforms make an index, which neither the classic image store nor `docker load` takes.
-pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform]) -> Result<()> {
+/// Several platforms make an index, which neither the classic image store nor an archive for `docker load` takes.
+pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform], store: StoreKind) -> Result<()> {
     let single = |export: &&Export| match export {
-        Export::Load { .. } => true,
+        Export::Load { .. } => store == StoreKind::Classic,
         Export::Archive(archive) => archive.docker,
         _ => false,
     };
@@ -103,7 +105,9 @@ pub(crate) fn check_platforms(exports: &[Export], platforms: &[Platform]) -> Res
     let list: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     Err(CliError::Usage {
         problem: format!("an image of several platforms ({}) cannot be loaded into the daemon", list.join(", ")),
-        hint: "push it with --push, write it with --output type=oci,dest=FILE, or name one --platform".to_owned(),
+        hint: "push it with --push, write it with --output type=oci,dest=FILE, or name one --platform; the containerd \
+               image store can hold it"
+            .to_owned(),
     })
 }
 
@@ -126,7 +130,8 @@ fn one(
             }
         }
     };
-    let names = match spec.value("name") {
+    // As with buildx, `--tag` has the last word.
+    let names = match spec.value("name").filter(|_| tags.is_empty()) {
         Some(list) if !list.is_empty() => {
             names(&list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>(), "--output name=")?
         }
@@ -204,7 +209,7 @@ impl<'t> Spec<'t> {
         if text.is_empty() {
             return Err(spec(vec![]).wrong("it is empty"));
         }
-        let fields = split(text);
+        let fields = fields::split(text);
         if fields.len() == 1 && !text.starts_with("type=") {
             return Ok(spec(match text {
                 "-" => vec![("type", "tar".to_owned()), ("dest", "-".to_owned())],
@@ -302,26 +307,6 @@ fn is_known(name: &str) -> bool {
         "attestation-inline",
     ];
     NAMES.contains(&name) || name.starts_with("annotation")
-}
-
-/// Fields between commas; quotes around a field keep its commas, as in CSV.
-fn split(text: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        let field = fields.last_mut().expect("there is always one");
-        match c {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                field.push('"');
-            }
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => field.push(c),
-        }
-    }
-    fields
 }
 
 /// `[index,manifest[platform]:]name=value`.

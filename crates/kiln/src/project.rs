@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kiln_config::{
-    Config, FlagValue, Layer, Loaded, PlatformSettings, ProjectFacts, SKIPPED_FOLDERS, Warning, pyproject,
-};
+use kiln_config::{Config, FlagValue, Layer, Loaded, ProjectFacts, SKIPPED_FOLDERS, Warning, pyproject};
 use kiln_graph::Digest;
 
 use crate::cli;
@@ -19,8 +17,9 @@ const DEPTH: usize = 4;
 const MOST_FILES: usize = 5_000;
 
 /// Variables that begin as settings do, and are none.
-const IGNORED: [&str; 8] = [
+const IGNORED: [&str; 9] = [
     "KILN_LOG",
+    "KILN_PROGRESS",
     "KILN_TWIN_LOG",
     "KILN_CONFIG",
     "KILN_HOME",
@@ -41,31 +40,11 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Warning>,
     /// The settings file that was read, if any.
     pub(crate) file: Option<PathBuf>,
-    /// Where it comes from, if it is no folder of the user's.
-    pub(crate) place: Option<Place>,
-    /// How its Dockerfile is shown, if not by its path.
-    pub(crate) dockerfile: Option<String>,
-    /// Folder for what is unpacked while it is built.
-    pub(crate) temporary: Option<PathBuf>,
-}
-
-impl Project {
-    /// Whether tools that a Dockerfile of the user's own calls get volumes for their caches. Left to kiln, they do in a
-    /// project that is made for it; elsewhere a Dockerfile gives what it would give with buildx, cache folders included.
-    pub(crate) fn auto_caches(&self, settings: &PlatformSettings) -> bool {
-        settings.build.auto_caches.or(self.config.has_project_file())
-    }
 }
 
 /// Reads the settings of a project that was brought to where `prepared` says.
 pub(crate) fn load_prepared(environment: &Environment, prepared: &Prepared, more: Vec<Flag>) -> Result<Project> {
-    let project = load_at(environment, &prepared.args.project, more, prepared.place.as_ref())?;
-    Ok(Project {
-        place: prepared.place.clone(),
-        dockerfile: prepared.dockerfile.clone(),
-        temporary: Some(prepared.temporary.path().to_owned()),
-        ..project
-    })
+    load_at(environment, &prepared.args.project, more, prepared.place.as_ref())
 }
 
 /// The settings of the user and the command line alone.
@@ -124,17 +103,7 @@ fn load_at(environment: &Environment, args: &cli::Project, more: Vec<Flag>, plac
     let platforms_configured = without_flags.config.resolved().build.platforms.len();
     layers.push(Layer::options(flags(args).into_iter().chain(more)));
     let Loaded { config, warnings } = Config::load(layers, &facts)?;
-    Ok(Project {
-        folder,
-        facts,
-        config,
-        platforms_configured,
-        warnings,
-        file,
-        place: None,
-        dockerfile: None,
-        temporary: None,
-    })
+    Ok(Project { folder, facts, config, platforms_configured, warnings, file })
 }
 
 /// An option that is a setting: its name, the setting's key, the value.

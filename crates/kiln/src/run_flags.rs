@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kiln_docker::{NetworkSpec, Ulimit};
-use kiln_solver::{RunSettings, Secret};
+use kiln_docker::{Limits, NetworkSpec, Ulimit};
+use kiln_solver::{Secret, StepSettings};
 
 use crate::cli;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::fields;
 
 /// The most that a secret may have, in bytes: as with BuildKit.
 const LARGEST_SECRET: u64 = 500 * 1024;
 
 /// Reads the options, and the secrets behind them. `host` is the daemon's address.
-pub(crate) fn read(args: &cli::Build, environment: &Environment, host: &str) -> Result<RunSettings> {
-    let mut settings = RunSettings {
+pub(crate) fn read(args: &cli::Build, environment: &Environment, host: &str) -> Result<StepSettings> {
+    let mut settings = StepSettings {
         extra_hosts: args.add_host.iter().map(|host| add_host(host)).collect::<Result<_>>()?,
-        shm_size: args.shm_size.as_deref().map(|size| bytes("--shm-size", size)).transpose()?,
-        ulimits: args.ulimit.iter().map(|limit| ulimit(limit)).collect::<Result<_>>()?,
-        ..RunSettings::default()
+        limits: limits(args)?,
+        ..StepSettings::default()
     };
     if let Some(network) = &args.network {
         settings.network = match network.as_str() {
@@ -35,6 +35,61 @@ pub(crate) fn read(args: &cli::Build, environment: &Environment, host: &str) -> 
     }
     settings.agents = agents(&args.ssh, environment, host)?;
     Ok(settings)
+}
+
+/// What a step may use of the machine.
+fn limits(args: &cli::Build) -> Result<Limits> {
+    let mut limits = Limits {
+        shm_size: args.shm_size.as_deref().map(|size| bytes("--shm-size", size)).transpose()?,
+        ulimits: args.ulimit.iter().map(|limit| ulimit(limit)).collect::<Result<_>>()?,
+        ..Limits::default()
+    };
+    for (name, value) in args.resources.all() {
+        resource(&mut limits, name, value)?;
+    }
+    if limits.memory_swap.is_some() && limits.memory.is_none() {
+        return Err(usage("--memory-swap needs --memory".to_owned(), "write --memory 1g --memory-swap 2g"));
+    }
+    Ok(limits)
+}
+
+/// Sets one limit, by the name of its option.
+fn resource(limits: &mut Limits, name: &str, value: &str) -> Result<()> {
+    fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<Option<T>> {
+        let wrong = |_| usage(format!("--{name} `{value}` is no number"), "write a whole number");
+        value.parse().map(Some).map_err(wrong)
+    }
+    match name {
+        "memory" => limits.memory = Some(bytes("--memory", value)?),
+        "memory-swap" if value == "-1" => limits.memory_swap = Some(-1),
+        "memory-swap" => limits.memory_swap = i64::try_from(bytes("--memory-swap", value)?).ok(),
+        "cpus" => limits.nano_cpus = Some(cpus(value)?),
+        "cpu-shares" => limits.cpu_shares = number(name, value)?,
+        "cpu-period" => limits.cpu_period = number(name, value)?,
+        "cpu-quota" => limits.cpu_quota = number(name, value)?,
+        "cpuset-cpus" => limits.cpuset_cpus = Some(value.to_owned()),
+        "cpuset-mems" => limits.cpuset_mems = Some(value.to_owned()),
+        "cgroup-parent" => limits.cgroup_parent = Some(value.to_owned()),
+        _ => {
+            return Err(usage(
+                format!("--resource `{name}={value}`: there is no resource `{name}`"),
+                "known are memory, memory-swap, cpus, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A number of processors such as 1.5, in billionths of one.
+fn cpus(text: &str) -> Result<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+    let number = if part.len() <= 9 && is_number(whole) && is_number(part) {
+        format!("{whole}{part:0<9}").parse::<u64>().ok().filter(|number| *number > 0)
+    } else {
+        None
+    };
+    number.ok_or_else(|| usage(format!("--resource cpus={text} is no number of processors"), "write cpus=1.5"))
 }
 
 fn usage(problem: String, hint: &str) -> CliError {
@@ -108,7 +163,8 @@ fn ulimit(text: &str) -> Result<Ulimit> {
 fn secret(text: &str, environment: &Environment) -> Result<(String, Secret)> {
     const HINT: &str = "write --secret id=ID,src=FILE or --secret id=ID,env=VARIABLE";
     let (mut id, mut kind, mut file, mut variable) = ("", "", None, None);
-    for part in text.split(',') {
+    let parts = fields::split(text);
+    for part in &parts {
         match part.split_once('=') {
             Some(("id", value)) => id = value,
             Some(("type", value @ ("file" | "env"))) => kind = value,
@@ -192,6 +248,25 @@ mod tests {
         assert!(bytes("-", "12x").is_err() && bytes("-", "m").is_err());
         assert_eq!(ulimit("nofile=1024").unwrap(), Ulimit { name: "nofile".into(), soft: 1024, hard: 1024 });
         assert_eq!(ulimit("nofile=1:2").unwrap().hard, 2);
+        assert_eq!((cpus("1.5").unwrap(), cpus("2").unwrap()), (1_500_000_000, 2_000_000_000));
+        assert!(["", "0", "x", "1.x", "-1"].iter().all(|text| cpus(text).is_err()));
         assert!(ulimit("nofiles=1").is_err() && ulimit("nofile=3:2").is_err() && ulimit("nofile").is_err());
+    }
+
+    #[test]
+    fn resources_have_two_spellings() {
+        let read = |options: &[&str]| {
+            let line = ["kiln", "build"].into_iter().chain(options.iter().copied());
+            let cli::Command::Build(args) = <cli::Cli as clap::Parser>::try_parse_from(line).expect("valid").command
+            else {
+                panic!("not a build")
+            };
+            limits(&args)
+        };
+        let long = read(&["--memory=1g", "--memory-swap=-1", "--cpu-shares=5", "--cpuset-cpus=0-1"]).expect("valid");
+        let short = ["--resource=memory=1g,memory-swap=-1", "--resource=cpu-shares=5", "--resource=cpuset-cpus=0-1"];
+        assert_eq!(read(&short).expect("valid"), long);
+        assert_eq!((long.memory, long.memory_swap, long.cpu_shares), (Some(1 << 30), Some(-1), Some(5)));
+        assert!(read(&["--resource=mem=1"]).is_err() && read(&["--memory-swap=1g"]).is_err());
     }
 }

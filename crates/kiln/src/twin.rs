@@ -10,20 +10,18 @@ use std::sync::Arc;
 
 use kiln_config::Twin as Setting;
 use kiln_docker::{Engine, EngineError, PullPolicy};
-use kiln_dockerfile::{LoweredCommand, NoCache};
+use kiln_dockerfile::LoweredCommand;
 use kiln_graph::{BuildGraph, Exec, Op, Platform, Source, Twin, VertexId};
 use kiln_solver::BuildEvent;
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, Lowered, More, Wanted};
+use crate::lower::{self, Lowered, Wanted};
 use crate::recipe;
 
 /// What twins need to know of a build.
 pub(crate) struct Surroundings<'a> {
     pub(crate) engine: &'a Arc<dyn Engine>,
-    pub(crate) no_cache: &'a NoCache,
-    pub(crate) pull: PullPolicy,
     /// Arguments of the recipe that makes cross toolchains.
     pub(crate) args: BTreeMap<String, String>,
     pub(crate) events: &'a Sender<BuildEvent>,
@@ -107,8 +105,8 @@ async fn attach_to(
     if commands.is_empty() {
         return Ok(());
     }
-    let native = Wanted { platform: own, ..wanted.clone() };
-    let counterparts = lower_into(surroundings, &native, surroundings.no_cache, lowered).await?.1;
+    let native = Wanted { platform: own, pull: PullPolicy::Missing, ..wanted.clone() };
+    let counterparts = lower_into(surroundings, &native, lowered).await?.1;
     let counterparts: HashMap<(usize, u32), VertexId> =
         counterparts.iter().map(|command| ((command.stage, command.step), command.vertex)).collect();
     let mut pairs: Vec<(VertexId, VertexId)> = Vec::new();
@@ -147,14 +145,13 @@ async fn attach_to(
 async fn lower_into(
     surroundings: &Surroundings<'_>,
     native: &Wanted,
-    no_cache: &NoCache,
     lowered: &mut Lowered,
 ) -> Result<(VertexId, Vec<LoweredCommand>), String> {
-    let (engine, pull, events) = (surroundings.engine, surroundings.pull, surroundings.events);
+    let engine = surroundings.engine;
     let wanted = std::slice::from_ref(native);
-    let resolved = lower::resolve_images(engine, wanted, no_cache, pull, events, &mut lowered.images).await;
+    let resolved = lower::resolve_images(engine, wanted, surroundings.events, &mut lowered.images).await;
     resolved.map_err(|error| error.to_string())?;
-    let options = lower::options(engine, native, no_cache);
+    let options = lower::options(engine, native);
     let target = native.target.as_deref();
     let made = native.dockerfile.lower(&options, target, native.platform, &lowered.images, &mut lowered.graph);
     let made = made.map_err(|error| error.to_string())?;
@@ -174,9 +171,9 @@ async fn cross(
     let mut args = surroundings.args.clone();
     args.extend([("BASE".to_owned(), base.to_owned()), ("TRIPLE".to_owned(), triple.to_owned())]);
     let own = Platform::linux(surroundings.engine.info().arch);
-    let wanted = Wanted { platform: own, dockerfile: Arc::new(dockerfile), target: None, args, more: More::default() };
     // It is no part of what the user builds: `--no-cache` does not concern it.
-    Ok(Some(lower_into(surroundings, &wanted, &NoCache::None, lowered).await?.0))
+    let wanted = Wanted::own(own, dockerfile, args);
+    Ok(Some(lower_into(surroundings, &wanted, lowered).await?.0))
 }
 
 fn exec(graph: &BuildGraph, id: VertexId) -> Option<&Exec> {

@@ -317,7 +317,9 @@ fn help_fits_the_terminal_and_names_the_exit_codes() {
     assert_eq!(ran.stdout, format!("kiln {}\n", env!("CARGO_PKG_VERSION")));
     let ran = project.kiln(&["--help"]);
     assert!(ran.stdout.contains("Exit codes: 0 done, 1 a step failed, 2 wrong command line"), "{}", ran.stdout);
-    for command in [&["build"][..], &["init"], &["config", "show"], &["emulation", "install"], &["cache", "prune"]] {
+    for command in
+        [&["build"][..], &["bake"], &["init"], &["config", "show"], &["emulation", "install"], &["cache", "prune"]]
+    {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let ran = project.kiln(&args);
         assert_eq!(ran.code, 0, "{command:?}");
@@ -398,4 +400,52 @@ fn targets_of_kiln_toml_are_baked_and_are_no_unknown_settings() {
     project.write("D", "FROM scratch\n");
     let ran = project.kiln(&["bake"]);
     assert!(ran.code == 4 && !ran.stderr.contains("unknown key"), "{} {}", ran.code, ran.stderr);
+}
+
+#[test]
+fn what_there_is_to_bake_is_listed_and_checked_without_a_daemon() {
+    let hcl = "variable V {\n  default = \"a\"\n  description = \"what it is\"\n}\n\
+               group default {\n  targets = [\"one\", \"two\"]\n}\ntarget _base {}\n\
+               target one {\n  description = \"the first\"\n  dockerfile-inline = \"FROM scratch AS B\\n\"\n}\n\
+               target two {\n  dockerfile-inline = \"FROM scratch\\nCOPY a /\\n\"\n}\n";
+    let project = Project::new(&[("docker-bake.hcl", hcl)]);
+    let ran = project.kiln(&["bake", "--list=targets"]);
+    assert_eq!(ran.stdout, "TARGET    DESCRIPTION\ndefault   one, two\none       the first\ntwo\n");
+    let ran = project.kiln(&["bake", "--list=type=variables,format=json", "--var", "V=b"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(value, serde_json::json!([{ "name": "V", "value": "b", "description": "what it is" }]));
+    let ran = project.kiln(&["bake", "--check"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("one\n\nDockerfile of one:1: stage name `B`"), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("\ntwo\n\nno warnings\n"), "{}", ran.stdout);
+    let ran = project.kiln(&["bake", "--call=targets,format=json", "one"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(value["target"]["one"]["targets"]["targets"][0]["name"], "b");
+    let ran = project.kiln(&["bake", "--print", "--push", "--no-cache", "two"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(value["target"]["two"]["output"], serde_json::json!([{ "push": "true", "type": "image" }]));
+    assert_eq!(value["target"]["two"]["no-cache"], true);
+}
+
+#[test]
+fn what_is_wrong_with_a_target_names_it() {
+    let project = Project::new(&[("docker-bake.hcl", "target app {\n  dockerfile-inline = \"FROM scratch\"\n}\n")]);
+    for (set, code, text) in [
+        ("output=type=foo", 2, "target app: --output `type=foo`: there is no type `foo`"),
+        ("context=nosuch", 3, "target app: the project folder nosuch does not exist"),
+        ("platform=linux/vax", 3, "target app: "),
+        ("contexts.x=ftp://a", 2, "target app: --build-context x: `ftp://` is not understood"),
+    ] {
+        let ran = project.kiln(&["bake", "--set", &format!("app.{set}"), "app"]);
+        assert!(ran.code == code && ran.stderr.contains(text), "{set}: {} {}", ran.code, ran.stderr);
+    }
+}
+
+#[test]
+fn quiet_and_another_progress_exclude_each_other() {
+    let project = Project::new(&[MAIN]);
+    let ran = project.kiln(&["build", "-q", "--progress=plain"]);
+    assert!(ran.code == 2 && ran.stderr.contains("cannot both hold"), "{}", ran.stderr);
+    let ran = project.kiln_with(&["build", "--entry=main.py"], &[("BUILDKIT_PROGRESS", "loud")]);
+    assert!(ran.code == 2 && ran.stderr.contains("BUILDKIT_PROGRESS=loud"), "{}", ran.stderr);
 }

@@ -217,3 +217,28 @@ fn downloads_are_kept_as_long_as_they_do_not_change() {
         ran.stderr
     );
 }
+
+#[test]
+fn targets_of_a_bake_file_have_contexts_from_elsewhere() {
+    let Some(project) = on_daemon(&[]) else { return };
+    let files = [("D", 0o600, "FROM scratch\nCOPY f /\n"), ("f", 0o640, "1")];
+    let (address, _) = serve(vec![("/c.tar", archive(&files)), ("/g", b"2".to_vec())]);
+    project.write(
+        "docker-bake.hcl",
+        &format!(
+            "group default {{\n  targets = [\"a\", \"b\"]\n}}\n\
+             target a {{\n  context = \"{address}/c.tar\"\n  dockerfile = \"D\"\n  output = [\"a\"]\n}}\n\
+             target b {{\n  contexts = {{ tar = \"{address}/c.tar\", one = \"{address}/g\", here = \"cwd://sub\", \
+             img = \"docker-image://alpine:3.20\" }}\n  output = [\"b\"]\n  dockerfile-inline = <<EOT\n\
+             FROM scratch\nCOPY --from=tar f /\nCOPY --from=one g /\nCOPY --from=here h /\n\
+             COPY --from=img /etc/alpine-release /\nEOT\n}}\n"
+        ),
+    );
+    project.write("sub/h", "3");
+    good(&project.kiln(&["bake"]));
+    assert_eq!((project.read("a/f"), project.read("b/f")), ("1".into(), "1".into()));
+    assert_eq!((project.read("b/g"), project.read("b/h")), ("2".into(), "3".into()));
+    assert!(project.read("b/alpine-release").starts_with("3.20"));
+    let ran = project.kiln(&["bake", "--set", "a.dockerfile=nosuch", "a"]);
+    fails(&ran, 3, "target a: the context has no file nosuch");
+}

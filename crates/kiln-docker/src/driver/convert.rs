@@ -145,6 +145,7 @@ pub(super) fn create_body(
     parts: &Parts,
 ) -> models::ContainerCreateBody {
     let machine = reach == Reach::Machine;
+    let limits = &spec.limits;
     let list = |items: &[&str]| machine.then(|| items.iter().map(|item| (*item).to_owned()).collect::<Vec<String>>());
     let mut labels: HashMap<String, String> = common.clone().into_iter().chain(spec.labels.clone()).collect();
     labels.insert(labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned());
@@ -184,8 +185,17 @@ pub(super) fn create_body(
             masked_paths: list(&[]),
             readonly_paths: list(&[]),
             extra_hosts: (!spec.extra_hosts.is_empty()).then(|| spec.extra_hosts.clone()),
-            shm_size: spec.shm_size.map(signed),
-            ulimits: (!spec.ulimits.is_empty()).then(|| spec.ulimits.iter().map(ulimit).collect()),
+            shm_size: limits.shm_size.map(signed),
+            ulimits: (!limits.ulimits.is_empty()).then(|| limits.ulimits.iter().map(ulimit).collect()),
+            memory: limits.memory.map(signed),
+            memory_swap: limits.memory_swap,
+            nano_cpus: limits.nano_cpus.map(signed),
+            cpu_shares: limits.cpu_shares.map(signed),
+            cpu_period: limits.cpu_period.map(signed),
+            cpu_quota: limits.cpu_quota,
+            cpuset_cpus: limits.cpuset_cpus.clone(),
+            cpuset_mems: limits.cpuset_mems.clone(),
+            cgroup_parent: limits.cgroup_parent.clone(),
             // An init process would have to be mounted over a file, whose stub stays in the commit.
             init: Some(false),
             ..models::HostConfig::default()

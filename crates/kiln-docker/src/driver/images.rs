@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bollard::errors::Error as BollardError;
 use bollard::query_parameters as options;
 use bollard::{body_try_stream, models};
 use futures::StreamExt;
@@ -296,7 +297,11 @@ impl BollardEngine {
 
     pub(super) async fn history(&self, image: &ImageId) -> Result<Vec<PastStep>> {
         let doing = self.doing("reading", format!("the history of image {image}"));
-        let listed = self.docker.image_history(&image.0).await.map_err(|error| doing.failed(error))?;
+        let listed = match self.docker.image_history(&image.0).await {
+            // The containerd store says `null` of an image without a history.
+            Err(BollardError::JsonDataError { message, .. }) if message.contains("invalid type: null") => Vec::new(),
+            listed => listed.map_err(|error| doing.failed(error))?,
+        };
         let step = |item: models::ImageHistoryResponseItem| PastStep {
             id: Some(item.id).filter(|id| id.starts_with("sha256:")).map(ImageId),
             created: item.created,

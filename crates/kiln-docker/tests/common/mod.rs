@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ByteStream, ContainerId, ContainerSpec, Engine, ExitStatus, ImageId, NetworkSpec};
+use kiln_docker::{ByteStream, ContainerId, ContainerSpec, Engine, ExitStatus, ImageId, Limits, NetworkSpec};
 use kiln_graph::Platform;
 
 /// The label of everything that these tests make.
@@ -49,8 +49,7 @@ pub(crate) fn spec(image: &ImageId, platform: Platform, argv: &[&str]) -> Contai
         labels: BTreeMap::from([(TEST_LABEL.to_owned(), "1".to_owned())]),
         name: None,
         extra_hosts: Vec::new(),
-        shm_size: None,
-        ulimits: Vec::new(),
+        limits: Limits::default(),
         stdin: false,
     }
 }

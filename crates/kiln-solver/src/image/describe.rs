@@ -37,11 +37,11 @@ pub(crate) struct Base {
     pub(crate) diff_ids: Vec<String>,
 }
 
-/// Finds out what a target's image is.
+/// Finds out what a target's image is. `epoch` is the latest time that it may claim.
 pub(crate) async fn describe(
     shared: &Arc<Shared>,
     facts: &mut Facts,
-    target: &Target,
+    (target, epoch): (&Target, Option<i64>),
     image: ImageId,
 ) -> Result<Described> {
     let (base, base_facts) = match base_of(shared, target.root) {
@@ -61,7 +61,6 @@ pub(crate) async fn describe(
     let commits = commits(shared, steps, base_facts.diff_ids.len(), found.layers.len()).await?;
     let text = |id: VertexId| shared.plan.graph().vertex(id).origin().text.clone();
     let own = past::own(&target.config.history, text, &commits);
-    let epoch = shared.plan.request.exports.epoch;
     let config = config::json(target.platform, &target.config, &found.layers, &base_facts.history, &own, epoch)
         .map_err(|error| SolveError::io("write", "the image's configuration")(error.into()))?;
     Ok(Described { platform: target.platform, image, id: digest(&config), config, diff_ids: found.layers, base })

@@ -12,7 +12,7 @@ use kiln_docker::{ByteStream, ImageId, StoreKind};
 
 use super::archive::{self, Bytes, Layout, Part};
 use super::describe::{self, Described, Into};
-use super::exports::{Export, Exported, ImageArchive, ImageForm, ImageResult, Published};
+use super::exports::{Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Published};
 use super::facts::Facts;
 use super::manifest::{self, Blob, Compression, Descriptor, PlatformName};
 use super::push;
@@ -58,25 +58,27 @@ pub(crate) fn sweep(request: &BuildRequest) {
     }
 }
 
-/// All images of a build, and what is known of their layers.
+/// All images of a group, and what is known of their layers.
 pub(super) struct Images<'s> {
     pub(super) shared: &'s Arc<Shared>,
+    pub(super) exports: &'s Exports,
     pub(super) facts: Facts,
     pub(super) list: Vec<Described>,
     /// Layers that were read from the daemon and packed.
     pub(super) packed: HashMap<(Compression, String), (Blob, PathBuf)>,
 }
 
-/// Makes everything. Targets are in the order of the graph.
-pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Published> {
-    let request = &shared.plan.request;
-    let mut images = Images { shared, facts: Facts::load(&request.state), list: Vec::new(), packed: HashMap::new() };
+/// Makes what is asked for of one group. Its targets are in the order of the graph.
+pub(crate) async fn publish(shared: &Arc<Shared>, exports: &Exports, made: &[&Made]) -> Result<Published> {
+    let facts = Facts::load(&shared.plan.request.state);
+    let mut images = Images { shared, exports, facts, list: Vec::new(), packed: HashMap::new() };
     let mut published = Published::default();
-    if request.exports.has_image() {
+    if exports.has_image() {
         for made in made {
             let Some(image) = made.image.clone() else { continue };
             let target = &shared.plan.graph().targets[made.target];
-            images.list.push(describe::describe(shared, &mut images.facts, target, image).await?);
+            let described = describe::describe(shared, &mut images.facts, (target, exports.epoch), image).await?;
+            images.list.push(described);
         }
         let config = match images.list.as_slice() {
             [only] => Some(only.id.clone()),
@@ -85,7 +87,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Publi
         published.image = Some(ImageResult { config, ..ImageResult::default() });
     }
     let mut outcome = Ok(());
-    for export in &request.exports.list {
+    for export in &exports.list {
         outcome = one(&mut images, made, export, &mut published).await;
         if outcome.is_err() {
             break;
@@ -98,7 +100,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, made: &[Made]) -> Result<Publi
     outcome.map(|()| published)
 }
 
-async fn one(images: &mut Images<'_>, made: &[Made], export: &Export, published: &mut Published) -> Result<()> {
+async fn one(images: &mut Images<'_>, made: &[&Made], export: &Export, published: &mut Published) -> Result<()> {
     let shared = images.shared;
     let (written, names) = match export {
         Export::Tar { dest } => (vec![tar(made, dest).await?], [].as_slice()),
@@ -106,6 +108,13 @@ async fn one(images: &mut Images<'_>, made: &[Made], export: &Export, published:
             let (exported, root) = write_archive(images, archive).await?;
             describe_with(published, root);
             (vec![exported], archive.names.as_slice())
+        }
+        Export::Load { names }
+            if images.shared.engine.info().store == StoreKind::Containerd && images.list.len() > 1 =>
+        {
+            let (exported, root) = load_index(images, names).await?;
+            describe_with(published, root);
+            (exported, names.as_slice())
         }
         Export::Load { names } => (load(images, names).await?, names.as_slice()),
         Export::Push { names, insecure, form } => {
@@ -143,7 +152,7 @@ fn describe_with(published: &mut Published, root: Descriptor) {
 }
 
 /// One archive of the files of all targets.
-async fn tar(made: &[Made], dest: &Path) -> Result<Exported> {
+async fn tar(made: &[&Made], dest: &Path) -> Result<Exported> {
     let parts: Vec<PathBuf> = made.iter().filter_map(|made| made.files.clone()).collect();
     let size = written(dest, move |out| {
         let mut size = 0;
@@ -326,6 +335,40 @@ async fn write_archive(images: &mut Images<'_>, archive: &ImageArchive) -> Resul
     Ok((Exported { kind: "archive", name, digest: Some(root.digest.clone()), size }, root))
 }
 
+/// Gives an image of several platforms to the daemon, whose store must be able to hold it.
+async fn load_index(images: &mut Images<'_>, names: &[ImageName]) -> Result<(Vec<Exported>, Descriptor)> {
+    let layout = images.layout(&ImageForm::default(), names, false).await?;
+    let root = layout.root.clone();
+    let mut is_there = !names.is_empty();
+    for name in names {
+        let known = images.shared.engine.inspect_image(&name.familiar()).await?;
+        is_there &= known.is_some_and(|image| image.id.0 == root.digest);
+    }
+    if !is_there {
+        let reference = names.first().map_or_else(|| root.digest.clone(), ImageName::familiar);
+        send(images.shared, layout, &reference).await?;
+    }
+    let exported = |name: String| Exported { kind: "daemon", name, digest: Some(root.digest.clone()), size: None };
+    let exported = match names {
+        [] => vec![exported(root.digest.clone())],
+        names => names.iter().map(|name| exported(name.familiar())).collect(),
+    };
+    Ok((exported, root))
+}
+
+/// Sends a layout to the daemon, which knows the image by `reference` then.
+async fn send(shared: &Shared, layout: Layout, reference: &str) -> Result<()> {
+    let (mut out, stream) = writer();
+    let writing = tokio::task::spawn_blocking(move || {
+        layout.write(&mut out)?;
+        out.finish()
+    });
+    let loaded = shared.engine.load_image(stream, reference).await;
+    let sent = joined(writing.await);
+    loaded?;
+    sent.map_err(SolveError::io("send", "the image's archive"))
+}
+
 /// Gives the image to the daemon. The classic store has its layers, and takes a configuration that names them.
 async fn load(images: &mut Images<'_>, names: &[ImageName]) -> Result<Vec<Exported>> {
     let engine = images.shared.engine.clone();
@@ -352,16 +395,7 @@ async fn load(images: &mut Images<'_>, names: &[ImageName]) -> Result<Vec<Export
             (StoreKind::Containerd, Some(name)) => name.familiar(),
             (StoreKind::Containerd, None) => layout.root.digest.clone(),
         };
-        let (out, stream) = writer();
-        let writing = tokio::task::spawn_blocking(move || {
-            let mut out = out;
-            layout.write(&mut out)?;
-            out.finish()
-        });
-        let loaded = engine.load_image(stream, &reference).await;
-        let sent = joined(writing.await);
-        loaded?;
-        sent.map_err(SolveError::io("send", "the image's archive"))?;
+        send(images.shared, layout, &reference).await?;
     }
     let exported =
         |image: &Described, name: String| Exported { kind: "daemon", name, digest: Some(image.id.clone()), size: None };

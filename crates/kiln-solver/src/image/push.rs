@@ -84,7 +84,7 @@ async fn places(images: &Images<'_>, names: &[ImageName], insecure: bool) -> Res
             tags.push(name.tag.clone());
         }
     }
-    let options = &images.shared.plan.request.exports.registry;
+    let options = &images.exports.registry;
     let mut places = Vec::new();
     for ((name, repository), tags) in groups {
         let registry = Registry::connect(name, insecure, options).await?;

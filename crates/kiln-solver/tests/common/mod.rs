@@ -13,7 +13,8 @@ use kiln_graph::{
 };
 use kiln_solver::context::{Context, Everything, StatCache};
 use kiln_solver::{
-    BuildEvent, BuildOutcome, BuildRequest, Cancel, FilesOutput, Output, Plan, RunSettings, SolveError, TargetReport,
+    BuildEvent, BuildOutcome, BuildRequest, Cancel, FilesOutput, Group, Output, Plan, RunSettings, SolveError,
+    TargetReport,
 };
 use kiln_testkit::{FakeEngine, Files, Outcome, Step};
 
@@ -79,7 +80,7 @@ impl Bed {
             graph: graph.graph.clone(),
             contexts: BTreeMap::from([(".".to_owned(), Arc::new(context))]),
             outputs,
-            exports: kiln_solver::image::Exports::default(),
+            groups: vec![Group { targets: 0..graph.graph.targets.len(), ..Group::default() }],
             run: RunSettings::default(),
             parallel: 8,
             keep_going: true,

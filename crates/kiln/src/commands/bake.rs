@@ -1,108 +1,190 @@
 //! `kiln bake`: several targets at once.
 
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use kiln_bake::{Bake, BakeErrorKind, DEFAULT_FILES, Definition, Override, Request};
-use kiln_solver::{Cancel, SolveError};
-use tokio::sync::mpsc;
+use kiln_bake::{Bake, BakeErrorKind, DEFAULT_FILES, Definition, Listed, Override, Request};
+use kiln_config::FlagValue;
+use serde_json::json;
 
-use crate::bake::Job;
-use crate::commands::build::conclude;
+use crate::commands::call::{self, Call};
+use crate::commands::run::{Surroundings, run as run_job, told};
 use crate::environment::Environment;
-use crate::error::{CliError, Result, exit};
-use crate::report::{Progress, ReportOptions, Terminal, report};
+use crate::error::{CliError, Result};
+use crate::job::Job;
 use crate::ui::Ui;
-use crate::{checks, cli, project, scope, session};
+use crate::{bake, cli, project};
 
 /// The project's own settings, whose `[target.NAME]` are targets, too.
 const SETTINGS: &str = "kiln.toml";
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Bake) -> Result<()> {
-    let started = Instant::now();
-    let bake = read(environment, args)?;
+    let definition = Files::read(environment, args)?;
+    if let Some(list) = args.list {
+        return definition.list(ui, list);
+    }
+    let bake = definition.resolve(args)?;
     if args.print {
         let text = serde_json::to_string_pretty(&bake).unwrap_or_default();
         ui.print(&format!("{text}\n"));
         return Ok(());
     }
-    let here = cli::Project { path: PathBuf::from("."), ..cli::Project::default() };
-    let project = project::load(environment, &here, Vec::new())?;
-    ui.warnings(&project.warnings);
-    let job = Job::new(args, project, bake)?;
-    for notice in &job.notices {
-        ui.say(&format!("note: {notice}"));
-    }
-    let cancel = Cancel::new();
-    let (events, received) = mpsc::channel(256);
-    session::stop_on_signals(cancel.clone(), events.downgrade());
-    let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
-    let reporter = tokio::spawn(report(
-        received,
-        ReportOptions {
-            progress: if args.quiet { Progress::Quiet } else { args.progress },
-            // Traces go to standard error too and would tear a live display.
-            terminal: if global.is_traced(environment) { Terminal::default() } else { ui.terminal },
-            color: ui.color,
-            logs: Some(job.state.join("logs")),
-            started,
-            notes: Vec::new(),
-        },
-    ));
-    let locks = session::locks(environment, engine.as_ref());
-    let outcome = async {
-        // Held to the end: caches of a build that runs are not pruned.
-        let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
-        let plan = job.plan(&engine, &locks, &events, &cancel).await?;
-        Ok(kiln_solver::run(engine.clone(), plan, events, cancel.clone()).await)
-    }
-    .await;
-    let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let result = match outcome {
-        Err(CliError::Solve(SolveError::Cancelled)) => {
-            ui.say("stopped; nothing had begun");
-            Err(CliError::Shown { code: exit::CANCELLED })
+    let call = asked(args, &bake)?;
+    let surroundings = Surroundings::new(ui, environment, global, &args.show);
+    let attempt = async move {
+        let here = cli::Project { path: PathBuf::from("."), ..cli::Project::default() };
+        let twin = args.schedule.twin.clone();
+        let twin = twin.map(|when| ("--twin".to_owned(), "emulation.twin".to_owned(), FlagValue::from(when)));
+        let project = project::load(environment, &here, twin.into_iter().collect())?;
+        ui.warnings(&project.warnings);
+        // The second list is held to the end: it removes what was brought in.
+        let (items, _prepared) =
+            bake::items(environment, &project, bake, &surroundings.events, &surroundings.cancel).await?;
+        let mut job = Job::of_targets(environment, project, items, args.schedule.clone())?;
+        match call {
+            Some(call) => call::answer(ui, environment, global, &job, call).await,
+            None => run_job(surroundings, &mut job).await.map(drop),
         }
-        Err(error) => Err(error),
-        Ok(outcome) => conclude(ui, &collected, &outcome),
     };
-    checks::show(ui, environment, args.quiet, job.warnings.get());
-    result
+    told(ui, Box::pin(attempt)).await
 }
 
-/// Reads the files and finds out what they say about the targets that were asked for.
-fn read(environment: &Environment, args: &cli::Bake) -> Result<Bake> {
-    // A variable that is set to nothing is set.
-    let get = |name: &str| environment.variables.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-    let mut definition = Definition::default();
-    let mut files = args.files.clone();
-    if files.is_empty() {
-        files.extend(DEFAULT_FILES.iter().map(PathBuf::from).filter(|path| path.is_file()));
-        if Path::new(SETTINGS).is_file() && text(Path::new(SETTINGS))?.contains("[target.") {
-            files.push(SETTINGS.into());
-        }
+/// Whether the command line or all of the targets ask for an answer instead of a build.
+fn asked(args: &cli::Bake, bake: &Bake) -> Result<Option<Call>> {
+    let given = call::asked(args.check, args.call.as_deref())?;
+    let mut calls = Vec::new();
+    for target in bake.target.values() {
+        calls.push(call::asked(false, target.call.as_deref())?);
     }
-    if files.is_empty() {
-        return Err(CliError::Missing {
-            problem: "there is no bake file here".to_owned(),
-            hint: format!(
-                "--file names one; looked for are {}, {SETTINGS} with [target.NAME]",
-                DEFAULT_FILES.join(", ")
-            ),
+    let first = calls.first().copied().flatten();
+    if given.is_none() && calls.iter().any(|call| *call != first) {
+        return Err(CliError::Usage {
+            problem: "some targets are to be built, others to be answered for by `call`".to_owned(),
+            hint: "name those that belong together, or say --call for all".to_owned(),
         });
     }
-    for path in &files {
-        let text = text(path)?;
-        definition.add(&path.display().to_string(), &text, &get)?;
+    Ok(given.or(first))
+}
+
+/// The bake files, read.
+struct Files<'a> {
+    definition: Definition,
+    environment: &'a Environment,
+    /// `--var`.
+    variables: &'a [(String, String)],
+}
+
+impl<'a> Files<'a> {
+    fn read(environment: &'a Environment, args: &'a cli::Bake) -> Result<Self> {
+        let mut read = Self { definition: Definition::default(), environment, variables: &args.var };
+        let mut files = args.files.clone();
+        if files.is_empty() {
+            let named = environment.get("BUILDX_BAKE_FILE").unwrap_or_default();
+            files.extend(std::env::split_paths(named).filter(|path| !path.as_os_str().is_empty()));
+        }
+        if files.is_empty() {
+            files.extend(DEFAULT_FILES.iter().map(PathBuf::from).filter(|path| path.is_file()));
+            if Path::new(SETTINGS).is_file() && text(Path::new(SETTINGS))?.contains("[target.") {
+                files.push(SETTINGS.into());
+            }
+        }
+        if files.is_empty() {
+            return Err(CliError::Missing {
+                problem: "there is no bake file here".to_owned(),
+                hint: format!(
+                    "--file names one; looked for are {}, {SETTINGS} with [target.NAME]",
+                    DEFAULT_FILES.join(", ")
+                ),
+            });
+        }
+        for path in &files {
+            // In buildx it tells the file from one of a remote definition.
+            let path = path.strip_prefix("cwd:").unwrap_or(path);
+            let (text, mut definition) = (text(path)?, std::mem::take(&mut read.definition));
+            definition.add(&path.display().to_string(), &text, &|name| read.get(name))?;
+            read.definition = definition;
+        }
+        Ok(read)
     }
-    let request = Request {
-        names: args.targets.clone(),
-        overrides: args.set.iter().map(|set| Override::parse(set)).collect::<Result<_, _>>()?,
-        environment: &get,
+
+    /// A variable of the command line or the environment; one that is set to nothing is set.
+    fn get(&self, name: &str) -> Option<String> {
+        let variables = self.variables.iter().rev().chain(&self.environment.variables);
+        let mut found = variables.filter(|(known, _)| known == name);
+        found.next().map(|(_, value)| value.clone())
+    }
+
+    /// What the files say about the targets that were asked for.
+    fn resolve(&self, args: &cli::Bake) -> Result<Bake> {
+        let mut sets = args.set.clone();
+        let mut all = |given: bool, what: &str| sets.extend(given.then(|| format!("*.{what}")));
+        all(args.push, "push=true");
+        all(args.load, "load=true");
+        all(args.no_cache, "no-cache=true");
+        all(args.pull, "pull=true");
+        for (kind, mode) in [("sbom", &args.sbom), ("provenance", &args.provenance)] {
+            let mode = mode.as_deref().map(|mode| match mode {
+                "true" | "1" => String::new(),
+                "false" | "0" => ",disabled=true".to_owned(),
+                mode => format!(",{}", if mode.contains('=') { mode.to_owned() } else { format!("mode={mode}") }),
+            });
+            sets.extend(mode.map(|mode| format!("*.attest=type={kind}{mode}")));
+        }
+        let get = |name: &str| self.get(name);
+        Ok(self.definition.resolve(&request(args.targets.clone(), &sets, &get)?)?)
+    }
+
+    /// Prints what there is.
+    fn list(&self, ui: Ui, list: cli::List) -> Result<()> {
+        let get = |name: &str| self.get(name);
+        let request = request(Vec::new(), &[], &get)?;
+        let (head, rows, json): (_, Vec<_>, _) = if list.variables {
+            let listed = self.definition.variables(&request)?;
+            let row = |v: &Listed| {
+                let value = v.value.clone().unwrap_or_else(|| "<null>".to_owned());
+                vec![
+                    v.name.clone(),
+                    v.kind.clone().unwrap_or_default(),
+                    value,
+                    v.description.clone().unwrap_or_default(),
+                ]
+            };
+            (&["VARIABLE", "TYPE", "VALUE", "DESCRIPTION"][..], listed.iter().map(row).collect(), json!(listed))
+        } else {
+            let listed = self.definition.targets(&request)?;
+            let row = |t: &Listed| vec![t.name.clone(), t.description.clone().unwrap_or_default()];
+            (&["TARGET", "DESCRIPTION"][..], listed.iter().map(row).collect(), json!(listed))
+        };
+        ui.print(&if list.json { format!("{json:#}\n") } else { table(head, &rows) });
+        Ok(())
+    }
+}
+
+fn request<'r>(names: Vec<String>, sets: &[String], get: &'r dyn Fn(&str) -> Option<String>) -> Result<Request<'r>> {
+    Ok(Request {
+        names,
+        overrides: sets.iter().map(|set| Override::parse(set)).collect::<Result<_, _>>()?,
+        environment: get,
         local_platform: format!("linux/{}", if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" }),
         now: rfc3339(SystemTime::now()),
+    })
+}
+
+/// Columns under a head.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.max().unwrap_or_default().max(head[column].len())
     };
-    Ok(definition.resolve(&request)?)
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    let mut text = String::new();
+    for row in [&head].into_iter().chain(rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 fn text(path: &Path) -> Result<String> {

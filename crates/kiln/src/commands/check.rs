@@ -1,137 +1,115 @@
-//! `kiln build --check`: what could be written better in the Dockerfiles of a build. Runs nothing.
+//! `--check`: what could be written better in the Dockerfiles of a build. Runs nothing.
 
 use std::sync::Arc;
 
 use kiln_docker::{Engine, PullPolicy};
 use kiln_dockerfile::{BaseImage, Checked, Options, ResolvedImage, ResolvedImages};
 use kiln_graph::{Arch, Platform};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::checks::{self, Noted};
 use crate::cli;
-use crate::commands::build::flags;
 use crate::environment::Environment;
-use crate::error::{CliError, Result, exit};
-use crate::job::Job;
+use crate::error::Result;
+use crate::job::{Item, counted};
 use crate::lower::Wanted;
-use crate::ui::Ui;
-use crate::{context, project, session};
+use crate::{recipe, session};
 
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Text,
-    Json,
+/// What was found in the Dockerfiles of one item.
+pub(super) struct Findings {
+    sources: Vec<recipe::Source>,
+    /// Warnings with the index of their source.
+    noted: Vec<(usize, Noted)>,
+    /// What keeps it from being built.
+    pub(super) error: Option<kiln_dockerfile::Error>,
+    /// Images whose variables would matter, and are not known.
+    unknown: Vec<BaseImage>,
 }
 
-/// Whether the command line asks for a check instead of a build.
-pub(crate) fn asked(args: &cli::Build) -> Result<Option<Format>> {
-    let Some(call) = &args.call else { return Ok(args.check.then_some(Format::Text)) };
-    let unknown = |part: &str| CliError::Usage {
-        problem: format!("--call `{call}`: `{part}` is not known"),
-        hint: "write --call=build, --call=check or --call=check,format=json".to_owned(),
-    };
-    let mut parts = call.split(',');
-    let method = parts.next().unwrap_or_default();
-    let mut format = Format::Text;
-    for part in parts {
-        format = match part {
-            "format=text" => Format::Text,
-            "format=json" => Format::Json,
-            other => return Err(unknown(other)),
-        };
-    }
-    match method {
-        "build" | "" => Ok(None),
-        "check" | "lint" => Ok(Some(format)),
-        other => Err(unknown(other)),
-    }
-}
-
-pub(crate) async fn run(
-    ui: Ui,
-    environment: &Environment,
-    global: &cli::Global,
-    args: &cli::Build,
-    format: Format,
-) -> Result<()> {
-    let project = project::load(environment, &args.project, flags(args)?)?;
-    ui.warnings(&project.warnings);
-    let folder = project.folder.clone();
-    let job = Job::new(environment, args, project)?;
-    let (sources, wanted) = (job.sources()?, job.wanted(1)?);
-    let mut daemon = Daemon { environment, global, engine: None, asked: false };
-    let mut noted: Vec<(usize, Noted)> = Vec::new();
-    let (mut error, mut unknown) = (None, Vec::new());
-    for (index, (source, wanted)) in sources.iter().zip(&wanted).enumerate() {
+/// Looks at the Dockerfiles of an item.
+pub(super) async fn find(daemon: &mut Daemon<'_>, item: &Item) -> Result<Findings> {
+    let mut found = Findings { sources: item.sources()?, noted: Vec::new(), error: None, unknown: Vec::new() };
+    for (index, (source, wanted)) in found.sources.iter().zip(&item.wanted(1)?).enumerate() {
         if source.path.is_none() {
             continue;
         }
         let mut options = Options::new(Platform::linux(this_arch()));
         options.build_args.clone_from(&wanted.args);
-        options.ignore = context::find(&folder, source.path.as_deref())?.map(|(ignore, _)| ignore);
+        options.ignore = item.ignore()?;
         let checked = daemon.check(wanted, &options).await;
         if checked.is_uncertain() {
-            unknown.extend(checked.assumed);
+            found.unknown.extend(checked.assumed);
         }
-        error = error.or(checked.error);
+        found.error = found.error.or(checked.error);
         for warning in checked.warnings {
-            let warning = (source.name.clone(), warning);
-            if noted.iter().all(|(_, known)| *known != warning) {
-                noted.push((index, warning));
+            let warning = (wanted.dockerfile.name.clone(), warning);
+            if found.noted.iter().all(|(_, known)| *known != warning) {
+                found.noted.push((index, warning));
             }
         }
     }
-    match format {
-        Format::Json => {
-            let warnings: Vec<_> = noted.iter().map(|(_, (file, warning))| checks::value(file, warning)).collect();
-            let mut value = json!({ "warnings": warnings });
-            if let Some(error) = &error {
-                let line =
-                    error.span.map(|span| json!({ "start": { "line": span.line }, "end": { "line": span.end_line } }));
-                let ranges: Vec<_> = line.into_iter().collect();
-                value["buildError"] = json!({ "message": error.to_string(), "location": { "ranges": ranges } });
-            }
-            ui.print(&format!("{value:#}\n"));
-        }
-        Format::Text => {
-            for (index, (file, warning)) in &noted {
-                ui.print(&format!("{}\n", checks::text(file, &sources[*index].text, warning)));
-            }
-            ui.print(&match noted.len() {
-                0 => "no warnings\n".to_owned(),
-                1 => "1 warning\n".to_owned(),
-                count => format!("{count} warnings\n"),
-            });
-        }
+    found.unknown.sort();
+    found.unknown.dedup();
+    Ok(found)
+}
+
+impl Findings {
+    /// Whether there is nothing to say.
+    pub(super) fn is_empty(&self) -> bool {
+        self.noted.is_empty()
     }
-    if checks::is_annotated(environment) {
+
+    /// As buildx has it for `format=json`.
+    pub(super) fn value(&self) -> Value {
+        let warnings: Vec<_> = self.noted.iter().map(|(_, (file, warning))| checks::value(file, warning)).collect();
+        let mut value = json!({ "warnings": warnings });
+        if let Some(error) = &self.error {
+            let line =
+                error.span.map(|span| json!({ "start": { "line": span.line }, "end": { "line": span.end_line } }));
+            let ranges: Vec<_> = line.into_iter().collect();
+            value["buildError"] = json!({ "message": error.to_string(), "location": { "ranges": ranges } });
+        }
+        value
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let shown = |(index, (file, warning)): &(usize, Noted)| {
+            format!("{}\n", checks::text(file, &self.sources[*index].text, warning))
+        };
+        let text: String = self.noted.iter().map(shown).collect();
+        let count = self.noted.len();
+        text + &if count == 0 { "no warnings\n".to_owned() } else { counted(count, "warning") + "\n" }
+    }
+
+    /// What is said beside the result, a line each.
+    pub(super) fn remarks(&self, environment: &Environment) -> Vec<String> {
+        let annotations = self.noted.iter().filter(|_| checks::is_annotated(environment));
         // Standard output is for machines if it is JSON; the service reads both streams.
-        for (_, (file, warning)) in &noted {
-            ui.say(&checks::annotation(file, warning));
-        }
-    }
-    unknown.sort();
-    unknown.dedup();
-    for image in unknown {
-        ui.say(&format!("note: {} is not on a daemon here: what it sets is not known", image.reference));
-    }
-    match error {
-        Some(error) => Err(error.into()),
-        None if noted.is_empty() => Ok(()),
-        None => Err(CliError::Shown { code: exit::STEP }),
+        let mut lines: Vec<String> =
+            annotations.map(|(_, (file, warning))| checks::annotation(file, warning)).collect();
+        lines.extend(
+            self.unknown
+                .iter()
+                .map(|image| format!("note: {} is not on a daemon here: what it sets is not known", image.reference)),
+        );
+        lines
     }
 }
 
 /// The daemon, asked only if an answer depends on it.
-struct Daemon<'a> {
+pub(super) struct Daemon<'a> {
     environment: &'a Environment,
     global: &'a cli::Global,
     engine: Option<Arc<dyn Engine>>,
     asked: bool,
 }
 
-impl Daemon<'_> {
+impl<'a> Daemon<'a> {
+    pub(super) fn new(environment: &'a Environment, global: &'a cli::Global) -> Self {
+        Self { environment, global, engine: None, asked: false }
+    }
+
     /// Checks a file; where variables of base images matter, with those images that the daemon has.
     async fn check(&mut self, wanted: &Wanted, options: &Options) -> Checked {
         let mut images = ResolvedImages::new();

@@ -3,9 +3,11 @@
 pub(crate) mod bake;
 pub(crate) mod build;
 pub(crate) mod cache;
-pub(crate) mod check;
+mod call;
+mod check;
 pub(crate) mod config;
 pub(crate) mod emulation;
 pub(crate) mod init;
 pub(crate) mod plan;
 mod plan_graph;
+mod run;

@@ -14,9 +14,9 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::job::{Job, Looked, Run};
 use crate::report::columns;
-use crate::sources::prepare::prepare;
+use crate::sources::prepare::{Written, prepare};
 use crate::ui::Ui;
-use crate::{checks, project, recipe, run_flags, session};
+use crate::{checks, project, recipe, session};
 
 /// One step of the plan.
 #[derive(Debug, Serialize)]
@@ -70,11 +70,12 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let cancel = Cancel::new();
     let (events, mut received) = mpsc::channel(64);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    let prepared = prepare(environment, &args.build, &events, &cancel).await?;
+    let progress = args.build.show.mode(environment)?;
+    let prepared = prepare(environment, &args.build, Written::AsNamed, &events, &cancel).await?;
     let build = &prepared.args;
     let project = project::load_prepared(environment, &prepared, flags(build)?)?;
     ui.warnings(&project.warnings);
-    let mut job = Job::new(environment, build, project)?;
+    let mut job = Job::of_project(environment, &prepared, project)?;
     let notices = tokio::spawn(async move {
         let mut notices = Vec::new();
         while let Some(event) = received.recv().await {
@@ -88,12 +89,10 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     job.on_daemon(engine.info().arch);
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
-    let flags = run_flags::read(build, environment, &engine.info().host)?;
-    let twin_log = environment.get(kiln_twin::LOG).is_some();
-    let run = Run { args: build, auto_jobs, twin_log, locks: &locks, flags };
+    let run = Run { environment, auto_jobs, locks: &locks };
     let looked = job.look(&engine, &run, &events, &cancel).await;
     drop(events);
-    checks::show(ui, environment, args.build.quiet, job.warnings.get());
+    checks::show(ui, environment, progress, job.warnings.get());
     let looked = looked?;
     for notice in notices.await.unwrap_or_default() {
         ui.say(&format!("note: {notice}"));

@@ -12,7 +12,11 @@ pub(crate) enum Progress {
     Plain,
     /// One event per line as JSON, on standard output
     Json,
+    /// What BuildKit would tell its clients, as lines of JSON on standard error
+    #[value(name = "rawjson")]
+    RawJson,
     /// Nothing but the paths of the artifacts, on standard output
+    #[value(alias = "none")]
     Quiet,
 }
 
@@ -40,6 +44,11 @@ impl Terminal {
 }
 
 impl Progress {
+    /// Whether someone reads along.
+    pub(crate) fn is_for_people(self) -> bool {
+        matches!(self, Self::Auto | Self::Tty | Self::Plain)
+    }
+
     /// What `Auto` means here. Anything else stays, but for a live display where there is no terminal to draw it on.
     pub(crate) fn resolve(self, terminal: Terminal) -> Self {
         let Terminal { is_tty, is_dumb, is_ci } = terminal;

@@ -13,6 +13,7 @@ mod failure;
 mod json;
 mod logs;
 mod plain;
+mod raw;
 #[cfg(test)]
 pub(crate) mod script;
 mod summary;
@@ -31,6 +32,8 @@ use tokio::time::timeout;
 pub(crate) use choose::{Progress, Terminal};
 pub(crate) use collect::Collected;
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
+#[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
+pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
 pub(crate) use summary::render as render_summary;
 pub(crate) use text::size;
 
@@ -38,6 +41,7 @@ use kiln_solver::image::Exported;
 
 use logs::Logs;
 use plain::Plain;
+use raw::Raw;
 use tty::Tty;
 
 /// Time between frames of the live display when nothing happens.
@@ -89,6 +93,7 @@ pub(crate) async fn report(events: Receiver<BuildEvent>, options: ReportOptions)
             Display::Plain(Plain::new(out, options.notes.clone()))
         }
         Progress::Json => Display::Json(Box::new(io::stdout())),
+        Progress::RawJson => Display::Raw(Raw::new(Box::new(io::stderr()))),
         Progress::Quiet => Display::Nothing,
     };
     let runtime = tokio::runtime::Handle::current();
@@ -139,6 +144,7 @@ enum Display {
     Tty(Tty<io::Stderr>),
     Plain(Plain<Box<dyn Write + Send>>),
     Json(Box<dyn Write + Send>),
+    Raw(Raw),
     Nothing,
 }
 
@@ -151,6 +157,7 @@ impl Display {
             }
             Self::Plain(plain) => plain.event(at, event),
             Self::Json(out) => json::write(out, at, event),
+            Self::Raw(raw) => raw.event(at, event),
             Self::Nothing => Ok(()),
         };
         self.give_up_after(result);
@@ -160,16 +167,19 @@ impl Display {
         let result = match self {
             Self::Tty(tty) => tty.draw(at),
             Self::Plain(plain) => plain.flush(),
-            Self::Json(_) | Self::Nothing => Ok(()),
+            Self::Json(_) | Self::Raw(_) | Self::Nothing => Ok(()),
         };
         self.give_up_after(result);
     }
 
     fn finish(mut self, at: Duration) {
         self.flush(at);
-        if let Self::Tty(tty) = self
-            && let Err(error) = tty.finish(at)
-        {
+        let result = match self {
+            Self::Tty(tty) => tty.finish(at),
+            Self::Raw(mut raw) => raw.finish(at),
+            _ => Ok(()),
+        };
+        if let Err(error) = result {
             tracing::debug!(%error, "the output is gone");
         }
     }

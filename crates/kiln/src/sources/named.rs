@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use kiln_dockerfile::NamedContext;
 use kiln_fetch::archive;
 use kiln_graph::remote::{is_url, parse_git, without_password};
-use kiln_graph::{BuildGraph, Digest, GitReference, Op, Source};
+use kiln_graph::{Digest, GitReference};
 use kiln_solver::context::{Context, StatCache};
 use kiln_solver::{BuildEvent, Cancel};
 use tokio::sync::mpsc;
 
-use super::{Contexts, DOWNLOADED, Fetcher, scan, unless_stopped};
+use super::{DOWNLOADED, Fetcher, scan, unless_stopped};
 use crate::error::{CliError, Result};
 use crate::job::STATE;
 use crate::{context, project};
@@ -81,47 +80,51 @@ impl Value {
     }
 }
 
-/// Brings in the named contexts that a graph uses. Digests of their files are kept in the folder `state`.
-pub(crate) async fn contexts(
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Image(reference) => write!(f, "docker-image://{reference}"),
+            Self::Git(reference) => reference.fmt(f),
+            Self::Url(url) => without_password(url).fmt(f),
+        }
+    }
+}
+
+/// Brings in a named context; none if it is an image. Digests of its files are kept in the file `cache`, and what has to
+/// be unpacked goes into the folder `temporary`.
+pub(crate) async fn context(
     fetcher: &Fetcher,
-    named: &Named,
-    graph: &BuildGraph,
-    state: &Path,
+    (name, value): (&str, &Value),
+    cache: &Path,
     temporary: &Path,
     events: &mpsc::Sender<BuildEvent>,
     cancel: &Cancel,
-) -> Result<Contexts> {
-    let mut contexts = Contexts::new();
-    for (_, vertex) in graph.iter() {
-        let Op::Source(Source::Local { name }) = &vertex.op else { continue };
-        let Some(value) = named.get(name).filter(|_| !contexts.contains_key(name)) else { continue };
-        let context = match value {
-            Value::Folder(folder) => {
-                let filter = context::filter(folder, None, false, &[STATE.to_owned()])?;
-                let (folder, cache) = (folder.clone(), cache_file(state, name));
-                let work = move || Context::scan(&folder, filter, StatCache::load(&cache));
-                let scan = tokio::task::spawn_blocking(work).await;
-                let context = scan.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
-                let title = format!("the folder {} of the context `{name}`", project::shown(context.root()).display());
-                context.titled(title)
-            }
-            Value::Git(reference) => {
-                let tree = fetcher.git(reference, reference.keep_git_dir.unwrap_or(false), events).await?;
-                scan(tree.folder, StatCache::load(&cache_file(state, name))).await?.titled(reference.to_string())
-            }
-            Value::Url(url) => {
-                let folder = temporary.join(Digest::of(name).short());
-                url_context(fetcher, url, folder, events, cancel).await?.titled(without_password(url))
-            }
-            // Images are no contexts of the client.
-            Value::Image(_) => continue,
-        };
-        contexts.insert(name.clone(), Arc::new(context));
-    }
-    Ok(contexts)
+) -> Result<Option<Context>> {
+    Ok(Some(match value {
+        Value::Folder(folder) => {
+            let filter = context::filter(folder, None, false, &[STATE.to_owned()])?;
+            let (folder, cache) = (folder.clone(), cache.to_owned());
+            let work = move || Context::scan(&folder, filter, StatCache::load(&cache));
+            let scan = tokio::task::spawn_blocking(work).await;
+            let context = scan.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            let title = format!("the folder {} of the context `{name}`", project::shown(context.root()).display());
+            context.titled(title)
+        }
+        Value::Git(reference) => {
+            let tree = fetcher.git(reference, reference.keep_git_dir.unwrap_or(false), events).await?;
+            scan(tree.folder, StatCache::load(cache)).await?.titled(reference.to_string())
+        }
+        Value::Url(url) => {
+            let folder = temporary.join(Digest::of(name).short());
+            url_context(fetcher, url, folder, events, cancel).await?.titled(without_password(url))
+        }
+        // Images are no contexts of the client.
+        Value::Image(_) => return Ok(None),
+    }))
 }
 
-/// Where digests of a named context's files are kept.
+/// Where digests of a context's files are kept; `name` is the graph's name for it.
 pub(crate) fn cache_file(state: &Path, name: &str) -> PathBuf {
     state.join(format!("context-{}.bin", Digest::of(name).short()))
 }

@@ -61,10 +61,22 @@ enum Asked {
     Url(String),
 }
 
+/// Where a Dockerfile is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written<'a> {
+    /// Where `--file` says: of a folder, from the current one on.
+    AsNamed,
+    /// As `--file` says, but always in the context.
+    InContext,
+    /// Here: its name and its text.
+    Inline(&'a str, &'a str),
+}
+
 /// Brings in what the command line names.
 pub(crate) async fn prepare(
     environment: &Environment,
     args: &cli::Build,
+    written: Written<'_>,
     events: &mpsc::Sender<BuildEvent>,
     cancel: &Cancel,
 ) -> Result<Prepared> {
@@ -86,12 +98,21 @@ pub(crate) async fn prepare(
                 read.map_err(|source| FetchError::Io { action: "read", path: "standard input".into(), source })?;
                 Ok(text)
             });
-            prepared.set_dockerfile(&text.await?)?;
+            prepared.set_dockerfile(DOCKERFILE, &text.await?)?;
         }
-        (_, false) => {}
+        (_, false) => {
+            if let Written::Inline(name, text) = written {
+                prepared.set_dockerfile(name, text.as_bytes())?;
+            }
+        }
     }
     let (name, id, context) = match asked {
-        Asked::Folder => return Ok(prepared),
+        Asked::Folder => {
+            if let (Written::InContext, Some(file)) = (written, &mut prepared.args.file) {
+                *file = args.project.path.join(&*file);
+            }
+            return Ok(prepared);
+        }
         Asked::Stdin => {
             let here = std::env::current_dir().unwrap_or_default();
             let stdin: Box<dyn Read + Send> = Box::new(std::io::stdin());
@@ -164,13 +185,13 @@ impl Prepared {
         Fetcher::new(environment, &config.resolved().network, &here)
     }
 
-    /// Takes this text for the Dockerfile.
-    fn set_dockerfile(&mut self, text: &[u8]) -> Result<()> {
+    /// Takes this text for the Dockerfile, which is shown under that name.
+    fn set_dockerfile(&mut self, name: &str, text: &[u8]) -> Result<()> {
         let folder = self.temporary.path().join("dockerfile");
         let path = folder.join(DOCKERFILE);
         fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)).map_err(CliError::io("write", &path))?;
         self.args.file = Some(path);
-        self.dockerfile = Some(DOCKERFILE.to_owned());
+        self.dockerfile = Some(name.to_owned());
         Ok(())
     }
 
@@ -205,7 +226,7 @@ impl Prepared {
         }
         let folder = self.temporary.path().join("context");
         fs::create_dir_all(&folder).map_err(CliError::io("make", &folder))?;
-        self.set_dockerfile(text)?;
+        self.set_dockerfile(DOCKERFILE, text)?;
         let mut attributes = HashMap::new();
         if is_url {
             let path = folder.join(ONLY_FILE);

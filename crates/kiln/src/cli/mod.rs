@@ -1,0 +1,264 @@
+//! The command line.
+
+mod bake;
+mod build;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::environment::Environment;
+
+pub(crate) use bake::{Bake, List};
+pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
+
+const EVERYWHERE: &str = "Global options";
+
+const EXAMPLES: &str = "\
+Examples:
+  kiln init                     write kiln.toml, then
+  kiln build                    build for all platforms, into dist/
+  kiln build --entry main.py    build without settings
+  kiln help build               all options of a command
+
+Exit codes: 0 done, 1 a step failed, 2 wrong command line, 3 wrong settings or Dockerfile, 4 daemon or
+image, 5 emulation, 6 wrong artifact or failed smoke run, 7 files of this machine, 8 some platforms
+failed, 130 stopped";
+
+const BUILD_EXAMPLES: &str = "\
+Examples:
+  kiln build --platform linux/arm64
+  kiln build --entry main.py --recipe debian --set nuitka.lto=no
+  kiln build -f Dockerfile.build --target export --build-arg ARCH=x86_64 -o type=local,dest=out .
+  kiln build -f Dockerfile --platform linux/amd64,linux/arm64 -t registry.example/app:1 --push .
+
+Output types: local, tar, docker, image, registry, oci, cacheonly";
+
+const BAKE_EXAMPLES: &str = "\
+Examples:
+  kiln bake                                   the group or target `default`
+  kiln bake --print                           show what that is, as JSON
+  kiln bake app docs --set app.args.VERSION=2 --set '*.platform=linux/arm64'";
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  kiln cache prune --older-than 7d --dry-run
+  kiln cache prune --only ccache,checkpoints
+  kiln cache prune --all --keep-size 5GB";
+
+/// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Daemon: unix://, tcp:// or ssh://; default: as the docker CLI finds it
+    #[arg(short = 'H', long, global = true, value_name = "ADDRESS", help_heading = EVERYWHERE, display_order = 100)]
+    pub(crate) host: Option<String>,
+    /// Docker context to connect to
+    #[arg(long, global = true, value_name = "NAME", help_heading = EVERYWHERE, display_order = 101)]
+    pub(crate) docker_context: Option<String>,
+    /// When to use colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true,
+        hide_default_value = true, help_heading = EVERYWHERE, display_order = 102)]
+    pub(crate) color: Color,
+    /// Say more of what kiln itself does; twice for everything (or set KILN_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = EVERYWHERE, display_order = 103)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// Whether kiln says what itself does.
+    pub(crate) fn is_traced(&self, environment: &Environment) -> bool {
+        self.verbose > 0 || environment.get("KILN_LOG").is_some()
+    }
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the project for all its platforms
+    #[command(after_help = BUILD_EXAMPLES)]
+    Build(Box<Build>),
+    /// Show what a build would do: each step, whether and why it runs, natively or emulated
+    #[command(
+        after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json\n  kiln plan --format dot | dot -Tsvg -o plan.svg"
+    )]
+    Plan(Box<Plan>),
+    /// Build the targets of a docker-bake.hcl, a docker-bake.json or a compose file, or of kiln.toml
+    #[command(after_help = BAKE_EXAMPLES)]
+    Bake(Bake),
+    /// Write a commented kiln.toml from what is found in the project
+    #[command(
+        after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
+    )]
+    Init(Init),
+    /// Show settings and where each comes from
+    Config(Config),
+    /// Show, install or remove the emulators of foreign platforms
+    Emulation(Emulation),
+    /// List, measure or prune cache volumes and checkpoints
+    Cache(Cache),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// Project folder
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Replace a kiln.toml that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write the built-in recipe as kiln.Dockerfile too, for editing
+    #[arg(long, value_name = "RECIPE", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) eject: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting with where it comes from
+    Show {
+        #[command(flatten)]
+        project: Project,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Emulation {
+    #[command(subcommand)]
+    pub(crate) command: EmulationCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EmulationCommand {
+    /// Say how each platform runs on the daemon, by executing a program
+    Status {
+        /// Platforms, separated by commas; default: all
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Register emulators with the daemon's kernel
+    Install {
+        /// Platforms, separated by commas; default: linux/arm64
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+        /// Image with the emulators instead of kiln's own (tonistiigi/binfmt works)
+        #[arg(long, value_name = "IMAGE")]
+        qemu_image: Option<String>,
+    },
+    /// Remove emulators that kiln registered
+    Uninstall {
+        /// Platforms, separated by commas; default: all
+        #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+        platforms: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Cache {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List cache volumes
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say how much room cache volumes and checkpoints take
+    Du {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the compiler caches hold and how well they hit
+    Stats {
+        /// Project folder
+        #[arg(default_value = ".", value_name = "PATH")]
+        path: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove checkpoints and cache volumes of a project
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(Prune),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// Project folder
+    #[arg(default_value = ".", value_name = "PATH", conflicts_with = "all")]
+    pub(crate) path: PathBuf,
+    /// Keep what was used last, up to this size, such as 5GB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) keep_size: Option<String>,
+    /// Remove only what was not used for this long, such as 7d
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<String>,
+    /// Only volumes of these caches (pip, ccache, nuitka, ...), or `checkpoints`
+    #[arg(long, value_name = "CACHE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Of all projects that use this daemon
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_buildx_command_line_is_understood() {
+        let line = "kiln build -f Dockerfile.build --target export --platform linux/amd64,linux/386 \
+                    --build-arg ARCH=x86_64 -o type=local,dest=out .";
+        let cli = Cli::try_parse_from(line.split_whitespace()).expect("valid");
+        let Command::Build(build) = cli.command else { panic!("not a build") };
+        assert_eq!(build.project.platforms, ["linux/amd64", "linux/386"]);
+        assert_eq!(build.output, ["type=local,dest=out"]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Runs a build to its end and reports it: what `kiln build` and `kiln bake` have in common.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use kiln_graph::Platform;
+use kiln_solver::image::ImageResult;
+use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
+use tokio::sync::mpsc;
+
+use crate::environment::Environment;
+use crate::error::{CliError, Result, exit, solve_code};
+use crate::job::{Job, Run};
+use crate::report::{
+    Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
+};
+use crate::ui::Ui;
+use crate::{checks, cli, metadata, project, recipe, scope, session};
+
+/// What surrounds a build.
+pub(super) struct Surroundings<'a> {
+    pub(super) ui: Ui,
+    pub(super) environment: &'a Environment,
+    pub(super) global: &'a cli::Global,
+    pub(super) show: &'a cli::Show,
+    started: Instant,
+    pub(super) events: mpsc::Sender<BuildEvent>,
+    received: mpsc::Receiver<BuildEvent>,
+    pub(super) cancel: Cancel,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Begins to listen to the user's wish to stop.
+    pub(super) fn new(ui: Ui, environment: &'a Environment, global: &'a cli::Global, show: &'a cli::Show) -> Self {
+        let cancel = Cancel::new();
+        let (events, received) = mpsc::channel(256);
+        session::stop_on_signals(cancel.clone(), events.downgrade());
+        Self { ui, environment, global, show, started: Instant::now(), events, received, cancel }
+    }
+}
+
+/// The result of an attempt to build; whatever broke off, the user knows why.
+pub(super) async fn told(ui: Ui, attempt: impl Future<Output = Result<()>>) -> Result<()> {
+    match attempt.await {
+        Err(CliError::Solve(SolveError::Cancelled)) => {
+            ui.say("stopped; nothing had begun");
+            Err(CliError::Shown { code: exit::CANCELLED })
+        }
+        result => result,
+    }
+}
+
+/// Runs a build to its end.
+pub(super) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result<BuildOutcome> {
+    if job.stdout().is_some() && std::io::stdout().is_terminal() {
+        return Err(CliError::Usage {
+            problem: "an archive would be written to a terminal".to_owned(),
+            hint: "redirect standard output, or name a file: --output type=tar,dest=FILE".to_owned(),
+        });
+    }
+    let (ui, environment) = (surroundings.ui, surroundings.environment);
+    let progress = surroundings.show.mode(environment)?;
+    let result = attempt(surroundings, job, progress).await;
+    checks::show(ui, environment, progress, job.warnings.get());
+    result
+}
+
+async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<BuildOutcome> {
+    let Surroundings { ui, environment, global, show, started, events, received, cancel } = surroundings;
+    let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
+    job.on_daemon(engine.info().arch);
+    job.check_outputs(engine.info().store)?;
+    let job = &*job;
+    let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
+    let options = ReportOptions {
+        progress,
+        // Traces go to standard error too and would tear a live display.
+        terminal: if global.is_traced(environment) { Terminal::default() } else { ui.terminal },
+        color: ui.color,
+        logs: Some(job.state.join("logs")),
+        started,
+        notes: job.notes(auto_jobs),
+    };
+    let reporter = tokio::spawn(report(received, options));
+    let locks = session::locks(environment, engine.as_ref());
+    let run = Run { environment, auto_jobs, locks: &locks };
+    let outcome: Result<BuildOutcome> = async {
+        for text in job.notices.iter().cloned().chain(show.without_effect()) {
+            // Whoever shows it may have gone; the build goes on.
+            let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
+        }
+        // Held to the end: caches of a build that runs are not pruned.
+        let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
+        let plan = job.plan(&engine, &run, &events, &cancel).await?;
+        Ok(kiln_solver::run(engine.clone(), plan, events, cancel.clone()).await)
+    }
+    .await;
+    let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    let outcome = outcome?;
+    conclude(ui, &collected, &outcome)?;
+    if let Some(file) = &show.metadata_file {
+        metadata::write(file, job, &collected.build, &outcome.published)?;
+    }
+    if let Some(file) = job.stdout() {
+        metadata::to_stdout(file)?;
+    }
+    Ok(outcome)
+}
+
+fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
+    for warning in &outcome.warnings {
+        ui.warn(warning);
+    }
+    let width = columns();
+    let (mut code, mut good, mut shown) = (None, 0, false);
+    for target in &outcome.targets {
+        match target {
+            Ok(report) => {
+                good += 1;
+                if collected.progress == Progress::Quiet {
+                    for artifact in &report.artifacts {
+                        ui.print(&format!("{}\n", artifact.path.display()));
+                    }
+                }
+            }
+            // What failed first is shown in full; the others only lack it.
+            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
+                code.get_or_insert(solve_code(error));
+            }
+            Err(error) => {
+                // A real failure decides the exit code, not what it dragged along.
+                if !shown {
+                    code = Some(solve_code(error));
+                }
+                shown = true;
+                let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
+                let options = FailureOptions { width, color: ui.color, log: log.as_deref() };
+                ui.say(render_error(error, options).trim_end());
+            }
+        }
+    }
+    let mut made = false;
+    for published in outcome.published.iter().flatten() {
+        match published {
+            Ok(published) => {
+                made = true;
+                let id = published.image.as_ref().and_then(ImageResult::id);
+                if let (Some(id), Progress::Quiet) = (id, collected.progress) {
+                    ui.print(&format!("{id}\n"));
+                }
+            }
+            Err(error) => {
+                let place = FailureOptions { width, color: ui.color, log: None };
+                if !matches!(error, SolveError::Cancelled) {
+                    ui.say(render_error(error, place).trim_end());
+                }
+                code = Some(solve_code(error));
+            }
+        }
+    }
+    // What the targets together should have become is not there: nothing that was asked for is.
+    if !made && outcome.published.iter().any(|published| matches!(published, Some(Err(_)))) {
+        good = 0;
+    }
+    if collected.progress.is_for_people() {
+        let mut rows = collected.rows();
+        rows.iter_mut().flat_map(|row| &mut row.artifacts).for_each(|file| file.path = project::shown(&file.path));
+        ui.say(render_summary(&rows, width, ui.color).trim_end());
+        for exported in &collected.exported {
+            ui.say(&crate::report::exported(exported));
+        }
+    }
+    match code {
+        None => Ok(()),
+        Some(exit::CANCELLED) => {
+            ui.say("stopped; what was finished is kept");
+            Err(CliError::Shown { code: exit::CANCELLED })
+        }
+        Some(_) if good > 0 => Err(CliError::Shown { code: exit::PARTIAL }),
+        Some(code) => Err(CliError::Shown { code }),
+    }
+}
+
+/// The platform whose log has more about an error.
+fn failed_platform(error: &SolveError) -> Option<Platform> {
+    match error {
+        SolveError::Step { platform, .. } | SolveError::StepEngine { platform, .. } => Some(*platform),
+        _ => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! What the solver is asked for.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use kiln_config::{PlatformSettings, Twin};
+use kiln_docker::Engine;
+use kiln_docker::registry::RegistryOptions;
+use kiln_docker::toolbox::ToolFile;
+use kiln_graph::{Platform, VertexId};
+use kiln_solver::image::Exports;
+use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, RunSettings};
+use tokio::sync::mpsc;
+
+use super::contexts::listed;
+use super::{Job, Run};
+use crate::error::{CliError, Result};
+use crate::lower::{self, Wanted};
+use crate::{checks, emulate, network, output, recipe, run_flags, session, twin};
+
+impl Job {
+    /// The request, and why commands without a native twin are emulated.
+    pub(super) async fn request(
+        &self,
+        engine: &Arc<dyn Engine>,
+        run: &Run<'_>,
+        tools: &[ToolFile],
+        events: &mpsc::Sender<BuildEvent>,
+        cancel: &Cancel,
+    ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
+        let settings = self.project.config.resolved();
+        let (groups, wanted) = self.groups(engine, run)?;
+        let (listed, lowered) = tokio::join!(listed(self.scan()?), lower::lower(engine, &wanted, events));
+        let main = listed?;
+        let mut lowered = lowered.map_err(|error| self.blame_base(error))?;
+        // Where there are recipes, it is kiln's own text, or was.
+        if self.items.iter().any(|item| !item.recipe) {
+            let noted = std::mem::take(&mut lowered.warnings);
+            let noted = self.warnings.get_or_init(|| noted);
+            if lowered.strict {
+                return Err(CliError::Checks { rules: checks::rules(noted) });
+            }
+        }
+        let surroundings = twin::Surroundings { engine, args: emulate::arguments(&settings.network), events };
+        // What stands on another target has no counterpart for the daemon's own platform in this graph.
+        let with_twin = |(wanted, settings): (Wanted, &PlatformSettings)| {
+            let twin = if wanted.more.links.is_empty() { settings.twin } else { Twin::Off };
+            (wanted, twin)
+        };
+        let platforms = || self.items.iter().flat_map(|item| &item.platforms);
+        let wanted: Vec<_> = wanted.into_iter().zip(platforms()).map(with_twin).collect();
+        twin::attach(&surroundings, &wanted, &mut lowered).await?;
+        let mut contexts = self.other_contexts(&lowered.graph, events, cancel).await?;
+        contexts.extend(main);
+        let own = self.project.config.for_platform(Platform::linux(engine.info().arch));
+        let required = platforms().filter(|p| p.twin == Twin::On).map(|p| p.platform);
+        let ccache = recipe::ccache_limit(&settings.cache);
+        let log = run.environment.get(kiln_twin::LOG).map(|_| (kiln_twin::LOG.to_owned(), "/proc/1/fd/2".to_owned()));
+        let more: Vec<(String, String)> = [ccache].into_iter().chain(log).collect();
+        let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain(more.clone()).collect();
+        let outputs = self.items.iter().flat_map(|item| item.outputs(&self.project, &self.state, &lowered.images));
+        let request = BuildRequest {
+            id: session::new_id(),
+            owner: session::Host::this().owner(),
+            scope: settings.cache.scope.clone(),
+            contexts,
+            outputs: outputs.collect(),
+            groups,
+            run: RunSettings {
+                env: platforms().chain([&own]).map(|p| (p.platform, env(p))).collect(),
+                twin_required: required.collect(),
+                tools: tools.to_owned(),
+                ..RunSettings::default()
+            },
+            graph: lowered.graph,
+            parallel: self.schedule.parallel.map_or(usize::MAX >> 4, NonZeroUsize::get),
+            keep_going: !self.schedule.fail_fast,
+            no_cache_mounts: self.schedule.no_cache_mounts,
+            state: self.state.join("state"),
+            locks: run.locks.to_owned(),
+        };
+        Ok((request, lowered.emulated))
+    }
+
+    /// What is built for each item, and what is particular to it.
+    fn groups(&self, engine: &Arc<dyn Engine>, run: &Run<'_>) -> Result<(Vec<Group>, Vec<Wanted>)> {
+        let registry = self.registry()?;
+        let (mut groups, mut wanted) = (Vec::new(), Vec::new());
+        for item in &self.items {
+            let start = wanted.len();
+            wanted.extend(item.wanted(run.auto_jobs)?);
+            let steps = run_flags::read(&item.args, run.environment, &engine.info().host);
+            let mut steps = steps.map_err(|error| error.of_target(item.name()))?;
+            if item.args.network.is_none() {
+                steps.network = network::spec(&self.project.config.resolved().network);
+            }
+            let (list, registry) = (item.asked.exports.clone(), registry.clone());
+            let exports = Exports { list, epoch: item.epoch, registry };
+            groups.push(Group { targets: start..wanted.len(), exports, steps });
+        }
+        Ok((groups, wanted))
+    }
+
+    /// How registries are reached.
+    fn registry(&self) -> Result<RegistryOptions> {
+        let certificates = &self.project.config.resolved().network.ca_certificates;
+        let certificates = certificates.as_ref().map(|path| self.project.folder.join(path));
+        let certificates = match certificates {
+            Some(path) => fs_err::read(&path).map_err(CliError::io("read", &path))?,
+            None => Vec::new(),
+        };
+        Ok(RegistryOptions {
+            config_dir: Some(self.docker_folder.clone()),
+            certificates,
+            certificate_folder: Some(output::CERTIFICATES.into()),
+        })
+    }
+}
