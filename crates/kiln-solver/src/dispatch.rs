@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, Engine};
+use kiln_docker::{ContainerId, Engine, ImageId};
 use kiln_graph::{Op, Source, Twin, VertexId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub struct BuildOutcome {
     pub took: Duration,
     /// What was made of all targets together; none if that was not asked for, or a target failed.
     pub published: Option<Result<Published>>,
+    /// Checkpoints that newer ones of this build have replaced, later steps first: see [`remove_replaced`].
+    pub replaced: Vec<ImageId>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
 }
@@ -59,7 +61,20 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     if !shared.plan.request.exports.list.is_empty() {
         image::sweep(&shared.plan.request);
     }
-    BuildOutcome { targets, took: started.elapsed(), published, warnings }
+    let committed = std::mem::take(&mut *lock(&shared.committed));
+    let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
+    BuildOutcome { targets, took: started.elapsed(), published, replaced, warnings }
+}
+
+/// Removes checkpoints that a build has replaced, as far as nothing stands on them. No other build may run: one may have
+/// planned with them.
+pub async fn remove_replaced(engine: &dyn Engine, replaced: &[ImageId]) {
+    for image in replaced {
+        // One that stays is removed by the next build that replaces it, or by a prune.
+        if let Err(error) = engine.remove_image(&image.0).await {
+            tracing::debug!(%image, %error, "a replaced checkpoint stays");
+        }
+    }
 }
 
 enum Ended {

@@ -26,11 +26,12 @@ mod snapshot;
 mod step;
 mod store;
 mod stubs;
+mod tidy;
 mod twin;
 mod volumes;
 
 pub use cancel::Cancel;
-pub use dispatch::{BuildOutcome, run};
+pub use dispatch::{BuildOutcome, remove_replaced, run};
 pub use error::{Result, Searched, SolveError, file_hint};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};

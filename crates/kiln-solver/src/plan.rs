@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use kiln_docker::{Engine, ImageId, labels};
+use kiln_docker::{Engine, Image, ImageId, labels};
 use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, Vertex, VertexId};
 
 use crate::error::Result;
@@ -37,6 +37,8 @@ pub struct Plan {
     files: HashMap<VertexId, Arc<FileList>>,
     /// Mount points in checkpoints, by image.
     pub(crate) stubs: HashMap<ImageId, Arc<Stubs>>,
+    /// All checkpoints by key.
+    known: HashMap<String, Vec<ImageId>>,
     pub(crate) records: Records,
 }
 
@@ -50,17 +52,37 @@ impl Plan {
         let (images, plan) = tokio::join!(engine.images_with_label(labels::KEY), plan);
         // A panic in there is a bug; it is passed on as what it is.
         let mut plan = plan.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+        let mut images = images?;
+        // Best first: one without stubs, the latest.
+        let stubs = |image: &Image| image.labels.get(labels::STUBS).filter(|text| !text.is_empty()).cloned();
+        images.sort_by_key(|image| (stubs(image).is_some(), std::cmp::Reverse(image.created)));
         let mut checkpoints: HashMap<String, ImageId> = HashMap::new();
-        for image in images? {
-            if let Some(text) = image.labels.get(labels::STUBS) {
-                plan.stubs.insert(image.id.clone(), Arc::new(Stubs::of_label(text)));
+        for image in images {
+            if let Some(text) = stubs(&image) {
+                plan.stubs.insert(image.id.clone(), Arc::new(Stubs::of_label(&text)));
             }
-            if let Some(key) = image.labels.get(labels::KEY) {
-                checkpoints.insert(key.clone(), image.id);
+            let Some(key) = image.labels.get(labels::KEY) else { continue };
+            checkpoints.entry(key.clone()).or_insert_with(|| image.id.clone());
+            // What somebody has given a name is theirs.
+            if image.tags.is_empty() {
+                plan.known.entry(key.clone()).or_default().push(image.id);
             }
         }
         plan.decide(&checkpoints);
         Ok(plan)
+    }
+
+    /// The checkpoints that the build counts on.
+    pub fn checkpoints(&self) -> impl Iterator<Item = String> + '_ {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Cached(image) => Some(image.0.clone()),
+            _ => None,
+        })
+    }
+
+    /// The checkpoints that were there of a vertex when the build was planned, those first that stand on others.
+    pub(crate) fn known(&self, id: VertexId) -> &[ImageId] {
+        self.known.get(&self.key(id).to_string()).map_or(&[], Vec::as_slice)
     }
 
     /// All that can be said without the daemon.
@@ -92,6 +114,7 @@ impl Plan {
             current,
             files,
             stubs: HashMap::new(),
+            known: HashMap::new(),
             records,
         })
     }

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
 use crate::error::{Result, SolveError};
 use crate::image::COMMENT_LENGTH;
-use crate::shared::{Reader, Shared, joined};
+use crate::shared::{Reader, Shared, joined, lock};
 use crate::stubs::{Points, Stubs};
 
 /// The result of a vertex.
@@ -71,6 +71,11 @@ pub(crate) struct Pending {
 impl Pending {
     pub(crate) fn new(vertex: VertexId, inputs: Vec<Snapshot>) -> Self {
         Self { vertex, below: inputs[0].clone(), inputs, made: OnceCell::new() }
+    }
+
+    /// Whether a container has it already.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.initialized()
     }
 }
 
@@ -192,41 +197,52 @@ impl Shared {
     /// caller is dropped: the container must not be removed under it.
     pub(crate) async fn commit(self: &Arc<Self>, made: &Arc<Made>) -> Result<ImageId> {
         let commit = || async {
-            let vertex = self.plan.graph().vertex(made.vertex);
-            let origin = vertex.origin();
-            let labels = BTreeMap::from([
-                (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
-                (labels::KEY.to_owned(), self.plan.key(made.vertex).to_string()),
-                (labels::STEP.to_owned(), short(&origin.text, 200)),
-                (labels::PLATFORM.to_owned(), made.platform.to_string()),
-                (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
-            ]);
-            let labels = labels.into_iter().chain(made.stubs.label()).collect();
-            let comment = short(&origin.text, COMMENT_LENGTH);
-            let spec = CommitSpec { config: ImageConfig::default(), labels, comment, name: None };
-            self.commit_as(&made.container, spec).await.map_err(|source| SolveError::StepEngine {
-                origin: Box::new(origin.clone()),
+            let spec = self.checkpoint(made.vertex, made.platform, &made.stubs);
+            let committed = self.commit_as(&made.container, spec).await;
+            let image = committed.map_err(|source| SolveError::StepEngine {
+                origin: Box::new(self.plan.graph().vertex(made.vertex).origin().clone()),
                 platform: made.platform,
                 source,
-            })
+            })?;
+            lock(&self.committed).insert(made.vertex);
+            Ok(image)
         };
         made.image.get_or_try_init(commit).await.cloned()
     }
 
-    async fn commit_as(&self, container: &ContainerId, spec: CommitSpec) -> kiln_docker::Result<ImageId> {
+    /// How the checkpoint of a vertex is committed.
+    pub(crate) fn checkpoint(&self, vertex: VertexId, platform: Platform, stubs: &Stubs) -> CommitSpec {
+        let text = &self.plan.graph().vertex(vertex).origin().text;
+        let labels = BTreeMap::from([
+            (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+            (labels::KEY.to_owned(), self.plan.key(vertex).to_string()),
+            (labels::STEP.to_owned(), short(text, 200)),
+            (labels::PLATFORM.to_owned(), platform.to_string()),
+            (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
+        ]);
+        let labels = labels.into_iter().chain([stubs.label()]).collect();
+        CommitSpec { config: ImageConfig::default(), labels, comment: short(text, COMMENT_LENGTH), name: None }
+    }
+
+    pub(crate) async fn commit_as(&self, container: &ContainerId, spec: CommitSpec) -> kiln_docker::Result<ImageId> {
         let (engine, container) = (self.engine.clone(), container.clone());
         joined(self.tasks.spawn(async move { engine.commit(&container, &spec).await }).await)
     }
 
-    /// Commits a snapshot as the image that a user asked for.
+    /// Commits a snapshot, which is the result of `vertex`, as the image that a user asked for.
     pub(crate) async fn commit_target(
         self: &Arc<Self>,
+        vertex: VertexId,
         snapshot: &Snapshot,
         platform: Platform,
         spec: CommitSpec,
     ) -> Result<ImageId> {
         let (base, operations) = snapshot.split();
         let container = match &base {
+            _ if !self.stubs_of(snapshot).is_empty() && self.can_tidy() => {
+                let image = self.clean_image_of(vertex, snapshot).await?;
+                self.idle_container(image, platform, "copy").await?
+            }
             Snapshot::Step(made) if operations.is_empty() => made.container.clone(),
             // One chain of files on nothing serves several platforms; an image says which it is for.
             Snapshot::Scratch(_) => self.filled(&Snapshot::Scratch(platform), platform, &operations).await?,
@@ -285,8 +301,8 @@ impl Shared {
         }
     }
 
-    /// Unpacks file operations into a container that was just made of `image`; false if that would write into one of its
-    /// `mounts`.
+    /// Unpacks file operations into a container that was just made of `image`; none if that would write into one of its
+    /// `mounts`, else the folders above them that were unpacked.
     ///
     /// The daemon locks a container while it unpacks into it, so what is there already is asked of another one.
     pub(crate) async fn apply(
@@ -296,8 +312,8 @@ impl Shared {
         platform: Platform,
         mounts: &[String],
         operations: &[Arc<Pending>],
-    ) -> Result<bool> {
-        let Some(last) = operations.last() else { return Ok(true) };
+    ) -> Result<Option<Vec<String>>> {
+        let Some(last) = operations.last() else { return Ok(Some(Vec::new())) };
         let started = Instant::now();
         // The sources may take steps of their own, so they come before the clock of this one is shown.
         let apply = self.resolve(operations).await?;
@@ -308,9 +324,9 @@ impl Shared {
         let applied = self.transfer(container, place, mounts.to_vec(), apply).await;
         for pending in operations {
             match &applied {
-                Ok(true) => self.step_finished(pending.vertex, started.elapsed()).await,
+                Ok(Some(_)) => self.step_finished(pending.vertex, started.elapsed()).await,
                 // It is done again in another way, and is told then.
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(_) => self.step_failed(pending.vertex, started.elapsed()).await,
             }
         }
@@ -323,30 +339,31 @@ impl Shared {
         })
     }
 
-    /// Unpacks operations into a container, of which `place` tells what is there.
+    /// Unpacks operations into a container, of which `place` tells what is there; as [`Self::apply`] answers.
     pub(crate) async fn transfer(
         &self,
         container: &ContainerId,
         place: Place,
         mounts: Vec<String>,
         apply: Vec<Apply>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<String>>> {
         let (writer, stream) = archive::writer();
         let remote = Remote::new(self.engine.clone());
         let writing = self.tasks.spawn_blocking(move || {
-            let mut writer = archive::apply(&remote, &place, &mounts, &apply, writer)?;
+            let (mut writer, above) = archive::apply(&remote, &place, &mounts, &apply, writer)?;
             std::io::Write::flush(&mut writer)
                 .and_then(|()| writer.finish())
+                .map(|()| above)
                 .map_err(SolveError::io("write", "the archive"))
                 .map_err(ApplyError::from)
         });
         let upload = self.engine.upload(container, "/", stream).await;
         match (joined(writing.await), upload) {
-            (Err(ApplyError::Mounted), _) => Ok(false),
+            (Err(ApplyError::Mounted), _) => Ok(None),
             // A broken pipe on our side is only the shadow of the daemon's error.
             (Err(ApplyError::Failed(error)), Err(upload)) if error.is_broken_pipe() => Err(upload.into()),
             (Err(ApplyError::Failed(error)), _) => Err(error),
-            (Ok(()), upload) => Ok(upload.map(|()| true)?),
+            (Ok(above), upload) => Ok(upload.map(|()| Some(above))?),
         }
     }
 

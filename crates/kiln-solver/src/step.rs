@@ -16,6 +16,7 @@ use crate::secret::Masks;
 use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::{Made, Snapshot};
 use crate::stubs::{self, Points, Stubs};
+use crate::tidy;
 use crate::twin::{self, Native};
 use crate::volumes;
 
@@ -120,7 +121,8 @@ async fn attempt(
     let mut furniture = cancel.or_stop(furnish(shared, id, exec, inputs, &held)).await.map_err(in_engine)?;
     furniture.mounts.extend(native.into_iter().flat_map(Native::mounts));
     let outcome = async {
-        let made = cancel.or_stop(prepare(shared, exec, inputs, &furniture, native)).await.map_err(in_engine)?;
+        let made =
+            cancel.or_stop(prepare(shared, id, exec, &inputs[0], &furniture, native)).await.map_err(in_engine)?;
         shared.step_started(id, Some(way)).await;
         let ran = execute(shared, id, exec.platform, &made.0, &furniture.masks, cancel);
         Ok((cancel.or_kill(ran).await?, made))
@@ -157,71 +159,69 @@ fn caches(exec: &Exec) -> Vec<&CacheMount> {
         .collect()
 }
 
-/// A container of the step, ready to start: its files are those of the first input.
+/// A container of the step, ready to start: its files are those of `below`.
 async fn prepare(
     shared: &Arc<Shared>,
+    id: VertexId,
     exec: &Exec,
-    inputs: &[Snapshot],
+    below: &Snapshot,
     furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<(ContainerId, Points)> {
-    let (base, operations) = match inputs[0].split() {
+    let (mut snapshot, mut stubs) = (below.clone(), shared.stubs_of(below));
+    if !stubs.is_empty() && shared.can_tidy() && !is_root(exec) {
+        let parent = shared.plan.graph().vertex(id).inputs[0];
+        // Only root can remove what root has made.
+        let clean = Box::pin(shared.clean_image_of(parent, below)).await?;
+        (snapshot, stubs) = (Snapshot::Image(clean, shared.platform_of(below)), Arc::default());
+    }
+    let below = Below { tidies: !stubs.is_empty() && shared.can_tidy(), stubs };
+    let (base, operations) = match snapshot.split() {
         // One chain of files on nothing may serve several platforms.
         (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
         split => split,
     };
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
-    let image = shared.image_of(&base).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
-    if shared.apply(&container, &image, exec.platform, &targets, &operations).await? {
-        let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
-        return Ok((container, points));
+    let mut image = shared.image_of(&base).await?;
+    let mut container = shared.create(spec(shared, exec, &image, &below, furniture, native).await?).await?;
+    let unpacked = shared.apply(&container, &image, exec.platform, &targets, &operations).await?;
+    if unpacked.is_none() {
+        // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
+        image = shared.image_of(&snapshot).await?;
+        container = shared.create(spec(shared, exec, &image, &below, furniture, native).await?).await?;
     }
-    // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
-    let image = shared.image_of(&inputs[0]).await?;
-    let container = shared.create(spec(shared, exec, &image, &inputs[0], furniture, native).await?).await?;
-    let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
+    let unpacked = unpacked.unwrap_or_default();
+    let points = if exec.mounts.is_empty() {
+        let stubs = if below.tidies { Stubs::default() } else { Stubs::clone(&below.stubs) };
+        Points { stubs, mounted: Vec::new(), covers: false }
+    } else {
+        let reader = shared.reader_of(&image, exec.platform, Reader::Questions).await?;
+        stubs::find(shared, &reader, (&below.stubs, below.tidies), &targets, &unpacked).await?
+    };
     Ok((container, points))
 }
 
-/// Whether a step removes the stubs below it: it may, and there are some.
-fn tidies(shared: &Shared, exec: &Exec, below: &Stubs) -> bool {
-    let user = exec.user.split(':').next().unwrap_or_default();
-    let is_root = matches!(user, "" | "0" | "root");
-    is_root && below.paths().next().is_some() && kiln_twin::program(shared.engine.info().arch).is_some()
+/// The stubs in what a step stands on, and whether it removes them.
+struct Below {
+    stubs: Arc<Stubs>,
+    tidies: bool,
 }
 
-/// The mount points of a step's container.
-async fn points(
-    shared: &Arc<Shared>,
-    exec: &Exec,
-    container: &ContainerId,
-    image: &ImageId,
-    below: &Snapshot,
-    targets: &[String],
-) -> Result<Points> {
-    let below = shared.stubs_of(below);
-    let tidies = tidies(shared, exec, &below);
-    if exec.mounts.is_empty() {
-        let stubs = if tidies { Stubs::default() } else { Stubs::clone(&below) };
-        return Ok(Points { stubs, mounted: Vec::new(), covers: false });
-    }
-    let reader = shared.reader_of(image, exec.platform, Reader::Questions).await?;
-    stubs::find(shared, container, &reader, (&below, tidies), targets).await
+/// Whether a step may remove what root has made.
+fn is_root(exec: &Exec) -> bool {
+    matches!(exec.user.split(':').next().unwrap_or_default(), "" | "0" | "root")
 }
 
 async fn spec(
     shared: &Shared,
     exec: &Exec,
     image: &ImageId,
-    below: &Snapshot,
+    below: &Below,
     furniture: &Furniture,
     native: Option<&Native>,
 ) -> Result<ContainerSpec> {
     let run = &shared.plan.request.run;
-    let stubs = shared.stubs_of(below);
-    let tidies = tidies(shared, exec, &stubs);
-    let toolbox = if native.is_some() || furniture.variables || tidies {
+    let toolbox = if native.is_some() || furniture.variables || below.tidies {
         Some(toolbox::mount(&shared.toolbox_volume().await?))
     } else {
         shared.toolbox(exec.platform).await?
@@ -231,10 +231,8 @@ async fn spec(
         None => exec.argv.clone(),
     };
     let mut argv = furniture.wrap(argv);
-    if tidies {
-        let paths = stubs.paths().map(|path| format!("/{path}"));
-        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
-        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
+    if below.tidies {
+        argv = tidy::command(&below.stubs, argv);
     }
     let mut env = environment(shared, exec);
     if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {

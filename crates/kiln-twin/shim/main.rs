@@ -2,7 +2,7 @@
 //!
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
 //! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
-//! `tidy` removes what mounts of earlier steps left. Under any
+//! `tidy` removes what mounts of earlier steps left, `room` says how much disk is free. Under any
 //! other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
 //! becomes it. It is compiled by the build script, without dependencies.
 
@@ -14,6 +14,7 @@ mod ldcache;
 mod options;
 mod places;
 mod python;
+mod room;
 mod secrets;
 mod standin;
 mod tidy;
@@ -35,8 +36,9 @@ fn main() {
         Some((command, _)) if command == "hold" => secrets::hold(),
         Some((command, rest)) if command == "secrets" => secrets::run(rest),
         Some((command, rest)) if command == "tidy" => tidy::run(rest),
+        Some((command, rest)) if command == "room" => room::run(rest),
         _ => {
-            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...` and `tidy PATH... -- COMMAND...`");
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `tidy PATH... [-- COMMAND...]` and `room PATH`");
             2
         }
     };

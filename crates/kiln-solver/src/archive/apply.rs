@@ -54,7 +54,8 @@ impl From<SolveError> for ApplyError {
     }
 }
 
-/// Writes the archive of all operations to `out`; returns it when all is written. Runs on a blocking thread.
+/// Writes the archive of all operations to `out`; returns it when all is written, with the folders above `mounts` that are
+/// in the archive, without a slash in front. Runs on a blocking thread.
 ///
 /// `mounts` are absolute paths that the archive must keep away from.
 pub(crate) fn apply<W: Write>(
@@ -63,7 +64,7 @@ pub(crate) fn apply<W: Write>(
     mounts: &[String],
     operations: &[Apply],
     out: W,
-) -> Result<W, ApplyError> {
+) -> Result<(W, Vec<String>), ApplyError> {
     let probe = |path: &str| probe(remote, place, path);
     let mut emitter = Emitter::new(out, &probe);
     let nowhere = Origin::default();
@@ -108,7 +109,9 @@ pub(crate) fn apply<W: Write>(
             }
         }
     }
-    emitter.into_inner().map_err(SolveError::io("write", "the archive")).map_err(Into::into)
+    let above = emitter.above_mounts();
+    let out = emitter.into_inner().map(|out| (out, above));
+    out.map_err(SolveError::io("write", "the archive")).map_err(Into::into)
 }
 
 /// One `COPY`.

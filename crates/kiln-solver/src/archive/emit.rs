@@ -104,6 +104,14 @@ impl<'a, W: Write> Emitter<'a, W> {
         Ok(())
     }
 
+    /// The folders above mounts that this archive has made.
+    pub(super) fn above_mounts(&self) -> Vec<String> {
+        let is_above = |path: &str| {
+            self.mounts.iter().any(|mount| mount.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+        };
+        self.written.keys().filter(|path| is_above(path)).map(ToString::to_string).collect()
+    }
+
     /// Says which mode the folders get that are made on the way to an entry, and who owns them.
     pub(super) fn set_parents(&mut self, mode: u32, owner: (u64, u64)) {
         (self.mode, self.owner) = (mode, owner);
