@@ -1,5 +1,6 @@
 //! The whole program on small images: what takes seconds.
 
+mod leftovers;
 mod outputs;
 
 use std::time::Duration;

@@ -46,7 +46,9 @@ pub(crate) async fn target(
     let mut committed = None;
     match &shared.plan.request.outputs[index] {
         Output::Files(output) => written = Box::pin(files(shared, target, output, &snapshot)).await?,
-        Output::Image(name) => committed = Some(commit(shared, target, name.clone(), &snapshot).await?),
+        Output::Image(name) => {
+            committed = Some(Box::pin(commit(shared, target, name.clone(), &snapshot)).await?);
+        }
         Output::Nothing => {}
     }
     let exports = &shared.plan.request.exports;

@@ -47,6 +47,12 @@ impl Furniture {
         [kiln_twin::PROGRAM, "secrets", VARIABLES].map(str::to_owned).into_iter().chain(argv).collect()
     }
 
+    /// Whether the step has secrets: its container cannot be read any more once they are gone, as the daemon looks for them
+    /// to mount them for the reader.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Ends what holds the secrets.
     pub(crate) async fn clear(self, shared: &Shared) {
         if let Some((container, hold)) = self.held {

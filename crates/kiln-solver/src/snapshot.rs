@@ -263,7 +263,8 @@ impl Shared {
         pending.made.get_or_try_init(make).await.cloned()
     }
 
-    async fn filled(
+    /// A container that holds `base` with operations on top.
+    pub(crate) async fn filled(
         self: &Arc<Self>,
         base: &Snapshot,
         platform: Platform,

@@ -183,21 +183,32 @@ async fn prepare(
     };
     let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
     let mut image = shared.image_of(&base).await?;
-    let mut container = shared.create(spec(shared, exec, &image, &below, furniture, native).await?).await?;
-    let unpacked = shared.apply(&container, &image, exec.platform, &targets, &operations).await?;
-    if unpacked.is_none() {
+    let first = spec(shared, exec, &image, &below, furniture, native).await?;
+    // What is copied into a container makes mount points in it. Those below `/dev` cannot be removed from there, because
+    // another `/dev` lies over them when it runs; kiln knows them, but an image is for others.
+    let marks = shared.plan.request.makes_image() && first.mounts.iter().any(|mount| mount.target.starts_with("/dev/"));
+    let mut made = None;
+    if operations.is_empty() || !marks {
+        let container = shared.create(first).await?;
+        let unpacked = shared.apply(&container, &image, exec.platform, &targets, &operations).await?;
+        made = unpacked.map(|unpacked| (container, unpacked));
+    }
+    let (container, unpacked) = if let Some(made) = made {
+        made
+    } else {
         // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
         image = shared.image_of(&snapshot).await?;
-        container = shared.create(spec(shared, exec, &image, &below, furniture, native).await?).await?;
-    }
-    let unpacked = unpacked.unwrap_or_default();
-    let points = if exec.mounts.is_empty() {
+        let spec = spec(shared, exec, &image, &below, furniture, native).await?;
+        (shared.create(spec).await?, Vec::new())
+    };
+    let mut points = if exec.mounts.is_empty() {
         let stubs = if below.tidies { Stubs::default() } else { Stubs::clone(&below.stubs) };
         Points { stubs, mounted: Vec::new(), covers: false }
     } else {
         let reader = shared.reader_of(&image, exec.platform, Reader::Questions).await?;
         stubs::find(shared, &reader, (&below.stubs, below.tidies), &targets, &unpacked).await?
     };
+    points.covers |= furniture.has_secrets();
     Ok((container, points))
 }
 

@@ -21,6 +21,9 @@ const MADE: u32 = 0o755;
 /// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
 const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
 
+/// Where kiln mounts files of its own: see `kiln-twin`, `toolbox` and [`crate::furnish`].
+const OWN: [&str; 5] = ["dev/cross", "dev/kiln", "dev/kiln-secrets", "dev/native", "dev/pipes"];
+
 /// Paths without a slash in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stubs {
@@ -49,7 +52,8 @@ impl Stubs {
         let is_stub = as_made(is_folder, size, mode) && self.paths.contains(path);
         // What is in such a folder makes it again.
         let is_skeleton = self.from_nothing && size == 0 && SKELETON.contains(&path);
-        is_stub || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
+        let is_own = OWN.iter().any(|own| is_in(path, own));
+        is_stub || is_own || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
     }
 
     /// The same for a container in which this is mounted.
@@ -64,7 +68,7 @@ impl Stubs {
 
     /// Removes them from a folder of this machine into which all was unpacked; one that is not empty stays.
     pub(crate) fn remove_from(&self, folder: &Path) {
-        for path in self.paths().map(|stub| folder.join(stub)) {
+        for path in self.paths().chain(OWN).map(|stub| folder.join(stub)) {
             let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
             if as_made(found.is_dir(), found.len(), found.permissions().mode()) {
                 let _ = if found.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
@@ -133,7 +137,7 @@ pub(crate) struct Points {
     pub(crate) stubs: Stubs,
     /// What is mounted.
     pub(crate) mounted: Vec<String>,
-    /// Whether a mount hides something of the container's own.
+    /// Whether a mount hides something of the container's own, or keeps a reader out.
     pub(crate) covers: bool,
 }
 
@@ -213,11 +217,13 @@ mod tests {
         file("other", "", 0o644);
         file("full/x", "x", 0o755);
         std::fs::create_dir_all(dir.path().join("deep/er")).expect("folder");
+        std::fs::create_dir_all(dir.path().join("dev/kiln")).expect("folder");
         Stubs::of_label("gone\nother\nfull\nfull/x\ndeep\ndeep/er\nnowhere").remove_from(dir.path());
         let mut left: Vec<_> =
             std::fs::read_dir(dir.path()).expect("folder").flatten().map(|e| e.file_name()).collect();
         left.sort();
-        assert_eq!(left, ["full", "other"]);
+        assert_eq!(left, ["dev", "full", "other"]);
+        assert!(!dir.path().join("dev/kiln").exists());
         assert!(dir.path().join("full/x").exists());
     }
 

@@ -1,13 +1,13 @@
 //! Images without the mount points that the daemon left in them.
 //!
 //! A command as root removes those of the commands before it on its way in. Where none follows, or one that is not root's,
-//! a small container of kiln's does it: what is committed of it adds a layer of a few hundred bytes, unless file operations
-//! wait for a container anyway. It is a checkpoint of the same vertex, and is preferred from then on.
+//! a small container of kiln's does it: what is committed of it adds a layer of a few hundred bytes. It is a checkpoint of
+//! the same vertex, and is preferred from then on.
 
 use std::sync::Arc;
 
-use kiln_docker::{ContainerSpec, EngineError, ImageId, toolbox};
-use kiln_graph::VertexId;
+use kiln_docker::{ContainerId, ContainerSpec, EngineError, ImageId, toolbox};
+use kiln_graph::{Platform, VertexId};
 
 use crate::error::Result;
 use crate::shared::{Shared, lock};
@@ -35,27 +35,34 @@ impl Shared {
 
     async fn tidy(self: &Arc<Self>, vertex: VertexId, snapshot: &Snapshot, stubs: &Stubs) -> Result<ImageId> {
         let platform = self.platform_of(snapshot);
-        let (base, operations) = match snapshot {
-            Snapshot::Pending(pending) if !pending.is_made() => snapshot.split(),
-            made => (made.clone(), Vec::new()),
+        let (container, comment) = match snapshot.split() {
+            (base, operations) if operations.iter().any(|pending| !pending.is_made()) => {
+                // They are copied onto what is clean: so that is there for others, and what they bring is no stub.
+                let below = self.plan.graph().vertex(operations[0].vertex).inputs[0];
+                let clean = Box::pin(self.clean_image_of(below, &base)).await?;
+                (self.filled(&Snapshot::Image(clean, platform), platform, &operations).await?, None)
+            }
+            _ => (self.swept(self.image_of(snapshot).await?, platform, stubs).await?, Some(COMMENT)),
         };
-        let toolbox = toolbox::mount(&self.toolbox_volume().await?);
-        let spec = |image: &ImageId| ContainerSpec {
+        let mut spec = self.checkpoint(vertex, platform, &Stubs::default());
+        if let Some(comment) = comment {
+            comment.clone_into(&mut spec.comment);
+        }
+        let image = self.commit_as(&container, spec).await?;
+        lock(&self.committed).insert(vertex);
+        Ok(image)
+    }
+
+    /// A container of an image in which kiln's program has removed stubs.
+    async fn swept(&self, image: ImageId, platform: Platform, stubs: &Stubs) -> Result<ContainerId> {
+        let spec = ContainerSpec {
             argv: command(stubs, Vec::new()),
             cwd: "/".to_owned(),
             user: "0".to_owned(),
-            mounts: vec![toolbox.clone()],
-            ..self.idle(image.clone(), platform, "tidy")
+            mounts: vec![toolbox::mount(&self.toolbox_volume().await?)],
+            ..self.idle(image, platform, "tidy")
         };
-        let image = self.image_of(&base).await?;
-        let mut container = self.create(spec(&image)).await?;
-        let mounts = [toolbox::MOUNT_POINT.to_owned()];
-        let mut rides = !operations.is_empty();
-        if self.apply(&container, &image, platform, &mounts, &operations).await?.is_none() {
-            // Somebody copies to where kiln's program is seen.
-            container = self.create(spec(&self.image_of(snapshot).await?)).await?;
-            rides = false;
-        }
+        let container = self.create(spec).await?;
         self.engine.start_container(&container).await?;
         let ended = self.engine.wait_container(&container).await?;
         if ended.code != 0 {
@@ -63,13 +70,7 @@ impl Shared {
             let message = format!("kiln's program ended with {}", ended.code);
             return Err(EngineError::Api { action, status: 0, message }.into());
         }
-        let mut spec = self.checkpoint(vertex, platform, &Stubs::default());
-        if !rides {
-            COMMENT.clone_into(&mut spec.comment);
-        }
-        let image = self.commit_as(&container, spec).await?;
-        lock(&self.committed).insert(vertex);
-        Ok(image)
+        Ok(container)
     }
 }
 
