@@ -43,7 +43,7 @@ pub struct Item {
     pub size: Option<u64>,
     /// Seconds since 1970; 0 where it is not known.
     pub created: i64,
-    /// Whether a container holds it, or other checkpoints stand on it.
+    /// Whether a container holds it, or of a checkpoint, whether others stand on it.
     pub in_use: bool,
     thing: Thing,
 }
@@ -212,7 +212,7 @@ async fn of_images(engine: &dyn Engine, images: &[Image]) -> Result<Vec<Item>> {
         let stands_on = image.parent.as_ref().and_then(|parent| sizes.get(parent.0.as_str())).copied();
         Item {
             size: Some(image.size.saturating_sub(stands_on.unwrap_or_default())),
-            in_use: below.contains(image.id.0.as_str()),
+            in_use: image.labels.contains_key(labels::KEY) && below.contains(image.id.0.as_str()),
             ..of_image(image)
         }
     };
