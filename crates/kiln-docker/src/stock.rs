@@ -45,6 +45,8 @@ pub struct Item {
     pub created: i64,
     /// Whether a container holds it, or of a checkpoint, whether others stand on it.
     pub in_use: bool,
+    /// Of a checkpoint, the id of the one that it stands on.
+    pub parent: Option<String>,
     thing: Thing,
 }
 
@@ -137,6 +139,7 @@ fn of_container(container: &Container) -> Item {
         size: None,
         created: container.created,
         in_use: false,
+        parent: None,
         thing: Thing::Container(container.id.clone()),
     }
 }
@@ -175,6 +178,7 @@ fn of_volumes(volumes: &[Volume], host: &ThisHost<'_>) -> Vec<Item> {
             size: volume.size,
             created: volume.created.unwrap_or_default(),
             in_use: volume.users.is_some_and(|users| users > 0),
+            parent: None,
             thing,
         })
     };
@@ -193,6 +197,7 @@ fn of_image(image: &Image) -> Item {
         size: Some(image.size),
         created: image.created,
         in_use: false,
+        parent: image.parent.as_ref().map(|parent| parent.0.clone()),
         thing: Thing::Image,
     }
 }

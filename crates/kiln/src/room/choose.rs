@@ -2,7 +2,7 @@
 
 use kiln_config::ByteSize;
 
-use super::Record;
+use super::{Record, Type};
 use crate::error::{CliError, Result};
 
 /// How much may stay. Nothing said: nothing that is meant stays.
@@ -42,15 +42,16 @@ impl Limits {
 }
 
 /// What goes of `records`: all that `wanted` takes, the longest unused first, until only as much is left as the limits
-/// allow. `free` bytes are free on the daemon's disk. Those that were used last come first in the result: later
-/// checkpoints stand on earlier ones.
+/// allow. `free` bytes are free on the daemon's disk.
 pub(crate) fn choose(
     mut records: Vec<Record>,
     wanted: impl Fn(&Record) -> bool,
     limits: Limits,
     free: u64,
 ) -> Vec<Record> {
-    records.sort_by_key(|record| std::cmp::Reverse(record.used));
+    // Tools and base images are what all else stands on.
+    let is_ground = |record: &Record| matches!(record.kind, Type::Tool | Type::Base);
+    records.sort_by_key(|record| (!is_ground(record), std::cmp::Reverse(record.used), record.depth));
     let size = |record: &Record| record.size.unwrap_or_default();
     let total: u64 = records.iter().map(size).sum();
     let Some(keep) = limits.keep(total, free) else {
@@ -74,7 +75,6 @@ pub(crate) fn choose(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Type;
     use super::super::tests::record;
     use super::*;
 
@@ -101,6 +101,20 @@ mod tests {
         assert_eq!(chosen(Limits { most: Some(0), least: Some(20), free: None }, 0), ["old"]);
         let kept = choose(records(), |record| record.id != "old", Limits { most: Some(10), ..none }, 0);
         assert_eq!(kept.into_iter().map(|record| record.id).collect::<Vec<_>>(), ["new", "mid"]);
+    }
+
+    #[test]
+    fn what_others_stand_on_goes_after_them() {
+        let mut records = vec![record("base", Type::Base, 10, 0)];
+        for (depth, id) in ["first", "second", "third"].into_iter().enumerate() {
+            records.push(Record { depth, ..record(id, Type::Checkpoint, 10, 100) });
+        }
+        let chosen = |most| {
+            let limits = Limits { most: Some(most), ..Limits::default() };
+            choose(records.clone(), |_| true, limits, 0).into_iter().map(|record| record.id).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(20), ["second", "third"]);
+        assert_eq!(chosen(0), ["base", "first", "second", "third"]);
     }
 
     #[test]

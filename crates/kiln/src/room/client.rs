@@ -72,6 +72,7 @@ fn record(path: &Path, kind: Type, description: &str, scope: &str) -> Option<Rec
         // The cache of fetched files notes by this time when one was used.
         used: meta.ctime(),
         in_use: false,
+        depth: 0,
         place: Place::Here(path.to_owned()),
     })
 }

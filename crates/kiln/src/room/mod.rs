@@ -7,7 +7,7 @@ mod client;
 pub(crate) mod filter;
 pub(crate) mod remove;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,6 +101,9 @@ pub(crate) struct Record {
     /// When it was used last, as far as is known.
     pub(crate) used: i64,
     pub(crate) in_use: bool,
+    /// How many others it stands on.
+    #[serde(skip)]
+    pub(crate) depth: usize,
     #[serde(skip)]
     pub(crate) place: Place,
 }
@@ -131,6 +134,7 @@ impl Record {
             created: item.created,
             used: item.created,
             in_use: item.in_use,
+            depth: 0,
             place: Place::Daemon(item),
         }
     }
@@ -184,7 +188,27 @@ pub(crate) async fn gather(
         };
         record.used = record.used.max(used.unwrap_or_default());
     }
+    stack(&mut records);
     Ok(Room { records, busy: stock.busy, is_exact })
+}
+
+/// Whoever uses a checkpoint uses those that it stands on, and is gone before them.
+fn stack(records: &mut [Record]) {
+    let at: HashMap<String, usize> = records.iter().enumerate().map(|(index, r)| (r.id.clone(), index)).collect();
+    let parent = |record: &Record| match &record.place {
+        Place::Daemon(item) => item.parent.as_ref().and_then(|parent| at.get(parent)).copied(),
+        Place::Here(_) => None,
+    };
+    let parents: Vec<Option<usize>> = records.iter().map(parent).collect();
+    for index in 0..records.len() {
+        let used = records[index].used;
+        let mut below = parents[index];
+        while let Some(parent) = below {
+            records[parent].used = records[parent].used.max(used);
+            records[index].depth += 1;
+            below = parents[parent];
+        }
+    }
 }
 
 /// An id as people see it: digests are cut.
@@ -209,6 +233,7 @@ pub(crate) mod tests {
             created: used,
             used,
             in_use: false,
+            depth: 0,
             place: Place::Here(PathBuf::from(id)),
         }
     }
