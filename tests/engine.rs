@@ -1,6 +1,7 @@
 //! The whole program on small images: what takes seconds.
 
 mod caches;
+mod leftovers;
 mod outputs;
 mod targets;
 

@@ -172,3 +172,30 @@ pub fn tree(root: &Path) -> BTreeMap<String, Entry> {
     }
     tree
 }
+
+/// All that is in an archive, by path; special files are left out.
+///
+/// # Panics
+/// If it is none.
+pub fn tree_of_archive(bytes: &[u8]) -> BTreeMap<String, Entry> {
+    let mut tree = BTreeMap::new();
+    for entry in tar::Archive::new(bytes).entries().expect("an archive") {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").to_string_lossy().trim_end_matches('/').to_owned();
+        let mode = entry.header().mode().expect("a mode") & 0o7777;
+        let found = match entry.header().entry_type() {
+            tar::EntryType::Directory => Entry::Folder(mode),
+            tar::EntryType::Symlink => {
+                Entry::Link(entry.link_name().expect("a link").expect("one").display().to_string())
+            }
+            tar::EntryType::Regular => {
+                let mut content = Vec::new();
+                std::io::Read::read_to_end(&mut entry, &mut content).expect("whole");
+                Entry::File(mode, String::from_utf8_lossy(&content).into_owned())
+            }
+            _ => continue,
+        };
+        tree.insert(path, found);
+    }
+    tree
+}

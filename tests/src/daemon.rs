@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, labels};
+use kiln_docker::{ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, Volume, labels};
 use kiln_graph::Platform;
 use tokio::runtime::Runtime;
 
@@ -15,7 +15,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn connect(host: &str) -> Self {
+    /// Connects to the daemon at an address.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn connect(host: &str) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let options = ConnectOptions { host: Some(host.to_owned()), ..ConnectOptions::default() };
         let engine = runtime.block_on(BollardEngine::connect(&options)).expect("the daemon under test answers");
@@ -28,6 +32,31 @@ impl Daemon {
         let owner = format!("/{pid}/");
         let ours = all.into_iter().filter(|c| c.labels.get(labels::OWNER).is_some_and(|o| o.contains(&owner)));
         ours.map(|container| container.name).collect()
+    }
+
+    pub(crate) fn left_of(&self, scope: &str) -> Vec<String> {
+        let label = format!("{}={scope}", labels::SCOPE);
+        self.runtime.block_on(async {
+            let containers = self.engine.containers_with_label(&label).await.expect("a listing");
+            let volumes = self.engine.volumes_with_label(&label, false).await.expect("a listing");
+            let images = self.engine.images_with_label(&label).await.expect("a listing");
+            let kept =
+                |volume: &&Volume| [labels::CACHE, labels::TWIN].iter().any(|name| volume.labels.contains_key(*name));
+            let volumes = volumes.iter().filter(|volume| !kept(volume)).map(|volume| format!("volume {}", volume.name));
+            let images = images.iter().filter(|image| !image.labels.contains_key(labels::KEY));
+            let images = images.map(|image| format!("image {}", image.id));
+            let containers = containers.iter().map(|container| format!("container {}", container.name));
+            containers.chain(volumes).chain(images).collect()
+        })
+    }
+
+    pub(crate) fn checkpoints_of(&self, scope: &str) -> Vec<String> {
+        let label = format!("{}={scope}", labels::SCOPE);
+        let images = self.runtime.block_on(self.engine.images_with_label(&label)).expect("a listing").into_iter();
+        let mut ids: Vec<String> =
+            images.filter(|image| image.labels.contains_key(labels::KEY)).map(|image| image.id.0).collect();
+        ids.sort();
+        ids
     }
 
     /// Fails if a process of kiln left a container behind.
@@ -47,6 +76,35 @@ impl Daemon {
     /// An image on the daemon.
     pub fn image(&self, name: &str) -> Option<Image> {
         self.runtime.block_on(self.engine.inspect_image(name)).expect("an answer")
+    }
+
+    /// Pulls an image; its id. Of another platform than the daemon's, kiln's own name alone stays.
+    pub fn pull(&self, name: &str, platform: Platform) -> ImageId {
+        let pulling = self.engine.resolve_image(name, platform, PullPolicy::Always, &|_| {});
+        self.runtime.block_on(pulling).expect("the image can be pulled").id
+    }
+
+    /// The files of a container of an image, as an archive.
+    pub fn files(&self, image: &str, platform: Platform) -> Vec<u8> {
+        let id = self.image(image).expect("the image is there").id;
+        self.runtime.block_on(async {
+            let spec = container(id, platform, vec!["/none".to_owned()]);
+            let id = self.engine.create_container(&spec).await.expect("a container");
+            let mut stream = self.engine.export(&id).await.expect("an archive");
+            let mut bytes = Vec::new();
+            while let Some(chunk) = stream.next().await {
+                bytes.extend_from_slice(&chunk.expect("whole"));
+            }
+            self.engine.remove_container(&id).await.expect("removal");
+            bytes
+        })
+    }
+
+    /// Removes an image with all its names.
+    pub fn remove_whole_image(&self, id: &ImageId) {
+        for name in self.image(&id.0).into_iter().flat_map(|image| image.tags) {
+            self.remove_image(&name);
+        }
     }
 
     /// What an image's history says, oldest first.
@@ -70,22 +128,7 @@ impl Daemon {
                 .await
                 .expect("the image of the platform");
             let argv = std::iter::once("/program").chain(arguments.iter().copied());
-            let spec = ContainerSpec {
-                image: image.id,
-                platform,
-                argv: argv.map(str::to_owned).collect(),
-                env: Vec::new(),
-                cwd: "/".to_owned(),
-                user: String::new(),
-                mounts: Vec::new(),
-                network: NetworkSpec::None,
-                privileged: false,
-                labels: [("kiln.test".to_owned(), "1".to_owned())].into(),
-                name: None,
-                extra_hosts: Vec::new(),
-                limits: Limits::default(),
-                stdin: false,
-            };
+            let spec = container(image.id, platform, argv.map(str::to_owned).collect());
             let id = self.engine.create_container(&spec).await.expect("a container");
             let archive = archive_of(&content);
             self.engine.upload(&id, "/", archive).await.expect("an upload");
@@ -99,6 +142,26 @@ impl Daemon {
             self.engine.remove_container(&id).await.expect("removal");
             (status.code, String::from_utf8_lossy(&text).into_owned())
         })
+    }
+}
+
+/// A container of the tests' own.
+fn container(image: ImageId, platform: Platform, argv: Vec<String>) -> ContainerSpec {
+    ContainerSpec {
+        image,
+        platform,
+        argv,
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        user: String::new(),
+        mounts: Vec::new(),
+        network: NetworkSpec::None,
+        privileged: false,
+        labels: [("kiln.test".to_owned(), "1".to_owned())].into(),
+        name: None,
+        extra_hosts: Vec::new(),
+        limits: Limits::default(),
+        stdin: false,
     }
 }
 

@@ -118,6 +118,28 @@ impl Project {
         ran
     }
 
+    /// The scope of its caches and checkpoints.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// The same on another daemon.
+    #[must_use]
+    pub fn on(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// Containers, volumes and images of its scope that are no checkpoints, caches or native programs.
+    pub fn left_behind(&self) -> Vec<String> {
+        self.daemon().left_of(&self.scope)
+    }
+
+    /// Ids of its checkpoints.
+    pub fn checkpoints(&self) -> Vec<String> {
+        self.daemon().checkpoints_of(&self.scope)
+    }
+
     /// The daemon.
     pub fn daemon(&self) -> Daemon {
         Daemon::connect(&self.host)

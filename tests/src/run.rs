@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,10 @@ use serde_json::Value;
 pub struct Running {
     child: Child,
     started: Instant,
-    stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stdout: JoinHandle<()>,
+    stderr: JoinHandle<()>,
+    /// What it has written so far.
+    texts: [Arc<Mutex<Vec<u8>>>; 2],
 }
 
 /// A run that has ended.
@@ -37,9 +40,10 @@ impl Running {
         let started = Instant::now();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("kiln starts");
-        let stdout = collect(child.stdout.take().expect("it is piped"));
-        let stderr = collect(child.stderr.take().expect("it is piped"));
-        Self { child, started, stdout, stderr }
+        let texts: [Arc<Mutex<Vec<u8>>>; 2] = Default::default();
+        let stdout = collect(child.stdout.take().expect("it is piped"), texts[0].clone());
+        let stderr = collect(child.stderr.take().expect("it is piped"), texts[1].clone());
+        Self { child, started, stdout, stderr, texts }
     }
 
     /// Its process id.
@@ -52,21 +56,41 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
+    /// Waits until it has written a line that ends in `words` to standard error.
+    ///
+    /// # Panics
+    /// If that takes a minute.
+    pub fn wait_for_line(&self, words: &str) {
+        let said = || text(&self.texts[1]);
+        while !said().lines().any(|line| line.ends_with(words)) {
+            assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", said());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ran {
         let pid = self.pid();
         let status = self.child.wait().expect("it was started");
-        let text = |thread: JoinHandle<String>| thread.join().expect("reading does not panic");
         let took = self.started.elapsed();
-        Ran { pid, code: status.code(), stdout: text(self.stdout), stderr: text(self.stderr), took }
+        for reader in [self.stdout, self.stderr] {
+            reader.join().expect("reading does not panic");
+        }
+        let [stdout, stderr] = self.texts.each_ref().map(|bytes| text(bytes));
+        Ran { pid, code: status.code(), stdout, stderr, took }
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+fn text(bytes: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&bytes.lock().expect("reading does not panic")).into_owned()
+}
+
+fn collect(mut from: impl Read + Send + 'static, bytes: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut block = [0; 8192];
+        while let Ok(count @ 1..) = from.read(&mut block) {
+            bytes.lock().expect("nobody panics with it").extend_from_slice(&block[..count]);
+        }
     })
 }
 

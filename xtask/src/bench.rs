@@ -5,6 +5,7 @@
 //! with a changed line. Sides take turns, in an order that alternates; the middle value of several runs counts. Cold
 //! means: the peer's build cache is pruned, and of kiln's volumes and images those that the bench made are removed.
 
+mod dockerfiles;
 mod measure;
 mod side;
 mod twin;
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// Measure the native twin instead: arm64 against amd64 and against plain emulation
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "full")]
     twin: Option<Depth>,
+    /// Measure small Dockerfiles instead: many steps, 50,000 files, a layer of 1 GB
+    #[arg(long, conflicts_with_all = ["twin", "no_peer"])]
+    dockerfiles: bool,
     /// Example to build
     #[arg(long, default_value = "hello")]
     example: String,
@@ -80,6 +84,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     println!("kiln on {}", Daemon::at(&host).flavour()?);
     if let Some(depth) = args.twin {
         twin::run(&ground, &args.example, args.runs, depth == Depth::Full)?;
+        println!("\nmeasured in {}", clock(start.elapsed()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.dockerfiles {
+        dockerfiles::run(&ground, args.runs.unwrap_or(RUNS))?;
         println!("\nmeasured in {}", clock(start.elapsed()));
         return Ok(ExitCode::SUCCESS);
     }

@@ -129,6 +129,8 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Layer digests, lowest first. Empty in listings.
     pub layers: Vec<String>,
+    /// The image that it was committed on top of, where the daemon says so.
+    pub parent: Option<ImageId>,
 }
 
 /// What is mounted.
@@ -346,8 +348,8 @@ pub struct Volume {
     pub size: Option<u64>,
     /// Containers that hold it, where it was asked for.
     pub users: Option<u64>,
-    /// Creation time as the daemon writes it (RFC 3339).
-    pub created: Option<String>,
+    /// Creation time in seconds since 1970, where the daemon says it.
+    pub created: Option<i64>,
 }
 
 /// A Docker daemon. Calls may be cancelled by dropping them; an object may then exist or not, and carries our labels.
@@ -373,6 +375,9 @@ pub trait Engine: Send + Sync {
 
     /// All images that carry the label (dangling ones too).
     async fn images_with_label(&self, label: &str) -> Result<Vec<Image>>;
+
+    /// All images with a name that matches a pattern of the daemon's, such as `kiln.local/base/*`.
+    async fn images_named(&self, pattern: &str) -> Result<Vec<Image>>;
 
     /// Loads an image archive (`docker save` format) and returns the image named `reference` in it.
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId>;

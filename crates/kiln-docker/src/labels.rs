@@ -25,5 +25,10 @@ pub const TOOLBOX: &str = "kiln.toolbox";
 /// On volumes that hold native programs for steps of foreign platforms: the image that they were copied from.
 pub const TWIN: &str = "kiln.twin";
 
+/// How kiln's own names of base images begin. Their images are other people's and carry no label of kiln's.
+pub const BASE_NAMES: &str = "kiln.local/base/";
+/// How all names begin that kiln gives to images.
+pub const NAMES: &str = "kiln.local/";
+
 /// The value of [`VERSION`].
 pub const CURRENT_VERSION: &str = "1";

@@ -12,6 +12,7 @@ pub mod labels;
 mod probe_image;
 pub mod registry;
 mod sealed;
+pub mod stock;
 pub mod sweep;
 pub mod toolbox;
 pub mod twin;

@@ -42,9 +42,15 @@ impl Sealed<'_> {
         format!("{volume}-sealed")
     }
 
-    /// Whether this is the name of a seal.
-    pub(crate) fn is_seal(volume: &str) -> bool {
-        volume.ends_with("-sealed")
+    /// The volume that the volume of this name seals, if it is a seal.
+    pub(crate) fn sealed_by(volume: &str) -> Option<&str> {
+        volume.strip_suffix("-sealed")
+    }
+
+    /// Removes a volume and its seal: the volume first, because it may be in use and then needs its seal.
+    pub(crate) async fn remove(engine: &dyn Engine, volume: &str) -> Result<()> {
+        engine.remove_volume(volume).await?;
+        engine.remove_volume(&Self::seal_of(volume)).await
     }
 
     fn seal(&self) -> String {
@@ -76,7 +82,12 @@ impl Sealed<'_> {
     pub(crate) async fn is_sealed(&self, engine: &dyn Engine) -> Result<bool> {
         let volumes = engine.volumes_with_label(&format!("{}={}", self.label, self.value), false).await?;
         let there = |name: &str| volumes.iter().any(|volume| volume.name == name);
-        Ok(there(&self.volume) && there(&self.seal()))
+        let (volume, seal) = (there(&self.volume), there(&self.seal()));
+        if seal && !volume {
+            // Whoever removed the volume has not come to its seal, which would vouch for a new, empty one.
+            engine.remove_volume(&self.seal()).await?;
+        }
+        Ok(volume && seal)
     }
 
     /// Removes the container of a kiln that died while it filled the volume.

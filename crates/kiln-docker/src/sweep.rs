@@ -68,10 +68,14 @@ pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Conta
     Ok(removed)
 }
 
-/// Whether a step's volume is of a dead owner of this machine.
-fn is_left(volume: &Volume, host: &ThisHost<'_>) -> bool {
-    let owner = volume.labels.get(labels::OWNER).and_then(|owner| parse(owner));
-    owner.is_some_and(|(id, pid, start)| id == host.id && !(host.alive)(pid, start))
+/// Whether a step's volume is of a dead owner. Nothing tells whether one of another machine is in use but the daemon,
+/// which does not give away what a container holds; so it has to be old.
+pub fn is_left(volume: &Volume, host: &ThisHost<'_>) -> bool {
+    let Some(owner) = volume.labels.get(labels::OWNER).filter(|owner| !owner.is_empty()) else { return false };
+    match parse(owner) {
+        Some((id, pid, start)) if id == host.id => !(host.alive)(pid, start),
+        Some(_) | None => volume.created.is_some_and(|created| host.now.saturating_sub(created) > FOREIGN_AGE),
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +110,17 @@ mod tests {
             assert_eq!(is_stale(&container(owner, running, created), &host), stale, "{owner}");
         }
         assert_eq!(parse(&super::owner("a/b", 1, 2)), Some(("a/b", 1, 2)));
+        for (owner, created, left) in [
+            ("me/1/7/100", Some(0), false),
+            ("me/1/8/100", None, true),
+            ("you/7/99", Some(999_999), false),
+            ("you/7/99", None, false),
+            ("you/7/99", Some(0), true),
+            ("", Some(0), false),
+        ] {
+            let labels = [(labels::OWNER.to_owned(), owner.to_owned())].into();
+            let volume = Volume { name: String::new(), labels, size: None, users: None, created };
+            assert_eq!(is_left(&volume, &host), left, "{owner}");
+        }
     }
 }

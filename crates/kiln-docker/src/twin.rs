@@ -10,8 +10,7 @@ use kiln_graph::{Digest, Hasher, Platform};
 
 use crate::sealed::{Sealed, Work};
 use crate::{
-    ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, Result, Volume, VolumeSource, labels,
-    toolbox,
+    ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, Result, VolumeSource, labels, toolbox,
 };
 
 /// How long another kiln may take to fill a volume before it is taken for dead.
@@ -75,25 +74,6 @@ pub async fn ensure(
     };
     sealed.ensure(engine, &spec).await?;
     Ok(sealed.volume)
-}
-
-/// The volumes with native programs, with their sizes; their seals are left out.
-///
-/// # Errors
-/// If the daemon fails.
-pub async fn volumes(engine: &dyn Engine) -> Result<Vec<Volume>> {
-    let mut volumes = engine.volumes_with_label(labels::TWIN, true).await?;
-    volumes.retain(|volume| !Sealed::is_seal(&volume.name));
-    Ok(volumes)
-}
-
-/// Removes a volume of [`volumes`] with its seal.
-///
-/// # Errors
-/// `Conflict` if a container holds it; or if the daemon fails.
-pub async fn remove(engine: &dyn Engine, volume: &str) -> Result<()> {
-    engine.remove_volume(volume).await?;
-    engine.remove_volume(&Sealed::seal_of(volume)).await
 }
 
 /// Removes the volumes whose image is gone; how many went. Volumes in use stay.

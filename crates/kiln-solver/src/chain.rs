@@ -89,11 +89,11 @@ impl Chains {
 
 /// The vertices that become layers of an image. Who gets an image wants a layer for each command: those that did not change
 /// are not sent again.
-fn layers(plan: &Plan) -> HashSet<VertexId> {
+pub(crate) fn layers(plan: &Plan) -> HashSet<VertexId> {
     let request = &plan.request;
     let mut layers = HashSet::new();
     for (index, (target, output)) in plan.graph().targets.iter().zip(&request.outputs).enumerate() {
-        if request.group_of(index).exports.list.is_empty() && !matches!(output, Output::Image(_)) {
+        if !request.group_of(index).exports.has_image() && !matches!(output, Output::Image(_)) {
             continue;
         }
         let mut next = Some(target.root);
@@ -198,7 +198,7 @@ pub(crate) async fn take(
         return Ok(None);
     }
     let Some(live) = lock(&made.live).take() else { return Ok(None) };
-    if shared.stubs_of(below).paths().next().is_some() {
+    if !shared.stubs_of(below).is_empty() || operations.iter().any(|pending| pending.is_kept()) {
         live.end(shared);
         return Ok(None);
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, Engine};
-use kiln_graph::{Op, Source, Twin, VertexId};
+use kiln_docker::{ContainerId, Engine, ImageId};
+use kiln_graph::{Op, Source, Twin, Vertex, VertexId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -38,6 +38,8 @@ pub struct BuildOutcome {
     pub took: Duration,
     /// Per group: what was made of its targets together; none if that was not asked for, or one of them failed.
     pub published: Vec<Option<Result<Published>>>,
+    /// Checkpoints that newer ones of this build have replaced, later steps first: see [`remove_replaced`].
+    pub replaced: Vec<ImageId>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
 }
@@ -59,7 +61,20 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     if shared.plan.request.groups.iter().any(|group| !group.exports.list.is_empty()) {
         image::sweep(&shared.plan.request);
     }
-    BuildOutcome { targets, took: started.elapsed(), published, warnings }
+    let committed = std::mem::take(&mut *lock(&shared.committed));
+    let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
+    BuildOutcome { targets, took: started.elapsed(), published, replaced, warnings }
+}
+
+/// Removes checkpoints that a build has replaced, as far as nothing stands on them. No other build may run: one may have
+/// planned with them.
+pub async fn remove_replaced(engine: &dyn Engine, replaced: &[ImageId]) {
+    for image in replaced {
+        // One that stays is removed by the next build that replaces it, or by a prune.
+        if let Err(error) = engine.remove_image(&image.0).await {
+            tracing::debug!(%image, %error, "a replaced checkpoint stays");
+        }
+    }
 }
 
 enum Ended {
@@ -67,6 +82,8 @@ enum Ended {
     Target(usize, Result<Finished>),
     /// A commit that nobody waits for.
     Commit(Result<()>),
+    /// Native programs were made ready, or not: the step that wants them will see.
+    Native,
 }
 
 struct Dispatcher {
@@ -87,6 +104,8 @@ struct Dispatcher {
     /// Per target: what it needs or what makes it faster.
     helps: Vec<HashSet<VertexId>>,
     started_targets: HashSet<usize>,
+    /// Commands whose native programs were made ready.
+    with_native: HashSet<VertexId>,
     tasks: JoinSet<Ended>,
     /// Commands whose result is worth a checkpoint though no other command stands on it.
     keep: HashSet<VertexId>,
@@ -114,6 +133,7 @@ impl Dispatcher {
             needed: targets.iter().map(|target| plan.steps_of(target.root).into_iter().collect()).collect(),
             helps: targets.iter().map(|target| plan.helps(target.root)).collect(),
             started_targets: HashSet::new(),
+            with_native: HashSet::new(),
             tasks: JoinSet::new(),
             keep,
             warnings: Vec::new(),
@@ -176,7 +196,7 @@ impl Dispatcher {
                     }
                 }
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => {}
+                Ok(Ended::Native) | Err(_) => {}
             }
             self.release();
         }
@@ -251,6 +271,7 @@ impl Dispatcher {
             if self.results[id.0].is_some() || self.started_vertices.contains_key(&id) || self.failed.contains(&id) {
                 continue;
             }
+            self.make_native_ready(shared, id, vertex);
             match shared.plan.action(id) {
                 Action::Unneeded => continue,
                 Action::Cached(image) => {
@@ -287,7 +308,9 @@ impl Dispatcher {
                 }
                 Op::Source(Source::Local { name }) => self.results[id.0] = Some(Snapshot::Local(name.clone())),
                 Op::Source(Source::Remote(remote)) => self.results[id.0] = Some(Snapshot::Local(remote.context())),
-                Op::File(_) => self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(id, inputs)))),
+                Op::File(_) => {
+                    self.results[id.0] = Some(Snapshot::Pending(Arc::new(Pending::new(&shared.plan, id, inputs))));
+                }
                 Op::Exec(exec) if self.is_wanted(id) => {
                     let cancel = shared.cancel.child();
                     self.started_vertices.insert(id, cancel.clone());
@@ -301,6 +324,25 @@ impl Dispatcher {
             changed = true;
         }
         changed
+    }
+
+    /// Begins to make the native programs of a command as soon as they can be had, which may be long before its turn.
+    fn make_native_ready(&mut self, shared: &Arc<Shared>, id: VertexId, vertex: &Vertex) {
+        let Some(twin) = vertex.twin else { return };
+        let runs = matches!(shared.plan.action(id), Action::Run(_)) && self.is_wanted(id);
+        if !runs || self.with_native.contains(&id) {
+            return;
+        }
+        let Some(inputs) = self.twin_inputs(twin) else { return };
+        self.with_native.insert(id);
+        let shared = shared.clone();
+        self.tasks.spawn(async move {
+            let ready = shared.cancel.or_stop(twin::prepare(&shared, &inputs)).await;
+            if let Err(error) = ready.map(Result::err) {
+                tracing::debug!(%error, "native programs are not ready");
+            }
+            Ended::Native
+        });
     }
 
     fn step_done(&mut self, id: VertexId, snapshot: Snapshot) {
@@ -371,7 +413,8 @@ impl Dispatcher {
             }
             for id in plan.steps_of(target.root) {
                 let origin = plan.graph().vertex(id).origin().clone();
-                steps.push((target.platform, origin, plan.step_record(id)));
+                let is_committed = lock(&self.shared.committed).contains(&id);
+                steps.push((target.platform, origin, plan.step_record(id, is_committed)));
             }
             if let (Output::Files(files), Some(Ok(report))) = (output, &self.targets[index]) {
                 targets.push(BuiltTarget {

@@ -1,6 +1,5 @@
 //! From a finished vertex to what the user asked for: files read from the container, examined, tried and placed.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +8,7 @@ use kiln_artifact::{check, checksum, place};
 use kiln_docker::CommitSpec;
 use kiln_graph::{Platform, Target, VertexId};
 
-use crate::archive::{self, ApplyError, Place, Remote, StreamReader};
+use crate::archive::{self, ApplyError, Place, Remote, StreamReader, Use};
 use crate::error::{Result, SolveError, file_hint};
 use crate::event::{BuildEvent, Stage};
 use crate::image::{self, Made};
@@ -47,7 +46,9 @@ pub(crate) async fn target(
     let mut committed = None;
     match &shared.plan.request.outputs[index] {
         Output::Files(output) => written = Box::pin(files(shared, target, output, &snapshot)).await?,
-        Output::Image(name) => committed = Some(commit(shared, target, name.clone(), &snapshot).await?),
+        Output::Image(name) => {
+            committed = Some(Box::pin(commit(shared, target, name.clone(), &snapshot)).await?);
+        }
         Output::Nothing => {}
     }
     let exports = &shared.plan.request.group_of(index).exports;
@@ -57,7 +58,7 @@ pub(crate) async fn target(
     }
     if exports.has_image() {
         shared.emit(BuildEvent::TargetStage { platform: target.platform, stage: Stage::Export }).await;
-        made.image = Some(shared.cancel.or_stop(shared.image_of(&snapshot)).await?);
+        made.image = Some(shared.cancel.or_stop(shared.clean_image_of(target.root, &snapshot)).await?);
     }
     let steps = shared.plan.steps_of(target.root);
     let ran = steps.iter().filter(|id| matches!(shared.plan.action(**id), Action::Run(_))).count();
@@ -87,7 +88,7 @@ async fn commit(
 ) -> Result<String> {
     let labels = target.config.labels.clone();
     let spec = CommitSpec { config: target.config.clone(), labels, comment: format!("kiln: {}", target.name), name };
-    Ok(shared.cancel.or_stop(shared.commit_target(snapshot, target.platform, spec)).await?.0)
+    Ok(shared.cancel.or_stop(shared.commit_target(target.root, snapshot, target.platform, spec)).await?.0)
 }
 
 /// What was written to a folder.
@@ -231,18 +232,7 @@ impl Sink {
             }
             Self::Folder(platform, folder) => {
                 extract(platform, stream, &folder).await?;
-                for stub in stubs.paths().map(|stub| folder.join(stub)) {
-                    // A folder goes only if it is empty.
-                    match std::fs::symlink_metadata(&stub) {
-                        Ok(found) if found.is_dir() => drop(std::fs::remove_dir(&stub)),
-                        Ok(found)
-                            if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 =>
-                        {
-                            drop(std::fs::remove_file(&stub));
-                        }
-                        _ => {}
-                    }
-                }
+                stubs.remove_from(&folder);
                 let marker = folder.join(".dockerenv");
                 if of_container && fs_err::symlink_metadata(&marker).is_ok() {
                     // The daemon puts it into every container; no image has it.
@@ -263,7 +253,7 @@ async fn read(shared: &Arc<Shared>, root: VertexId, snapshot: &Snapshot, sink: S
         let (writer, stream) = archive::writer();
         let remote = Remote::new(shared.engine.clone());
         let writing = shared.tasks.spawn_blocking(move || {
-            let writer = archive::apply(&remote, &Place::EmptyFolder, &[], &apply, writer)?;
+            let (writer, _) = archive::apply(&remote, &Place::EmptyFolder, &[], &apply, (writer, Use::Unpack))?;
             writer.finish().map_err(SolveError::io("write", "the archive")).map_err(ApplyError::from)
         });
         let consumed = sink.take(archive::until_stopped(stream, cancel), false, &Stubs::default()).await;

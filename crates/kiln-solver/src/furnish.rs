@@ -51,7 +51,8 @@ impl Furniture {
         [kiln_twin::PROGRAM, "secrets", VARIABLES].map(str::to_owned).into_iter().chain(argv).collect()
     }
 
-    /// Whether secrets lie in memory for it.
+    /// Whether the step has secrets: its container cannot be read any more once they are gone, as the daemon looks for them
+    /// to mount them for the reader.
     pub(crate) fn has_secrets(&self) -> bool {
         self.held.is_some()
     }
@@ -224,7 +225,7 @@ async fn put(
 ) -> Result<()> {
     let platform = Platform::linux(shared.engine.info().arch);
     let place = Place::Container(shared.reader_of(image, platform, Reader::Questions).await?);
-    let apply = Apply { op: FileOp { actions }, sources, whole: true, origin: origin.clone() };
+    let apply = Apply { op: FileOp { actions }, sources, whole: true, only: None, origin: origin.clone() };
     shared.transfer(container, place, Vec::new(), vec![apply]).await.map(drop)
 }
 

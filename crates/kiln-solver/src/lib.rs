@@ -5,8 +5,10 @@
 //! a `BuildGraph` can be built.
 
 mod archive;
+mod bulk;
 mod cancel;
 mod chain;
+mod container;
 pub mod context;
 mod dispatch;
 mod error;
@@ -15,6 +17,7 @@ mod finish;
 mod furnish;
 pub mod image;
 mod keys;
+mod laid;
 mod network;
 mod output;
 mod pattern;
@@ -29,11 +32,12 @@ mod snapshot;
 mod step;
 mod store;
 mod stubs;
+mod tidy;
 mod twin;
 mod volumes;
 
 pub use cancel::Cancel;
-pub use dispatch::{BuildOutcome, run};
+pub use dispatch::{BuildOutcome, remove_replaced, run};
 pub use error::{Result, Searched, SolveError, file_hint};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};

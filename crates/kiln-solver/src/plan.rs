@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use kiln_docker::{Engine, ImageId, labels};
+use kiln_docker::{Engine, Image, ImageId, labels};
 use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, Vertex, VertexId};
 
+use crate::bulk::{self, Bulk};
 use crate::error::Result;
 use crate::keys;
 use crate::record::{FileList, Records, StepRecord, TargetRecord};
@@ -36,10 +37,14 @@ pub struct Plan {
     pub(crate) current: Vec<Option<TargetRecord>>,
     /// Per vertex: whether it must run whatever is cached.
     forced: Vec<bool>,
-    files: HashMap<VertexId, Arc<FileList>>,
+    pub(crate) files: HashMap<VertexId, Arc<FileList>>,
     /// Mount points in checkpoints, by image.
     pub(crate) stubs: HashMap<ImageId, Arc<Stubs>>,
+    /// All checkpoints by key.
+    known: HashMap<String, Vec<ImageId>>,
     pub(crate) records: Records,
+    /// Large copies that are made in a way of their own.
+    pub(crate) bulk: HashMap<VertexId, Bulk>,
 }
 
 impl Plan {
@@ -52,17 +57,43 @@ impl Plan {
         let (images, plan) = tokio::join!(engine.images_with_label(labels::KEY), plan);
         // A panic in there is a bug; it is passed on as what it is.
         let mut plan = plan.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
+        let mut images = images?;
+        // Best first: one without stubs, the latest.
+        let stubs = |image: &Image| image.labels.get(labels::STUBS).filter(|text| !text.is_empty()).cloned();
+        images.sort_by_key(|image| (stubs(image).is_some(), std::cmp::Reverse(image.created)));
         let mut checkpoints: HashMap<String, ImageId> = HashMap::new();
-        for image in images? {
-            if let Some(text) = image.labels.get(labels::STUBS) {
-                plan.stubs.insert(image.id.clone(), Arc::new(Stubs::of_label(text)));
+        for image in images {
+            if let Some(text) = stubs(&image) {
+                plan.stubs.insert(image.id.clone(), Arc::new(Stubs::of_label(&text)));
             }
-            if let Some(key) = image.labels.get(labels::KEY) {
-                checkpoints.insert(key.clone(), image.id);
+            let Some(key) = image.labels.get(labels::KEY) else { continue };
+            checkpoints.entry(key.clone()).or_insert_with(|| image.id.clone());
+            // What somebody has given a name is theirs.
+            if image.tags.is_empty() {
+                plan.known.entry(key.clone()).or_default().push(image.id);
             }
         }
         plan.decide(&checkpoints);
+        plan.bulk = bulk::find(&plan, &checkpoints, engine.info().store);
         Ok(plan)
+    }
+
+    /// The checkpoints that the build counts on.
+    pub fn checkpoints(&self) -> impl Iterator<Item = String> + '_ {
+        let cached = self.actions.iter().filter_map(|action| match action {
+            Action::Cached(image) => Some(image),
+            _ => None,
+        });
+        let patched = self.bulk.values().filter_map(|bulk| match bulk {
+            Bulk::Patch { image, .. } => Some(image),
+            Bulk::Keep => None,
+        });
+        cached.chain(patched).map(|image| image.0.clone())
+    }
+
+    /// The checkpoints that were there of a vertex when the build was planned, those first that stand on others.
+    pub(crate) fn known(&self, id: VertexId) -> &[ImageId] {
+        self.known.get(&self.key(id).to_string()).map_or(&[], Vec::as_slice)
     }
 
     /// All that can be said without the daemon.
@@ -96,7 +127,9 @@ impl Plan {
             current,
             files,
             stubs: HashMap::new(),
+            known: HashMap::new(),
             records,
+            bulk: HashMap::new(),
         })
     }
 
@@ -131,10 +164,14 @@ impl Plan {
         }
     }
 
+    /// The record of a step in the last build that had it.
+    pub(crate) fn last(&self, id: VertexId) -> Option<&StepRecord> {
+        let platform = self.platforms[id.0].first().copied()?;
+        self.records.step(platform, self.request.graph.vertex(id).origin())
+    }
+
     fn miss_reason(&self, id: VertexId, parts: &KeyParts) -> MissReason {
-        let vertex = self.request.graph.vertex(id);
-        let platform = self.platforms[id.0].first().copied();
-        let last = platform.and_then(|p| self.records.step(p, vertex.origin()));
+        let last = self.last(id);
         match MissReason::between(last.map(|r| &r.parts), parts) {
             MissReason::Changed { part: part @ PartKind::Context(_), .. } => {
                 let detail = last.and_then(|last| last.files.first_difference(self.files.get(&id)?));
@@ -210,8 +247,12 @@ impl Plan {
         closure(&self.request.graph, root, |vertex| vertex.twin)
     }
 
-    pub(crate) fn step_record(&self, id: VertexId) -> StepRecord {
-        StepRecord { parts: self.keys[id.0].1.clone(), files: self.files.get(&id).cloned().unwrap_or_default() }
+    pub(crate) fn step_record(&self, id: VertexId, is_committed: bool) -> StepRecord {
+        StepRecord {
+            parts: self.keys[id.0].1.clone(),
+            files: self.files.get(&id).cloned().unwrap_or_default(),
+            kept: bulk::kept(self, id, is_committed),
+        }
     }
 }
 

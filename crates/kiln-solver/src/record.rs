@@ -1,7 +1,7 @@
 //! What kiln remembers of a project between builds, on the client: where exported files are, and what every step's key
 //! was made of. Losing it costs time, never correctness.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -16,9 +16,9 @@ use crate::report::TargetReport;
 use crate::request::FilesOutput;
 
 /// Version of both files; another version is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Beyond this many files, the detail of a miss is not worth the bytes.
-const MOST_FILES: usize = 20_000;
+const MOST_FILES: usize = 100_000;
 
 /// A file or folder as it was left in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +84,9 @@ impl FileList {
             return Ok(false);
         }
         for selected in &selection.entries {
-            if selected.entry.kind != Kind::Folder {
+            if selected.entry.kind == Kind::Folder {
+                self.0.insert(format!("{}/", selected.entry.path), selected.entry.mode.into());
+            } else {
                 let digest = context.digest(selected.entry)?;
                 let mut short = [0; 8];
                 short.copy_from_slice(&digest.as_bytes()[..8]);
@@ -103,6 +105,21 @@ impl FileList {
             hasher.field(path).field(digest.to_le_bytes());
         }
         hasher.finish().short()
+    }
+
+    /// How many files there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is new or different, unless something is gone: then files alone do not make the one of the other. Folders
+    /// end in `/`.
+    pub(crate) fn added_since(&self, before: &Self) -> Option<HashSet<String>> {
+        if before.0.is_empty() || before.0.keys().any(|path| !self.0.contains_key(path)) {
+            return None;
+        }
+        let differs = |(path, digest): &(&String, &u64)| before.0.get(*path) != Some(digest);
+        Some(self.0.iter().filter(differs).map(|(path, _)| path.clone()).collect())
     }
 
     /// The first file that is new, gone or different, and how many there are.
@@ -128,8 +145,18 @@ impl FileList {
 }
 
 /// What a step's key was made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StepRecord {
+    pub(crate) parts: KeyParts,
+    pub(crate) files: Arc<FileList>,
+    /// Of a large `COPY`: a checkpoint of it, of this build or an earlier one.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// A checkpoint of a large `COPY`, from which later ones differ by few files.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) key: CacheKey,
     pub(crate) parts: KeyParts,
     pub(crate) files: Arc<FileList>,
 }
@@ -162,6 +189,15 @@ struct StepFile {
 struct StoredStep {
     parts: KeyParts,
     files: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<StoredKept>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKept {
+    key: CacheKey,
+    parts: KeyParts,
+    files: String,
 }
 
 /// All records of a project. Steps are read only when something missed.
@@ -187,7 +223,9 @@ impl Records {
             let lists: BTreeMap<String, Arc<FileList>> =
                 file.lists.into_iter().map(|(digest, list)| (digest, Arc::new(list))).collect();
             let list = |digest: Option<String>| digest.and_then(|d| lists.get(&d).cloned()).unwrap_or_default();
-            let record = |step: StoredStep| StepRecord { parts: step.parts, files: list(step.files) };
+            let kept = |kept: StoredKept| Kept { key: kept.key, parts: kept.parts, files: list(Some(kept.files)) };
+            let record =
+                |step: StoredStep| StepRecord { parts: step.parts, files: list(step.files), kept: step.kept.map(kept) };
             file.steps.into_iter().map(|(id, step)| (id, record(step))).collect()
         })
     }
@@ -232,13 +270,14 @@ impl Records {
             }
             let mut file = StepFile { version: VERSION, ..StepFile::default() };
             for (id, record) in stored {
-                let digest = (!record.files.0.is_empty()).then(|| record.files.digest());
-                if let Some(digest) = &digest
-                    && !file.lists.contains_key(digest)
-                {
-                    file.lists.insert(digest.clone(), FileList::clone(&record.files));
-                }
-                file.steps.insert(id, StoredStep { parts: record.parts, files: digest });
+                let mut add = |list: &FileList| {
+                    let digest = list.digest();
+                    file.lists.entry(digest.clone()).or_insert_with(|| list.clone());
+                    digest
+                };
+                let files = (!record.files.0.is_empty()).then(|| add(&record.files));
+                let kept = record.kept.map(|k| StoredKept { key: k.key, parts: k.parts, files: add(&k.files) });
+                file.steps.insert(id, StoredStep { parts: record.parts, files, kept });
             }
             self.write("steps.json", &file)?;
         }
@@ -325,7 +364,7 @@ mod tests {
     fn builds_of_other_platforms_keep_their_records() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let list = |path: &str| Arc::new(FileList(BTreeMap::from([(path.to_owned(), 1)])));
-        let record = |path: &str| StepRecord { parts: KeyParts::default(), files: list(path) };
+        let record = |path: &str| StepRecord { files: list(path), ..StepRecord::default() };
         let amd64: Platform = "linux/amd64".parse().expect("known");
         let arm64: Platform = "linux/arm64".parse().expect("known");
         let origin = Origin { stage: "build".into(), step: 1, ..Origin::default() };

@@ -45,6 +45,14 @@ pub struct BuildRequest {
     pub locks: PathBuf,
 }
 
+impl BuildRequest {
+    /// Whether somebody gets an image.
+    pub(crate) fn makes_image(&self) -> bool {
+        self.groups.iter().any(|group| group.exports.has_image())
+            || self.outputs.iter().any(|output| matches!(output, Output::Image(_)))
+    }
+}
+
 /// Settings of every step that are no part of its key.
 #[derive(Clone, Debug, Default)]
 pub struct RunSettings {

@@ -1,6 +1,6 @@
 //! What every task of a build shares: the engine, the plan, the way to report, and what has to be cleaned up.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,10 @@ pub(crate) struct Shared {
     /// Cache volumes that begin with something, and have it.
     pub(crate) filled: tokio::sync::Mutex<HashSet<String>>,
     pub(crate) times: Mutex<HashMap<VertexId, StepTime>>,
+    /// Images without stubs of vertices whose results have some.
+    pub(crate) tidied: Mutex<HashMap<VertexId, Once<ImageId>>>,
+    /// Vertices of which this build has made a checkpoint.
+    pub(crate) committed: Mutex<BTreeSet<VertexId>>,
 }
 
 /// What a container that never runs is read for. The daemon locks a container while it sends an archive of it, so one
@@ -103,6 +107,8 @@ impl Shared {
             emptied: tokio::sync::Mutex::default(),
             filled: tokio::sync::Mutex::default(),
             times: Mutex::default(),
+            tidied: Mutex::default(),
+            committed: Mutex::default(),
         };
         (Arc::new(shared), to_remove)
     }

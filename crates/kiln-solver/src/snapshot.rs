@@ -13,11 +13,13 @@ use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
 use tokio::sync::OnceCell;
 use tokio::try_join;
 
-use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote};
+use crate::archive::{self, Apply, ApplyError, CopySource, Place, Remote, Use};
+use crate::bulk::Bulk;
 use crate::chain::Live;
 use crate::error::{Result, SolveError};
 use crate::image::COMMENT_LENGTH;
-use crate::shared::{Reader, Shared, joined};
+use crate::plan::Plan;
+use crate::shared::{Reader, Shared, joined, lock};
 use crate::stubs::{Points, Stubs};
 
 /// The result of a vertex.
@@ -75,12 +77,30 @@ pub(crate) struct Pending {
     pub(crate) below: Snapshot,
     /// Results of the vertex's inputs, by index.
     pub(crate) inputs: Vec<Snapshot>,
+    /// How it is made, if it copies much.
+    bulk: Option<Bulk>,
+    laid: OnceCell<ImageId>,
     made: OnceCell<Arc<Made>>,
 }
 
 impl Pending {
-    pub(crate) fn new(vertex: VertexId, inputs: Vec<Snapshot>) -> Self {
-        Self { vertex, below: inputs[0].clone(), inputs, made: OnceCell::new() }
+    pub(crate) fn new(plan: &Plan, vertex: VertexId, inputs: Vec<Snapshot>) -> Self {
+        let bulk = plan.bulk.get(&vertex).cloned();
+        let below = match (&bulk, inputs[0].platform()) {
+            (Some(Bulk::Patch { image, .. }), Some(platform)) => Snapshot::Image(image.clone(), platform),
+            _ => inputs[0].clone(),
+        };
+        Self { vertex, below, inputs, bulk, laid: OnceCell::new(), made: OnceCell::new() }
+    }
+
+    /// Whether its result is worth a checkpoint.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.bulk, Some(Bulk::Keep))
+    }
+
+    /// Whether a container has it already.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.initialized()
     }
 }
 
@@ -108,6 +128,16 @@ impl Snapshot {
 }
 
 impl Shared {
+    /// What a container has to be made of, and the file operations on top: large copies below are committed.
+    pub(crate) async fn base_of(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(Snapshot, Vec<Arc<Pending>>)> {
+        let (base, mut operations) = snapshot.split();
+        let Some(at) = operations.iter().rposition(|pending| pending.is_kept()) else { return Ok((base, operations)) };
+        let rest = operations.split_off(at + 1);
+        let kept = Snapshot::Pending(operations[at].clone());
+        let image = self.image_of(&kept).await?;
+        Ok((Snapshot::Image(image, self.platform_of(&kept)), rest))
+    }
+
     /// The platform of containers that hold this snapshot.
     pub(crate) fn platform_of(&self, snapshot: &Snapshot) -> Platform {
         snapshot.platform().unwrap_or(Platform::linux(self.engine.info().arch))
@@ -160,6 +190,9 @@ impl Shared {
                     Err(SolveError::Unsupported { origin: Box::default(), what: problem })
                 }
                 Snapshot::Step(made) => self.commit(made).await,
+                Snapshot::Pending(pending) if pending.is_kept() && self.can_lay() => {
+                    pending.laid.get_or_try_init(|| self.lay(pending)).await.cloned()
+                }
                 Snapshot::Pending(pending) => {
                     let made = self.make(pending).await?;
                     self.commit(&made).await
@@ -183,8 +216,10 @@ impl Shared {
                 self.reader_of(&image, made.platform, Reader::Files).await
             }
             Snapshot::Step(made) => Ok(made.container.clone()),
-            Snapshot::Pending(pending) => Ok(self.make(pending).await?.container.clone()),
-            Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) => {
+            Snapshot::Pending(pending) if !(pending.is_kept() && self.can_lay()) => {
+                Ok(self.make(pending).await?.container.clone())
+            }
+            Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) | Snapshot::Pending(_) => {
                 let image = self.image_of(snapshot).await?;
                 self.reader_of(&image, self.platform_of(snapshot), Reader::Files).await
             }
@@ -202,41 +237,52 @@ impl Shared {
     /// caller is dropped: the container must not be removed under it.
     pub(crate) async fn commit(self: &Arc<Self>, made: &Arc<Made>) -> Result<ImageId> {
         let commit = || async {
-            let vertex = self.plan.graph().vertex(made.vertex);
-            let origin = vertex.origin();
-            let labels = BTreeMap::from([
-                (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
-                (labels::KEY.to_owned(), self.plan.key(made.vertex).to_string()),
-                (labels::STEP.to_owned(), short(&origin.text, 200)),
-                (labels::PLATFORM.to_owned(), made.platform.to_string()),
-                (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
-            ]);
-            let labels = labels.into_iter().chain(made.stubs.label()).collect();
-            let comment = short(&origin.text, COMMENT_LENGTH);
-            let spec = CommitSpec { config: ImageConfig::default(), labels, comment, name: None };
-            self.commit_as(&made.container, spec).await.map_err(|source| SolveError::StepEngine {
-                origin: Box::new(origin.clone()),
+            let spec = self.checkpoint(made.vertex, made.platform, &made.stubs);
+            let committed = self.commit_as(&made.container, spec).await;
+            let image = committed.map_err(|source| SolveError::StepEngine {
+                origin: Box::new(self.plan.graph().vertex(made.vertex).origin().clone()),
                 platform: made.platform,
                 source,
-            })
+            })?;
+            lock(&self.committed).insert(made.vertex);
+            Ok(image)
         };
         made.image.get_or_try_init(commit).await.cloned()
     }
 
-    async fn commit_as(&self, container: &ContainerId, spec: CommitSpec) -> kiln_docker::Result<ImageId> {
+    /// How the checkpoint of a vertex is committed.
+    pub(crate) fn checkpoint(&self, vertex: VertexId, platform: Platform, stubs: &Stubs) -> CommitSpec {
+        let text = &self.plan.graph().vertex(vertex).origin().text;
+        let labels = BTreeMap::from([
+            (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+            (labels::KEY.to_owned(), self.plan.key(vertex).to_string()),
+            (labels::STEP.to_owned(), short(text, 200)),
+            (labels::PLATFORM.to_owned(), platform.to_string()),
+            (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
+        ]);
+        let labels = labels.into_iter().chain([stubs.label()]).collect();
+        CommitSpec { config: ImageConfig::default(), labels, comment: short(text, COMMENT_LENGTH), name: None }
+    }
+
+    pub(crate) async fn commit_as(&self, container: &ContainerId, spec: CommitSpec) -> kiln_docker::Result<ImageId> {
         let (engine, container) = (self.engine.clone(), container.clone());
         joined(self.tasks.spawn(async move { engine.commit(&container, &spec).await }).await)
     }
 
-    /// Commits a snapshot as the image that a user asked for.
+    /// Commits a snapshot, which is the result of `vertex`, as the image that a user asked for.
     pub(crate) async fn commit_target(
         self: &Arc<Self>,
+        vertex: VertexId,
         snapshot: &Snapshot,
         platform: Platform,
         spec: CommitSpec,
     ) -> Result<ImageId> {
         let (base, operations) = snapshot.split();
         let container = match &base {
+            _ if !self.stubs_of(snapshot).is_empty() && self.can_tidy() => {
+                let image = self.clean_image_of(vertex, snapshot).await?;
+                self.idle_container(image, platform, "copy").await?
+            }
             Snapshot::Step(made) if operations.is_empty() => made.container.clone(),
             // One chain of files on nothing serves several platforms; an image says which it is for.
             Snapshot::Scratch(_) => self.filled(&Snapshot::Scratch(platform), platform, &operations).await?,
@@ -257,7 +303,8 @@ impl Shared {
         pending.made.get_or_try_init(make).await.cloned()
     }
 
-    async fn filled(
+    /// A container that holds `base` with operations on top.
+    pub(crate) async fn filled(
         self: &Arc<Self>,
         base: &Snapshot,
         platform: Platform,
@@ -318,8 +365,8 @@ impl Shared {
         }
     }
 
-    /// Unpacks file operations into a container of which `place` tells what is in it; false if that would write into one of
-    /// its `mounts`.
+    /// Unpacks file operations into a container of which `place` tells what is in it; none if that would write into one of
+    /// its `mounts`, else the folders above them that were unpacked.
     pub(crate) async fn apply(
         self: &Arc<Self>,
         container: &ContainerId,
@@ -327,8 +374,8 @@ impl Shared {
         platform: Platform,
         mounts: &[String],
         operations: &[Arc<Pending>],
-    ) -> Result<bool> {
-        let Some(last) = operations.last() else { return Ok(true) };
+    ) -> Result<Option<Vec<String>>> {
+        let Some(last) = operations.last() else { return Ok(Some(Vec::new())) };
         let started = Instant::now();
         // The sources may take steps of their own, so they come before the clock of this one is shown.
         let apply = self.resolve(operations).await?;
@@ -338,9 +385,9 @@ impl Shared {
         let applied = self.transfer(container, place, mounts.to_vec(), apply).await;
         for pending in operations {
             match &applied {
-                Ok(true) => self.step_finished(pending.vertex, started.elapsed()).await,
+                Ok(Some(_)) => self.step_finished(pending.vertex, started.elapsed()).await,
                 // It is done again in another way, and is told then.
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(_) => self.step_failed(pending.vertex, started.elapsed()).await,
             }
         }
@@ -353,30 +400,31 @@ impl Shared {
         })
     }
 
-    /// Unpacks operations into a container, of which `place` tells what is there.
+    /// Unpacks operations into a container, of which `place` tells what is there; as [`Self::apply`] answers.
     pub(crate) async fn transfer(
         &self,
         container: &ContainerId,
         place: Place,
         mounts: Vec<String>,
         apply: Vec<Apply>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Vec<String>>> {
         let (writer, stream) = archive::writer();
         let remote = Remote::new(self.engine.clone());
         let writing = self.tasks.spawn_blocking(move || {
-            let mut writer = archive::apply(&remote, &place, &mounts, &apply, writer)?;
+            let (mut writer, above) = archive::apply(&remote, &place, &mounts, &apply, (writer, Use::Unpack))?;
             std::io::Write::flush(&mut writer)
                 .and_then(|()| writer.finish())
+                .map(|()| above)
                 .map_err(SolveError::io("write", "the archive"))
                 .map_err(ApplyError::from)
         });
         let upload = self.engine.upload(container, "/", stream).await;
         match (joined(writing.await), upload) {
-            (Err(ApplyError::Mounted), _) => Ok(false),
+            (Err(ApplyError::Mounted), _) => Ok(None),
             // A broken pipe on our side is only the shadow of the daemon's error.
             (Err(ApplyError::Failed(error)), Err(upload)) if error.is_broken_pipe() => Err(upload.into()),
             (Err(ApplyError::Failed(error)), _) => Err(error),
-            (Ok(()), upload) => Ok(upload.map(|()| true)?),
+            (Ok(above), upload) => Ok(upload.map(|()| Some(above))?),
         }
     }
 
@@ -390,7 +438,11 @@ impl Shared {
             for index in used_inputs(op) {
                 sources.insert(index, self.source_of(&pending.inputs[index]).await?);
             }
-            resolved.push(Apply { op: op.clone(), sources, whole: false, origin: vertex.origin().clone() });
+            let only = match &pending.bulk {
+                Some(Bulk::Patch { only, .. }) => Some(only.clone()),
+                _ => None,
+            };
+            resolved.push(Apply { op: op.clone(), sources, whole: false, only, origin: vertex.origin().clone() });
         }
         Ok(resolved)
     }

@@ -3,53 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kiln_docker::{ContainerId, ContainerSpec, ExitStatus, ImageId, NetworkSpec, toolbox};
+use kiln_docker::{ContainerId, ExitStatus, toolbox};
 use kiln_graph::{CacheMount, Exec, MountKind, Origin, Platform, VertexId};
-use tokio::try_join;
 
 use crate::cancel::Cancel;
 use crate::chain::{self, Continued, Live, Request};
+use crate::container::{Prepared, Step, environment};
 use crate::error::{Result, SolveError};
 use crate::event::Way;
-use crate::furnish::{Furniture, furnish};
-use crate::network::Lent;
+use crate::furnish::furnish;
 use crate::output::{Ended, Output, follow};
 use crate::secret::Masks;
-use crate::shared::{Reader, Shared, lock};
+use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Snapshot};
-use crate::stubs::{self, Points, Stubs};
+use crate::stubs::{Points, Stubs};
 use crate::twin::{self, Native};
 use crate::volumes;
 
 /// Seconds between SIGTERM and SIGKILL when the user stops a build.
 const GRACE: u32 = 2;
-
-/// Where programs look for a user's agent.
-const AGENT: &str = "SSH_AUTH_SOCK";
-
-/// Variables that kiln itself gives to steps. A checkpoint remembers those of the container it was made of, so each new
-/// container drops the ones that are not wanted any more.
-const INJECTED: &[&str] = &[
-    "APT_CONFIG",
-    "CARGO_HTTP_CAINFO",
-    "CCACHE_MAXSIZE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "KILN_JOBS",
-    "KILN_TWIN_LOG",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "PIP_INDEX_URL",
-    "REQUESTS_CA_BUNDLE",
-    AGENT,
-    "SSL_CERT_FILE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-];
 
 /// Runs the command of `id` on top of its first input, unless `cancel` comes first. With `twin` it uses native programs;
 /// if that fails, it runs once more without them, unless the user forbids it.
@@ -125,14 +97,12 @@ async fn attempt(
         }
         let lent = cancel.or_stop(async { Ok::<_, SolveError>(shared.networks.lend(shared, id, exec).await) }).await?;
         let serves = native.is_none() && shared.chains.is_followed(id);
-        let preparing = Box::pin(prepare(shared, id, exec, inputs, (&furniture, &lent), (native, serves)));
-        let (container, mut points) = cancel.or_stop(preparing).await.map_err(in_engine)?;
-        // The memory goes when the step ends, and then the daemon can no longer mount what the container is read with.
-        points.covers |= furniture.has_secrets();
+        let step = Step { id, exec, furniture: &furniture, lent: &lent, native, serves };
+        let prepared = cancel.or_stop(Box::pin(step.prepare(shared, &inputs[0]))).await.map_err(in_engine)?;
+        let Prepared { container, points, argv } = prepared;
         shared.step_started(id, Some(way)).await;
         let ran = async {
             if serves {
-                let argv = argv(shared, exec, &inputs[0], &furniture, None);
                 let live = cancel.or_stop(Live::start(shared, &container, lent)).await?;
                 serve(shared, id, exec, argv, (&container, live), cancel).await
             } else {
@@ -185,8 +155,8 @@ async fn go_on(
         shared.apply(&container, place, exec.platform, &targets, &operations).await
     };
     match cancel.or_stop(files).await {
-        Ok(true) => {}
-        Ok(false) => {
+        Ok(Some(_)) => {}
+        Ok(None) => {
             live.end(shared);
             return Ok(None);
         }
@@ -252,134 +222,6 @@ fn caches(exec: &Exec) -> Vec<&CacheMount> {
             _ => None,
         })
         .collect()
-}
-
-/// A container of the step, ready to start: its files are those of the first input.
-async fn prepare(
-    shared: &Arc<Shared>,
-    id: VertexId,
-    exec: &Exec,
-    inputs: &[Snapshot],
-    (furniture, lent): (&Furniture, &Lent),
-    (native, serves): (Option<&Native>, bool),
-) -> Result<(ContainerId, Points)> {
-    let (base, operations) = match inputs[0].split() {
-        // One chain of files on nothing may serve several platforms.
-        (Snapshot::Scratch(_), operations) => (Snapshot::Scratch(exec.platform), operations),
-        split => split,
-    };
-    let targets: Vec<String> = furniture.mounts.iter().map(|mount| mount.target.clone()).collect();
-    let image = shared.image_of(&base).await?;
-    let create = async |image: &ImageId| {
-        let spec = spec(shared, id, exec, image, &inputs[0], (furniture, lent), (native, serves)).await?;
-        shared.create(spec).await
-    };
-    let (container, place) = try_join!(create(&image), shared.place(&base, &image, exec.platform, &operations))?;
-    if shared.apply(&container, place, exec.platform, &targets, &operations).await? {
-        let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
-        return Ok((container, points));
-    }
-    // What is copied to a place that the step mounts over would end up in the mount: it is put below it first.
-    let image = shared.image_of(&inputs[0]).await?;
-    let container = create(&image).await?;
-    let points = points(shared, exec, &container, &image, &inputs[0], &targets).await?;
-    Ok((container, points))
-}
-
-/// Whether a step removes the stubs below it: it may, and there are some.
-fn tidies(shared: &Shared, exec: &Exec, below: &Stubs) -> bool {
-    let user = exec.user.split(':').next().unwrap_or_default();
-    let is_root = matches!(user, "" | "0" | "root");
-    is_root && below.paths().next().is_some() && kiln_twin::program(shared.engine.info().arch).is_some()
-}
-
-/// The mount points of a step's container.
-async fn points(
-    shared: &Arc<Shared>,
-    exec: &Exec,
-    container: &ContainerId,
-    image: &ImageId,
-    below: &Snapshot,
-    targets: &[String],
-) -> Result<Points> {
-    let below = shared.stubs_of(below);
-    let tidies = tidies(shared, exec, &below);
-    if exec.mounts.is_empty() {
-        let stubs = if tidies { Stubs::default() } else { Stubs::clone(&below) };
-        return Ok(Points { stubs, mounted: Vec::new(), covers: false });
-    }
-    let reader = shared.reader_of(image, exec.platform, Reader::Questions).await?;
-    stubs::find(shared, container, &reader, (&below, tidies), targets).await
-}
-
-async fn spec(
-    shared: &Shared,
-    id: VertexId,
-    exec: &Exec,
-    image: &ImageId,
-    below: &Snapshot,
-    (furniture, lent): (&Furniture, &Lent),
-    (native, serves): (Option<&Native>, bool),
-) -> Result<ContainerSpec> {
-    let settings = shared.settings(id).next().cloned().unwrap_or_default();
-    let tidies = tidies(shared, exec, &shared.stubs_of(below));
-    let toolbox = if native.is_some() || furniture.variables || tidies || serves {
-        Some(toolbox::mount(&shared.toolbox_volume().await?))
-    } else {
-        shared.toolbox(exec.platform).await?
-    };
-    let mut env = environment(shared, exec);
-    if let Some(agent) = furniture.agent.as_ref().filter(|_| !exec.env.iter().any(|(name, _)| name == AGENT)) {
-        env.retain(|entry| entry != AGENT);
-        env.push(format!("{AGENT}={agent}"));
-    }
-    Ok(ContainerSpec {
-        image: image.clone(),
-        platform: exec.platform,
-        argv: if serves { chain::serve() } else { argv(shared, exec, below, furniture, native) },
-        env,
-        cwd: exec.cwd.clone(),
-        user: exec.user.clone(),
-        mounts: furniture.mounts.iter().cloned().chain(toolbox).collect(),
-        network: lent.spec.clone(),
-        privileged: exec.privileged,
-        labels: shared.labels("step"),
-        name: None,
-        // A network of another container has its names.
-        extra_hosts: if matches!(lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { settings.extra_hosts },
-        limits: settings.limits,
-        stdin: serves,
-    })
-}
-
-/// The command of a step with all that has to come before it.
-fn argv(shared: &Shared, exec: &Exec, below: &Snapshot, furniture: &Furniture, native: Option<&Native>) -> Vec<String> {
-    let argv = match native {
-        Some(_) => twin::wrap(exec.argv.clone()),
-        None => exec.argv.clone(),
-    };
-    let mut argv = furniture.wrap(argv);
-    let stubs = shared.stubs_of(below);
-    if tidies(shared, exec, &stubs) {
-        let paths = stubs.paths().map(|path| format!("/{path}"));
-        let command = [kiln_twin::PROGRAM, "tidy"].map(str::to_owned).into_iter();
-        argv = command.chain(paths).chain(["--".to_owned()]).chain(argv).collect();
-    }
-    toolbox::wrap(shared.engine.info().arch, exec.platform.arch, argv)
-}
-
-fn environment(shared: &Shared, exec: &Exec) -> Vec<String> {
-    let mut env: Vec<String> = exec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let set = |name: &str| exec.env.iter().any(|(n, _)| n == name);
-    let injected = shared.plan.request.run.env.get(&exec.platform);
-    for (name, value) in injected.into_iter().flatten() {
-        if !set(name) {
-            env.push(format!("{name}={value}"));
-        }
-    }
-    let given = |name: &str| injected.is_some_and(|env| env.iter().any(|(n, _)| n == name));
-    env.extend(INJECTED.iter().filter(|name| !set(name) && !given(name)).map(|name| (*name).to_owned()));
-    env
 }
 
 /// Starts a container and follows it to its end; the time it ran.

@@ -2,9 +2,11 @@
 //!
 //! The daemon makes a mount point where there is none, and leaves it in what is committed. kiln cannot delete it there,
 //! but knows it: what it reads from a stage goes without, and the next command of the stage removes it before it begins
-//! (`kiln-twin tidy`). A checkpoint names its stubs in [`labels::STUBS`].
+//! (`kiln-twin tidy`); where that cannot be, see [`crate::tidy`]. A checkpoint names its stubs in [`labels::STUBS`].
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use kiln_docker::{ContainerId, labels};
 use kiln_graph::{FileAction, FileOp};
@@ -18,6 +20,9 @@ const MADE: u32 = 0o755;
 
 /// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
 const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
+
+/// Where kiln mounts files of its own: see `kiln-twin`, `toolbox` and [`crate::furnish`].
+const OWN: [&str; 5] = ["dev/cross", "dev/kiln", "dev/kiln-secrets", "dev/native", "dev/pipes"];
 
 /// Paths without a slash in front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,19 +40,20 @@ impl Stubs {
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
-    /// The label of a checkpoint, if it needs one.
-    pub(crate) fn label(&self) -> Option<(String, String)> {
+    /// The label of a checkpoint. One without stubs says so: it would inherit the label of what it stands on.
+    pub(crate) fn label(&self) -> (String, String) {
         let paths: Vec<&str> = self.paths.iter().map(String::as_str).collect();
-        (!paths.is_empty()).then(|| (labels::STUBS.to_owned(), paths.join("\n")))
+        (labels::STUBS.to_owned(), paths.join("\n"))
     }
 
     /// Whether an entry is a stub, unless something was put into it later: of a file by its size, of a folder it shows by
     /// what comes after, whose parents are made when they are needed. Nor is what is mounted part of the container.
     pub(crate) fn hides(&self, path: &str, is_folder: bool, size: u64, mode: u32) -> bool {
-        let is_stub = (is_folder || size == 0 && mode & 0o777 == MADE) && self.paths.contains(path);
+        let is_stub = as_made(is_folder, size, mode) && self.paths.contains(path);
         // What is in such a folder makes it again.
         let is_skeleton = self.from_nothing && size == 0 && SKELETON.contains(&path);
-        is_stub || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
+        let is_own = OWN.iter().any(|own| is_in(path, own));
+        is_stub || is_own || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
     }
 
     /// The same for a container in which this is mounted.
@@ -60,6 +66,21 @@ impl Stubs {
         Self { from_nothing: true, ..self.clone() }
     }
 
+    /// Removes them from a folder of this machine into which all was unpacked; one that is not empty stays.
+    pub(crate) fn remove_from(&self, folder: &Path) {
+        for path in self.paths().chain(OWN).map(|stub| folder.join(stub)) {
+            let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+            if as_made(found.is_dir(), found.len(), found.permissions().mode()) {
+                let _ = if found.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
+            }
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     /// Those paths, the deepest first.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().rev().map(String::as_str)
@@ -68,14 +89,7 @@ impl Stubs {
     /// What is left when files were written: what was asked for is no stub any more.
     pub(crate) fn after(&self, op: &FileOp) -> Self {
         let mut left = self.clone();
-        for action in &op.actions {
-            let (FileAction::Mkdir { path, .. } | FileAction::Write { path, .. }) = action else {
-                let FileAction::Copy(copy) = action else { continue };
-                left.keep(&copy.dest);
-                continue;
-            };
-            left.keep(path);
-        }
+        destinations(op).for_each(|path| left.keep(path));
         left
     }
 
@@ -99,6 +113,19 @@ impl FromIterator<String> for Stubs {
     }
 }
 
+/// Where actions write to.
+fn destinations(op: &FileOp) -> impl Iterator<Item = &str> {
+    op.actions.iter().map(|action| match action {
+        FileAction::Mkdir { path, .. } | FileAction::Write { path, .. } => path.as_str(),
+        FileAction::Copy(copy) => copy.dest.as_str(),
+    })
+}
+
+/// Whether something is as a daemon makes mount points; links and special files are not, by their modes.
+fn as_made(is_folder: bool, size: u64, mode: u32) -> bool {
+    is_folder || size == 0 && mode & 0o777 == MADE
+}
+
 /// Whether a path is a folder or lies in it.
 fn is_in(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -110,18 +137,21 @@ pub(crate) struct Points {
     pub(crate) stubs: Stubs,
     /// What is mounted.
     pub(crate) mounted: Vec<String>,
-    /// Whether a mount hides something of the container's own.
+    /// Whether a mount hides something of the container's own, or keeps a reader out.
     pub(crate) covers: bool,
 }
 
-/// Finds out what the daemon will make for `targets` in `container`; `reader` holds the files that it was made from, and
-/// `below` are their stubs, which the command removes if `tidies`.
+/// Finds out what the daemon will make for `targets` in a new container; `reader` holds the files that it was made from,
+/// and `below` are their stubs, which the command removes if `tidies`. `unpacked` are the folders above targets that were
+/// copied to it since.
+///
+/// The container itself is no witness: whoever asks it, or copies to it, lets the daemon make mount points in it.
 pub(crate) async fn find(
     shared: &Shared,
-    container: &ContainerId,
     reader: &ContainerId,
     (below, tidies): (&Stubs, bool),
     targets: &[String],
+    unpacked: &[String],
 ) -> Result<Points> {
     let stubs = if tidies { below.tidied(targets) } else { below.clone() };
     let mut points = Points { stubs, mounted: Vec::new(), covers: false };
@@ -138,8 +168,10 @@ pub(crate) async fn find(
         }
         points.stubs.paths.insert(target.clone());
         let mut folder = split_last(&target).0;
-        // The container has what was copied to it; its folders are asked, since the mount point itself is mounted.
-        while !folder.is_empty() && shared.engine.stat(container, &format!("/{folder}")).await?.is_none() {
+        while !folder.is_empty()
+            && !unpacked.iter().any(|unpacked| unpacked == folder)
+            && shared.engine.stat(reader, &format!("/{folder}")).await?.is_none()
+        {
             points.stubs.paths.insert(folder.to_owned());
             folder = split_last(folder).0;
         }
@@ -154,10 +186,10 @@ mod tests {
     #[test]
     fn stubs_are_remembered_by_a_label() {
         let stubs = Stubs::from_iter(["w/deep", "w/deep/er", "run/secrets"].map(str::to_owned));
-        let (name, text) = stubs.label().expect("there are some");
+        let (name, text) = stubs.label();
         assert_eq!(name, labels::STUBS);
         assert_eq!(Stubs::of_label(&text), stubs);
-        assert_eq!(Stubs::default().label(), None);
+        assert_eq!(Stubs::default().label().1, "");
         assert_eq!(stubs.paths().collect::<Vec<_>>(), ["w/deep/er", "w/deep", "run/secrets"]);
     }
 
@@ -170,6 +202,29 @@ mod tests {
         let read = stubs.with_mounted(&["m".to_owned()]);
         assert!(read.hides("m", false, 9, 0o644) && read.hides("m/x", false, 9, 0o644));
         assert!(!read.hides("mm", false, 9, 0o644));
+    }
+
+    #[test]
+    fn what_is_left_empty_in_a_folder_goes() {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = |path: &str, bytes: &str, mode: u32| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("below")).expect("folder");
+            std::fs::write(&path, bytes).expect("file");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+        };
+        file("gone", "", 0o755);
+        file("other", "", 0o644);
+        file("full/x", "x", 0o755);
+        std::fs::create_dir_all(dir.path().join("deep/er")).expect("folder");
+        std::fs::create_dir_all(dir.path().join("dev/kiln")).expect("folder");
+        Stubs::of_label("gone\nother\nfull\nfull/x\ndeep\ndeep/er\nnowhere").remove_from(dir.path());
+        let mut left: Vec<_> =
+            std::fs::read_dir(dir.path()).expect("folder").flatten().map(|e| e.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["dev", "full", "other"]);
+        assert!(!dir.path().join("dev/kiln").exists());
+        assert!(dir.path().join("full/x").exists());
     }
 
     #[test]

@@ -218,3 +218,45 @@ async fn what_becomes_no_files_is_kept_as_a_checkpoint() {
     assert_eq!(build().await.report(0).cached, 1);
     assert_eq!(bed.engine.count("create "), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_copy_only_what_changed_is_copied_again() {
+    let bed = Bed::new();
+    bed.write("main.py", "x");
+    for index in 0..1200 {
+        bed.write(&format!("many/{index}"), "old");
+    }
+    let build = async |commands: &str, changed: &str| {
+        bed.write("main.py", changed);
+        bed.engine.clear_calls();
+        let built = bed.build(&program(&bed, commands)).await;
+        (built.report(0).ran, bed.engine.count("load sha256:"), bed.engine.count("commit"))
+    };
+    let exported = || ["app", "seven", "more"].map(|name| bed.exported(name).unwrap_or_default());
+    let compile = "cat /src/main.py /out/app; cat /src/many/7 /out/seven";
+    assert_eq!(build(compile, "1").await, (4, 1, 1), "the copy is a layer; the tools are committed");
+    assert_eq!(build(compile, "2").await, (3, 0, 0), "one file is copied onto it");
+    assert_eq!(exported(), ["2", "old", ""]);
+    bed.write("many/7", "new");
+    bed.write("more/0", "added");
+    let with_more = "cat /src/main.py /out/app; cat /src/many/7 /out/seven; cat /src/more/0 /out/more";
+    assert_eq!(build(with_more, "3").await, (3, 0, 0));
+    assert_eq!(exported(), ["3", "new", "added"]);
+    // Once more onto the same checkpoint; a file that is back to what it was is no difference.
+    bed.write("many/7", "old");
+    assert_eq!(build(with_more, "4").await, (3, 0, 0));
+    assert_eq!(exported(), ["4", "old", "added"]);
+    std::fs::remove_dir_all(bed.path("more")).expect("removed");
+    assert_eq!(build(compile, "5").await, (3, 0, 0), "nothing is gone since the checkpoint");
+    // What is gone cannot be copied: all of it is, and that is the new checkpoint.
+    std::fs::remove_file(bed.path("many/1100")).expect("removed");
+    assert_eq!(build(compile, "6").await, (3, 1, 0));
+    let without = bed.build(&program(&bed, "cat /src/many/1100 /out/app")).await;
+    assert!(without.outcome.targets[0].is_err(), "it is not there");
+    // Without its checkpoint it is copied as a whole.
+    for image in bed.engine().images_with_label("kiln.key").await.expect("a listing") {
+        kiln_docker::Engine::remove_image(&bed.engine, &image.id.0).await.expect("removed");
+    }
+    assert_eq!(build(compile, "7").await, (4, 1, 1));
+    assert_eq!(bed.exported("app").as_deref(), Some("7"));
+}

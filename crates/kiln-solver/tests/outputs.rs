@@ -184,3 +184,37 @@ async fn each_group_is_made_on_its_own() {
     assert!(unpacked(&bed.path("0.tar")).contains_key("two"));
     assert!(!bed.path("1.tar").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mount_points_are_removed_once_and_replaced_checkpoints_are_named() {
+    let bed = Bed::new();
+    let graph = |always: bool| {
+        let mut graph = Graph::default();
+        let base = bed.image(&mut graph, "base", AMD64, Files::new());
+        let mounts = vec![common::cache("/made/cache", "c", kiln_graph::Sharing::Shared)];
+        let exec = kiln_graph::Exec { mounts, ..common::exec(AMD64, "write /one 1") };
+        let op = kiln_graph::Op::Exec(Box::new(exec));
+        let top = graph.graph.insert(op, vec![base], kiln_graph::Origin::default(), always);
+        graph.target("app", AMD64, top);
+        graph
+    };
+    let load = || vec![Export::Load { names: names() }];
+    let tidied = || bed.engine.calls().iter().filter(|call| call.contains("tidy /made/cache /made")).count();
+    build(&bed, &graph(false), load()).await;
+    assert_eq!((tidied(), bed.engine.count("commit")), (1, 2));
+    let stubs = |labels: &BTreeMap<String, String>| labels.get("kiln.stubs").cloned().unwrap_or_default();
+    let checkpoints = || async { bed.engine().images_with_label("kiln.key").await.expect("a listing") };
+    let mut labels: Vec<String> = checkpoints().await.iter().map(|image| stubs(&image.labels)).collect();
+    labels.sort();
+    assert_eq!(labels, ["", "made\nmade/cache"]);
+    // The one without them is preferred: there is nothing more to do.
+    bed.engine.clear_calls();
+    build(&bed, &graph(false), load()).await;
+    assert_eq!((tidied(), bed.engine.count("commit"), bed.engine.count("start")), (0, 0, 0));
+    let older: Vec<String> = checkpoints().await.into_iter().map(|image| image.id.0).collect();
+    let built = build(&bed, &graph(true), load()).await;
+    assert_eq!((tidied(), checkpoints().await.len()), (1, 4));
+    kiln_solver::remove_replaced(bed.engine().as_ref(), &built.outcome.replaced).await;
+    let left: Vec<String> = checkpoints().await.into_iter().map(|image| image.id.0).collect();
+    assert!(left.len() == 2 && left.iter().all(|id| !older.contains(id)), "{older:?} {left:?}");
+}

@@ -41,8 +41,19 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> io::
     archive.append_data(&mut header, name, bytes)
 }
 
-/// The configuration in an archive, and the names that it gives to the image.
-pub(crate) fn read(bytes: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
+/// What a daemon is given to load.
+pub(crate) struct Loaded {
+    pub(crate) config: Vec<u8>,
+    /// The names that the image gets.
+    pub(crate) names: Vec<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) layers: Vec<String>,
+    /// The archive of the last layer, if it is there.
+    pub(crate) top: Option<Vec<u8>>,
+}
+
+/// Reads an image archive.
+pub(crate) fn read(bytes: &[u8]) -> Option<Loaded> {
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(bytes).entries().ok()? {
         let mut entry = entry.ok()?;
@@ -54,5 +65,12 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
     let manifest: Value = serde_json::from_slice(files.get("manifest.json")?).ok()?;
     let config = files.get(manifest[0]["Config"].as_str()?)?.clone();
     let tags = manifest[0]["RepoTags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Some((config, tags.map(str::to_owned).collect()))
+    let names = tags.map(str::to_owned).collect();
+    let top = manifest[0]["Layers"].as_array().and_then(|layers| files.get(layers.last()?.as_str()?)).cloned();
+    let parsed: Value = serde_json::from_slice(&config).ok()?;
+    let labels = parsed["config"]["Labels"].as_object().into_iter().flatten();
+    let labels = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    let layers = parsed["rootfs"]["diff_ids"].as_array().into_iter().flatten();
+    let layers = layers.filter_map(|layer| Some(layer.as_str()?.to_owned())).collect();
+    Some(Loaded { config, names, labels, layers, top })
 }

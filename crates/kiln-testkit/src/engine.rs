@@ -171,6 +171,7 @@ impl World {
             repo_digests: Vec::new(),
             tags: Vec::new(),
             layers,
+            parent: None,
         };
         self.images.insert(id.0.clone(), FakeImage { image, files });
         id
@@ -249,18 +250,38 @@ impl Engine for FakeEngine {
         Ok(listed.filter(|image| labelled(&image.labels, label)).collect())
     }
 
+    async fn images_named(&self, pattern: &str) -> Result<Vec<Image>> {
+        let world = self.call(format!("images named {pattern}"))?;
+        let start = pattern.trim_end_matches('*');
+        let ids: std::collections::BTreeSet<&String> =
+            world.tags.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, id)| id).collect();
+        Ok(ids.into_iter().filter_map(|id| world.find(id)).map(|found| found.image).collect())
+    }
+
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId> {
         drop(self.call(format!("load {reference}"))?);
         let bytes = collect(archive).await?;
         let platform = Platform::linux(self.info.arch);
         let mut world = self.world();
-        let layers = vec![world.id("layer")];
-        let id = world.add(platform, ImageConfig::default(), layers, Files::new());
-        world.tags.insert(reference.to_owned(), id.0.clone());
-        if let Some((config, names)) = crate::archives::read(&bytes) {
-            world.tags.extend(names.into_iter().map(|name| (name, id.0.clone())));
-            world.loaded.push(config);
+        let Some(loaded) = crate::archives::read(&bytes) else {
+            let layers = vec![world.id("layer")];
+            let id = world.add(platform, ImageConfig::default(), layers, Files::new());
+            world.tags.insert(reference.to_owned(), id.0.clone());
+            return Ok(id);
+        };
+        let mut files = Files::new();
+        if let (Some((_, below)), Some(top)) = (loaded.layers.split_last(), &loaded.top) {
+            let there = world.images.values().find(|image| image.image.layers == below);
+            files = there.map(|image| image.files.clone()).unwrap_or_default();
+            for (path, file) in Files::entries("/", top).map_err(|error| broken("loading", error))? {
+                files.unpack(&path, file);
+            }
         }
+        let config = ImageConfig { labels: loaded.labels, ..ImageConfig::default() };
+        let id = world.add(platform, config, loaded.layers, files);
+        world.tags.insert(reference.to_owned(), id.0.clone());
+        world.tags.extend(loaded.names.into_iter().map(|name| (name, id.0.clone())));
+        world.loaded.push(loaded.config);
         Ok(id)
     }
 
@@ -287,10 +308,13 @@ impl Engine for FakeEngine {
     async fn remove_image(&self, reference: &str) -> Result<()> {
         let mut world = self.call(format!("rmi {reference}"))?;
         if world.tags.remove(reference).is_none() {
-            if world.containers.values().any(|container| container.spec.image.0 == reference) {
+            let stands_on = |image: &FakeImage| image.image.parent.as_ref().is_some_and(|parent| parent.0 == reference);
+            if world.containers.values().any(|container| container.spec.image.0 == reference)
+                || world.images.values().any(stands_on)
+            {
                 return Err(EngineError::Conflict {
                     action: format!("removing image `{reference}`"),
-                    message: "a container uses it".to_owned(),
+                    message: "a container uses it, or an image stands on it".to_owned(),
                 });
             }
             world.images.remove(reference);
@@ -482,9 +506,12 @@ impl Engine for FakeEngine {
             return Err(EngineError::NotFound { what: format!("image {parent}") });
         };
         let layer = world.id("layer");
-        let layers = parent.image.layers.into_iter().chain([layer]).collect();
+        let layers = parent.image.layers.iter().cloned().chain([layer]).collect();
         let config = ImageConfig { labels: spec.labels.clone(), ..spec.config.clone() };
         let made = world.add(parent.image.platform, config, layers, files);
+        if let Some(made) = world.images.get_mut(&made.0) {
+            made.image.parent = Some(parent.image.id);
+        }
         if let Some((repository, tag)) = &spec.name {
             world.tags.insert(format!("{repository}:{tag}"), made.0.clone());
         }

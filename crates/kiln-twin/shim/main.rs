@@ -2,7 +2,8 @@
 //!
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
 //! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
-//! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
+//! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other, `room` says how much disk is
+//! free. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
 //! becomes it. It is compiled by the build script, without dependencies.
 
 mod decide;
@@ -13,6 +14,7 @@ mod ldcache;
 mod options;
 mod places;
 mod python;
+mod room;
 mod secrets;
 mod serve;
 mod standin;
@@ -36,8 +38,9 @@ fn main() {
         Some((command, rest)) if command == "secrets" => secrets::run(rest),
         Some((command, _)) if command == "serve" => serve::run(),
         Some((command, rest)) if command == "tidy" => tidy::run(rest),
+        Some((command, rest)) if command == "room" => room::run(rest),
         _ => {
-            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `serve` and `tidy PATH... -- COMMAND...`");
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `serve`, `tidy PATH... [-- COMMAND...]` and `room PATH`");
             2
         }
     };

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use crate::enter::become_it;
 
-/// `tidy PATH... -- COMMAND...`: removes the paths as far as they are as a daemon makes mount points, and becomes the
-/// command. One that something is mounted over stays.
+/// `tidy PATH... [-- COMMAND...]`: removes the paths as far as they are as a daemon makes mount points, and becomes the
+/// command if there is one. A path that something is mounted over stays.
 pub(crate) fn run(arguments: &[OsString]) -> i32 {
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
     for path in &arguments[..end] {
@@ -21,9 +21,6 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
             _ => {}
         }
     }
-    let Some((program, rest)) = arguments.get(end + 1..).and_then(<[_]>::split_first) else {
-        eprintln!("kiln-twin: tidy: no command");
-        return 2;
-    };
+    let Some((program, rest)) = arguments.get(end + 1..).and_then(<[_]>::split_first) else { return 0 };
     become_it(Command::new(program).args(rest), program)
 }

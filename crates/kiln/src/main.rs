@@ -20,6 +20,7 @@ mod phase;
 mod project;
 mod recipe;
 mod report;
+mod room;
 mod run_flags;
 mod scope;
 mod session;
@@ -68,6 +69,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
+        Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
+        Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
     }
 }
@@ -81,6 +84,8 @@ fn exit_now(code: u8) -> ! {
 fn trace(cli: &Cli, environment: &Environment, ui: Ui) {
     let filter = match (environment.get("KILN_LOG"), cli.global.verbose) {
         (Some(filter), _) => filter.to_owned(),
+        // There it is the records that are told at length.
+        (None, _) if matches!(cli.command, Command::Prune(_) | Command::Du(_)) => return,
         (None, 0) => return,
         (None, 1) => "kiln=debug,kiln_solver=debug,kiln_docker=debug".to_owned(),
         (None, _) => "trace".to_owned(),

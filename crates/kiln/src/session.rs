@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{Engine, labels, sweep};
+use kiln_docker::{Engine, labels, stock, sweep};
 use kiln_graph::Digest;
 use kiln_solver::{BuildEvent, Cancel};
 use tokio::sync::mpsc::WeakSender;
@@ -110,13 +110,21 @@ impl Host {
 
     /// Removes what dead processes of this machine left in the daemon; how many containers.
     pub(crate) async fn sweep(&self, engine: &dyn Engine) -> Result<usize> {
+        Ok(sweep::sweep(engine, &self.facts()).await?.len())
+    }
+
+    /// All that kiln has on the daemon.
+    pub(crate) async fn stock(&self, engine: &dyn Engine) -> Result<stock::Stock> {
+        Ok(stock::list(engine, &self.facts()).await?)
+    }
+
+    fn facts(&self) -> sweep::ThisHost<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let host = sweep::ThisHost {
+        sweep::ThisHost {
             id: &self.id,
             alive: &|pid, start| started(pid) == Some(start),
             now: i64::try_from(now).unwrap_or(i64::MAX),
-        };
-        Ok(sweep::sweep(engine, &host).await?.len())
+        }
     }
 }
 

@@ -51,8 +51,8 @@ pub(super) struct Ground {
     env: Vec<(String, String)>,
     peer: Option<String>,
     folder: PathBuf,
-    /// The image that all sides build on.
-    base: String,
+    /// What comes before the names of images that all sides build on.
+    library: String,
 }
 
 impl Ground {
@@ -63,11 +63,35 @@ impl Ground {
         let served =
             |registry: &String| Daemon::at(&format!("tcp://{registry}")).get("/v2/library/debian/tags/list").is_ok();
         // Where Docker Hub is reached, the testbed's registry is empty.
-        let base = match registry.filter(served) {
-            Some(registry) => format!("{registry}/library/debian:bookworm"),
-            None => "debian:bookworm".to_owned(),
-        };
-        Ok(Self { kiln, host, env, peer, folder, base })
+        let library = registry.filter(served).map_or_else(String::new, |registry| format!("{registry}/library/"));
+        Ok(Self { kiln, host, env, peer, folder, library })
+    }
+
+    /// The image that programs are built on.
+    fn base(&self) -> String {
+        format!("{}debian:bookworm", self.library)
+    }
+
+    /// An image for what needs no more than a shell.
+    pub(super) fn small_base(&self) -> String {
+        format!("{}alpine:3.20", self.library)
+    }
+
+    /// The peer's daemon.
+    pub(super) fn peer(&self) -> Option<&str> {
+        self.peer.as_deref()
+    }
+
+    /// Where all that is measured lies.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// kiln on its daemon, with the network as everybody has it.
+    pub(super) fn kiln(&self) -> Command {
+        let mut command = Command::new(&self.kiln);
+        command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", format!("{SCOPE}-dockerfiles"));
+        command
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -78,7 +102,7 @@ impl Ground {
     fn dockerfile(&self, text: &str, certificates: bool) -> String {
         let mut lines = Vec::new();
         for line in text.lines() {
-            lines.push(line.replace("FROM debian:bookworm", &format!("FROM {}", self.base)));
+            lines.push(line.replace("FROM debian:bookworm", &format!("FROM {}", self.base())));
             if line.starts_with("FROM debian") {
                 if certificates {
                     lines.push(format!("COPY {CERTIFICATES} /etc/{CERTIFICATES}"));
@@ -251,8 +275,8 @@ impl<'a> Side<'a> {
             } else {
                 command.args(["build", "--recipe=debian"]).arg(format!("--platform={}", self.platform));
                 command.arg(format!("--output={}", self.output().display()));
-                command.args(["--set", &format!("build.base={}", self.ground.base)]);
-                command.args(["--set", &format!("verify.image={}", self.ground.base)]);
+                command.args(["--set", &format!("build.base={}", self.ground.base())]);
+                command.args(["--set", &format!("verify.image={}", self.ground.base())]);
             }
             command.arg("--progress=json").envs(self.ground.env.iter().cloned());
             command.env("DOCKER_HOST", &self.ground.host).env("KILN_CACHE_SCOPE", self.scope());

@@ -55,6 +55,7 @@ pub(super) fn image(inspect: models::ImageInspect, platform: Platform) -> Image 
         repo_digests: inspect.repo_digests.unwrap_or_default(),
         tags: inspect.repo_tags.unwrap_or_default(),
         layers: inspect.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+        parent: None,
     }
 }
 
@@ -73,6 +74,7 @@ pub(super) fn listed_image(summary: models::ImageSummary, own: Platform) -> Imag
         repo_digests: named(summary.repo_digests),
         tags: named(summary.repo_tags),
         layers: Vec::new(),
+        parent: Some(ImageId(summary.parent_id)).filter(|parent| !parent.0.is_empty()),
     }
 }
 

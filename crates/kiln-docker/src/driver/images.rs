@@ -271,11 +271,11 @@ impl BollardEngine {
         tagged.map_err(|error| doing.failed(error))
     }
 
-    pub(super) async fn list_images(&self, label: &str) -> Result<Vec<Image>> {
+    pub(super) async fn list_images(&self, filter: &str, value: &str) -> Result<Vec<Image>> {
         // Without `all` an image that is the parent of another is left out, and checkpoints are parents of checkpoints.
         let options = options::ListImagesOptions {
             all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])])),
+            filters: Some(HashMap::from([(filter.to_owned(), vec![value.to_owned()])])),
             ..options::ListImagesOptions::default()
         };
         let doing = self.doing("listing", "images");

@@ -193,7 +193,11 @@ impl Engine for BollardEngine {
     }
 
     async fn images_with_label(&self, label: &str) -> Result<Vec<Image>> {
-        self.list_images(label).await
+        self.list_images("label", label).await
+    }
+
+    async fn images_named(&self, pattern: &str) -> Result<Vec<Image>> {
+        self.list_images("reference", pattern).await
     }
 
     async fn load_image(&self, archive: ByteStream, reference: &str) -> Result<ImageId> {

@@ -2,6 +2,8 @@
 
 use kiln_graph::{Digest, Platform};
 
+use crate::labels::BASE_NAMES;
+
 /// `[registry/]repository[:tag][@digest]`, or the id of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reference {
@@ -82,7 +84,7 @@ impl Reference {
         let readable = readable.trim_matches('-');
         let readable = &readable[..readable.len().min(60)];
         let digest = Digest::of(self.name()).short();
-        (format!("kiln.local/base/{}-{digest}", readable.trim_matches('-')), platform.to_string().replace('/', "-"))
+        (format!("{BASE_NAMES}{}-{digest}", readable.trim_matches('-')), platform.to_string().replace('/', "-"))
     }
 }
 

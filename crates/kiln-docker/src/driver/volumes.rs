@@ -95,7 +95,7 @@ impl BollardEngine {
                 labels: volume.labels.unwrap_or_default(),
                 size: volume.usage_data.as_ref().map(|usage| convert::unsigned(Some(usage.size))),
                 users: volume.usage_data.as_ref().map(|usage| convert::unsigned(Some(usage.ref_count))),
-                created: volume.created_at,
+                created: volume.created_at.as_deref().and_then(convert::seconds),
             })
             .filter(|volume| volume.labels.get(name).is_some_and(|have| value.is_none_or(|want| want == have)))
             .collect())

@@ -99,7 +99,7 @@ pub(crate) struct Ran {
 const OUTPUT_LIMIT: usize = 256 << 10;
 
 /// Runs a container to its end and removes it.
-async fn run(engine: &dyn Engine, spec: &crate::ContainerSpec) -> Result<Ran> {
+pub(crate) async fn run(engine: &dyn Engine, spec: &crate::ContainerSpec) -> Result<Ran> {
     let id = engine.create_container(spec).await?;
     let ran = run_created(engine, &id).await;
     let removed = engine.remove_container(&id).await;

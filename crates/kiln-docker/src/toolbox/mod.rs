@@ -12,7 +12,7 @@ use kiln_graph::Arch;
 
 use crate::probe_image::{self, Content, Entry, FOLDER};
 use crate::sealed::{Sealed, Work};
-use crate::{Engine, MountSpec, Result, VolumeSource, labels};
+use crate::{Engine, EngineError, MountSpec, Result, VolumeSource, labels};
 
 /// Where the toolbox is in a container.
 pub const MOUNT_POINT: &str = "/dev/kiln";
@@ -79,6 +79,28 @@ pub async fn ensure_toolbox(engine: &dyn Engine, files: &[ToolFile]) -> Result<S
     spec.mounts = vec![MountSpec { target: FOLDER.to_owned(), readonly: false, ..mount(&sealed.volume) }];
     sealed.ensure(engine, &spec).await?;
     Ok(sealed.volume)
+}
+
+/// Free bytes where the daemon keeps its volumes; none if kiln has no program to ask with there.
+///
+/// # Errors
+/// If the daemon fails, or the program does not answer.
+pub async fn free_space(engine: &dyn Engine) -> Result<Option<u64>> {
+    if kiln_twin::program(engine.info().arch).is_none() {
+        return Ok(None);
+    }
+    let volume = ensure_toolbox(engine, &[]).await?;
+    let image = probe_image::ensure(engine).await?;
+    let argv = [kiln_twin::PROGRAM, "room", MOUNT_POINT].map(str::to_owned).into();
+    let mut spec = probe_image::container(&image, engine, "toolbox", argv);
+    spec.mounts = vec![mount(&volume)];
+    let ran = crate::emulation::run(engine, &spec).await?;
+    let wrong = || EngineError::Api {
+        action: "asking for the daemon's free disk space".to_owned(),
+        status: 0,
+        message: format!("kiln's program said `{}`", ran.output.trim()),
+    };
+    ran.output.trim().parse().map(Some).map_err(|_| wrong())
 }
 
 fn archive(files: &[ToolFile]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Turns file operations into one archive that is unpacked over a destination.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub(crate) struct Apply {
     pub(crate) sources: HashMap<usize, CopySource>,
     /// Whether folders that are copied keep their own mode and owner, which those of a `COPY` do not.
     pub(crate) whole: bool,
+    /// The paths of a context that are copied, if not all are; folders end in `/`.
+    pub(crate) only: Option<Arc<HashSet<String>>>,
     pub(crate) origin: Origin,
 }
 
@@ -54,7 +56,17 @@ impl From<SolveError> for ApplyError {
     }
 }
 
-/// Writes the archive of all operations to `out`; returns it when all is written. Runs on a blocking thread.
+/// What is made of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It is unpacked over what is there.
+    Unpack,
+    /// It becomes a layer: of the folders that are there, it has those above what is in it.
+    Layer,
+}
+
+/// Writes the archive of all operations to `out`; returns it when all is written, with the folders above `mounts` that are
+/// in the archive, without a slash in front. Runs on a blocking thread.
 ///
 /// `mounts` are absolute paths that the archive must keep away from.
 pub(crate) fn apply<W: Write>(
@@ -62,8 +74,8 @@ pub(crate) fn apply<W: Write>(
     place: &Place,
     mounts: &[String],
     operations: &[Apply],
-    out: W,
-) -> Result<W, ApplyError> {
+    (out, made_for): (W, Use),
+) -> Result<(W, Vec<String>), ApplyError> {
     let probe = |path: &str| probe(remote, place, path);
     let mut emitter = Emitter::new(out, &probe);
     let nowhere = Origin::default();
@@ -97,7 +109,8 @@ pub(crate) fn apply<W: Write>(
                     emitter.set_parents(parents, owner.unwrap_or_default());
                     let devices = matches!(place, Place::Container(_));
                     let none = Stubs::default();
-                    let job = Job { remote, copy, owner, origin, devices, whole: operation.whole, stubs: &none };
+                    let only = operation.only.as_deref();
+                    let job = Job { remote, copy, owner, origin, devices, whole: operation.whole, only, stubs: &none };
                     let copied = match operation.sources.get(&copy.input) {
                         Some(CopySource::Context(context)) => job.copy_context(context, &mut emitter),
                         Some(CopySource::Container(id, stubs)) => Job { stubs, ..job }.copy_container(id, &mut emitter),
@@ -108,7 +121,15 @@ pub(crate) fn apply<W: Write>(
             }
         }
     }
-    emitter.into_inner().map_err(SolveError::io("write", "the archive")).map_err(Into::into)
+    if let (Place::Container(id), Use::Layer) = (place, made_for) {
+        for folder in emitter.known_folders() {
+            let meta = remote.folder(id, &folder).map_err(|e| failed(e, &folder, &nowhere))?;
+            emitter.known_folder(&folder, &meta).map_err(|e| failed(e, &folder, &nowhere))?;
+        }
+    }
+    let above = emitter.above_mounts();
+    let out = emitter.into_inner().map(|out| (out, above));
+    out.map_err(SolveError::io("write", "the archive")).map_err(Into::into)
 }
 
 /// One `COPY`.
@@ -122,6 +143,8 @@ pub(super) struct Job<'a> {
     pub(super) devices: bool,
     /// Whether a folder keeps its own mode and owner.
     pub(super) whole: bool,
+    /// What of a context is copied, if not all is.
+    pub(super) only: Option<&'a HashSet<String>>,
     /// What is left out.
     pub(super) stubs: &'a Stubs,
 }

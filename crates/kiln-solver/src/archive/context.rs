@@ -1,5 +1,6 @@
 //! `COPY` from a context.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
 use kiln_fetch::archive;
@@ -26,6 +27,13 @@ impl Job<'_> {
         let dest = if becomes { out.real(&copy.dest)? } else { copy.dest.clone() };
         for (index, selected) in selection.entries.iter().enumerate() {
             let entry = selected.entry;
+            let is_known = |only: &HashSet<String>| match entry.kind {
+                Kind::Folder => !only.contains(&format!("{}/", entry.path)),
+                _ => !only.contains(&*entry.path),
+            };
+            if self.only.is_some_and(is_known) {
+                continue;
+            }
             if copy.unpack && selected.named && entry.kind == Kind::File {
                 let path = context.absolute(entry);
                 if let Some(archive) = archive::open(&path).map_err(SolveError::io("read", &path))? {

@@ -6,7 +6,7 @@
 //! where none is or where its mode is meant to change. The destination is asked from the top down, and never about what
 //! lies below a folder that is known to be new.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Read, Write};
 
 use kiln_docker::{FileKind, PathStat};
@@ -47,6 +47,8 @@ pub(super) struct Emitter<'a, W: Write> {
     probe: Probe<'a>,
     /// What this archive has written, by real path without a leading slash. A folder in it is new.
     written: HashMap<Box<str>, There>,
+    /// Folders whose entry is in the archive, also those that are there.
+    folders: HashSet<Box<str>>,
     /// What the destination has, as far as it was asked.
     base: HashMap<Box<str>, There>,
     /// Mode of folders made on the way.
@@ -90,6 +92,7 @@ impl<'a, W: Write> Emitter<'a, W> {
             builder: Builder::new(out),
             probe,
             written: HashMap::new(),
+            folders: HashSet::new(),
             base: HashMap::new(),
             mode: 0o755,
             owner: (0, 0),
@@ -102,6 +105,26 @@ impl<'a, W: Write> Emitter<'a, W> {
     pub(super) fn set_mounts(&mut self, mounts: &[String]) -> Result<(), EmitError> {
         self.mounts = mounts.iter().map(|mount| self.real(mount)).collect::<Result<_, _>>()?;
         Ok(())
+    }
+
+    /// The folders above mounts that this archive has made.
+    pub(super) fn above_mounts(&self) -> Vec<String> {
+        let is_above = |path: &str| {
+            self.mounts.iter().any(|mount| mount.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')))
+        };
+        self.written.keys().filter(|path| is_above(path)).map(ToString::to_string).collect()
+    }
+
+    /// The folders above entries that are there already, and have none of their own.
+    pub(super) fn known_folders(&self) -> Vec<String> {
+        let above = |path: &str| path.match_indices('/').map(|(end, _)| path[..end].to_owned()).collect::<Vec<_>>();
+        let all: BTreeSet<String> = self.written.keys().chain(&self.folders).flat_map(|path| above(path)).collect();
+        all.into_iter().filter(|folder| !self.folders.contains(folder.as_str())).collect()
+    }
+
+    /// Repeats what a folder is that is there.
+    pub(super) fn known_folder(&mut self, real: &str, meta: &Meta) -> Result<(), EmitError> {
+        self.write_folder(real, meta)
     }
 
     /// Says which mode the folders get that are made on the way to an entry, and who owns them.
@@ -156,6 +179,7 @@ impl<'a, W: Write> Emitter<'a, W> {
     fn write_folder(&mut self, real: &str, meta: &Meta) -> Result<(), EmitError> {
         let mut header = header(EntryType::Directory, meta);
         self.append(&mut header, &format!("{real}/"), &meta.pax, io::empty())?;
+        self.folders.insert(real.into());
         if self.there(real)? == There::Nothing {
             self.written.insert(real.into(), There::Folder);
         }

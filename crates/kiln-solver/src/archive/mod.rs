@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use kiln_docker::{ByteStream, ContainerId, Engine, PathStat};
 
-pub(crate) use apply::{Apply, ApplyError, CopySource, Place, apply};
+pub(crate) use apply::{Apply, ApplyError, CopySource, Place, Use, apply};
 pub(crate) use context::missing;
 pub(crate) use pipe::{PipeWriter, StreamReader, until_stopped, writer};
 
 use crate::error::Result;
+use emit::{EmitError, Meta};
 
 /// The engine, seen from a blocking thread.
 pub(crate) struct Remote {
@@ -41,5 +42,17 @@ impl Remote {
 
     fn download(&self, id: &ContainerId, path: &str) -> Result<ByteStream> {
         Ok(self.runtime.block_on(self.engine.download(id, path))?)
+    }
+
+    /// Mode, owner, time and attributes of a folder. Its archive begins with them; the rest is not read.
+    fn folder(&self, id: &ContainerId, path: &str) -> Result<Meta, EmitError> {
+        let stream = self.download(id, &format!("/{path}"))?;
+        let mut archive = tar::Archive::new(StreamReader::new(stream));
+        let ended = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let mut entry = archive.entries()?.next().ok_or_else(ended)??;
+        let pax = container::attributes(&mut entry)?;
+        let header = entry.header();
+        let (mode, uid, gid) = (header.mode()? & 0o7777, header.uid()?, header.gid()?);
+        Ok(Meta { mode, uid, gid, mtime: header.mtime()?, pax })
     }
 }

@@ -124,6 +124,25 @@ pub(crate) fn without_layers(
     archive.into_inner()
 }
 
+/// Writes the archive of an image of whose layers the daemon has all but the last.
+pub(crate) fn with_top_layer(
+    config: &[u8],
+    digest: &str,
+    diff_ids: &[String],
+    (layer, size): (impl Read, u64),
+    out: impl Write,
+) -> io::Result<()> {
+    let file = format!("{}.json", hex(digest));
+    let layers: Vec<String> = diff_ids.iter().map(|layer| format!("{}/layer.tar", hex(layer))).collect();
+    let mut archive = tar::Builder::new(out);
+    append(&mut archive, &file, config)?;
+    append(&mut archive, "manifest.json", &list(&file, &layers, &[])?)?;
+    if let Some(path) = layers.last() {
+        archive.append_data(&mut header(size, 0o644), path, layer.take(size))?;
+    }
+    archive.into_inner()?.flush()
+}
+
 fn docker_manifest(config: &str, layers: &[String], names: &[ImageName]) -> serde_json::Result<Vec<u8>> {
     let layers: Vec<String> = layers.iter().map(|layer| blob_path(layer)).collect();
     list(&blob_path(config), &layers, names)

@@ -22,6 +22,7 @@ pub use exports::{Annotation, Export, Exported, Exports, ImageArchive, ImageForm
 pub use manifest::{Compression, Descriptor, MediaTypes};
 pub use time::rfc3339;
 
+pub(crate) use archive::with_top_layer;
 pub(crate) use files::{Rewrite, copy as copy_files};
-pub(crate) use past::COMMENT_LENGTH;
+pub(crate) use past::{COMMENT_LENGTH, guess};
 pub(crate) use publish::{Made, publish, spool, sweep, work_folder};

@@ -9,6 +9,7 @@ use kiln_docker::PastStep;
 use kiln_graph::{HistoryEntry, VertexId};
 
 use super::config::Past;
+use crate::tidy;
 
 /// Characters of an instruction's text that a commit keeps.
 pub(crate) const COMMENT_LENGTH: usize = 200;
@@ -35,13 +36,24 @@ pub(crate) fn own(entries: &[HistoryEntry], text: impl Fn(VertexId) -> String, c
         .collect();
     let mut end = with_files.len();
     let mut before = Vec::new();
-    for (below, commit) in commits.iter().enumerate().rev() {
+    // A commit that only removes mount points belongs to no instruction, and comes after that of the commit below.
+    let (mut tidy, mut tidied) = (None, Vec::new());
+    let instructions = commits.iter().filter(|commit| commit.comment != tidy::COMMENT).count();
+    let mut below = instructions;
+    for commit in commits.iter().rev() {
+        if commit.comment == tidy::COMMENT {
+            tidy = commit.has_layer.then_some(commit.created);
+            continue;
+        }
+        below -= 1;
         // As many must be left as there are commits below, or some of those would have none.
         let candidates = with_files.get(below.min(end)..end).unwrap_or_default();
         let found = candidates.iter().rposition(|(_, text)| *text == commit.comment).map(|at| at + below.min(end));
         match found.or(end.checked_sub(1)) {
             Some(at) => {
-                past[with_files[at].0].layer = commit.has_layer.then_some(commit.created);
+                let index = with_files[at].0;
+                past[index].layer = commit.has_layer.then_some(commit.created);
+                tidied.extend(tidy.take().map(|created| (index + 1, created)));
                 end = at;
             }
             // More commits than instructions: a named context that is a base, for one.
@@ -52,6 +64,9 @@ pub(crate) fn own(entries: &[HistoryEntry], text: impl Fn(VertexId) -> String, c
         }
     }
     before.reverse();
+    for (index, created) in tidied.into_iter().chain(tidy.map(|created| (0, created))) {
+        past.insert(index, Past { created_by: tidy::COMMENT.to_owned(), layer: Some(created) });
+    }
     before.append(&mut past);
     before
 }
@@ -107,6 +122,31 @@ mod tests {
         let past = own(&entries, text, &[commit("RUN  a", 5, true), commit("?", 7, true)]);
         assert_eq!(layers(&past), [None, None, Some(5), Some(7), None]);
         assert_eq!(layers(&own(&entries, text, &[])), [None; 5]);
+    }
+
+    #[test]
+    fn a_layer_that_removes_mount_points_is_one_of_its_own() {
+        let entries = entries(&[("RUN a", Some(0)), ("USER u", None), ("RUN b", Some(1)), ("CMD", None)]);
+        let text = |id: VertexId| ["RUN a", "RUN b"][id.0].to_owned();
+        let commits = [
+            commit("RUN a", 1, true),
+            commit(tidy::COMMENT, 2, true),
+            commit("RUN b", 3, true),
+            commit(tidy::COMMENT, 4, true),
+        ];
+        let past = own(&entries, text, &commits);
+        let said: Vec<_> = past.iter().map(|past| (past.created_by.as_str(), past.layer)).collect();
+        let expected = [
+            ("RUN a", Some(1)),
+            (tidy::COMMENT, Some(2)),
+            ("USER u", None),
+            ("RUN b", Some(3)),
+            (tidy::COMMENT, Some(4)),
+            ("CMD", None),
+        ];
+        assert_eq!(said, expected);
+        let nothing = [commit("RUN a", 1, true), commit(tidy::COMMENT, 2, false)];
+        assert_eq!(layers(&own(&entries, text, &nothing)), [Some(1), None, None, None]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod room;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use crate::environment::Environment;
 
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
+pub(crate) use room::{Cache, CacheCommand, CachePrune, Du, DuFormat, Prune};
 
 const EVERYWHERE: &str = "Global options";
 
@@ -39,12 +41,6 @@ Examples:
   kiln bake                                   the group or target `default`
   kiln bake --print                           show what that is, as JSON
   kiln bake app docs --set app.args.VERSION=2 --set '*.platform=linux/arm64'";
-
-const PRUNE_EXAMPLES: &str = "\
-Examples:
-  kiln cache prune --older-than 7d --dry-run
-  kiln cache prune --only ccache,checkpoints
-  kiln cache prune --all --keep-size 5GB";
 
 /// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
 #[derive(Debug, Parser)]
@@ -116,7 +112,13 @@ pub(crate) enum Command {
     Config(Config),
     /// Show, install or remove the emulators of foreign platforms
     Emulation(Emulation),
-    /// List, measure or prune cache volumes and checkpoints
+    /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
+    #[command(after_help = room::PRUNE_EXAMPLES)]
+    Prune(Prune),
+    /// Say what takes how much room, on the daemon and here
+    #[command(after_help = "Examples:\n  kiln du\n  kiln du --verbose --filter type=regular\n  kiln du --format json")]
+    Du(Du),
+    /// List, measure or prune the cache volumes and checkpoints of projects
     Cache(Cache),
 }
 
@@ -183,62 +185,6 @@ pub(crate) enum EmulationCommand {
         #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
         platforms: Vec<String>,
     },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Cache {
-    #[command(subcommand)]
-    pub(crate) command: CacheCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CacheCommand {
-    /// List cache volumes
-    Ls {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Say how much room cache volumes and checkpoints take
-    Du {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show what the compiler caches hold and how well they hit
-    Stats {
-        /// Project folder
-        #[arg(default_value = ".", value_name = "PATH")]
-        path: PathBuf,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Remove checkpoints and cache volumes of a project
-    #[command(after_help = PRUNE_EXAMPLES)]
-    Prune(Prune),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Prune {
-    /// Project folder
-    #[arg(default_value = ".", value_name = "PATH", conflicts_with = "all")]
-    pub(crate) path: PathBuf,
-    /// Keep what was used last, up to this size, such as 5GB
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) keep_size: Option<String>,
-    /// Remove only what was not used for this long, such as 7d
-    #[arg(long, value_name = "AGE")]
-    pub(crate) older_than: Option<String>,
-    /// Only volumes of these caches (pip, ccache, nuitka, ...), or `checkpoints`
-    #[arg(long, value_name = "CACHE", value_delimiter = ',')]
-    pub(crate) only: Vec<String>,
-    /// Of all projects that use this daemon
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Say what would be removed, and remove nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[cfg(test)]

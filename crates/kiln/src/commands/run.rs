@@ -91,9 +91,14 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
             let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
         }
         // Held to the end: caches of a build that runs are not pruned.
-        let _in_use = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
+        let mut building = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
         let plan = job.plan(&engine, &run, &events, &cancel).await?;
-        Ok(kiln_solver::run(engine.clone(), plan, events, cancel.clone()).await)
+        building.counts_on(plan.checkpoints())?;
+        let outcome = kiln_solver::run(engine.clone(), plan, events, cancel.clone()).await;
+        if building.was_alone() {
+            kiln_solver::remove_replaced(engine.as_ref(), &outcome.replaced).await;
+        }
+        Ok(outcome)
     }
     .await;
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
