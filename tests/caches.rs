@@ -109,7 +109,9 @@ fn the_users_image_is_the_same_with_and_without() {
             project.build(&["-f", "Dockerfile", "--platform=linux/amd64", "-t", &name, "--set", &set, "."]);
             let daemon = project.daemon();
             let image = daemon.image(&name).expect("it is on the daemon");
-            let said = daemon.history(&image.id);
+            // Mount points are removed by a layer of its own before a step that may not do it.
+            let mut said = daemon.history(&image.id);
+            said.retain(|entry| entry != "kiln: removal of mount points");
             daemon.remove_image(&name);
             (said, image.config.env, image.config.user, image.labels)
         };

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::own::Own;
 use super::read::Show;
 use super::tier::{Outcome, Tests, libtest};
 use super::transports::Transports;
@@ -38,6 +39,13 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     // Where one of these cannot be had, the test that needs it says so.
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
+    let mirror = pullable(testbed);
+    let mirror = mirror.strip_suffix("/library/alpine:3.20");
+    let own = Own::start(mirror);
+    match &own {
+        Ok(own) => env.push(("KILN_TEST_OWN_DAEMON".to_owned(), own.host())),
+        Err(error) => eprintln!("no engine to be emptied: {error:#}"),
+    }
     if has_nextest() {
         let binaries = BINARIES.map(|(package, name)| format!("(package({package}) and binary({name}))")).join(" or ");
         let select = &format!("(package(kiln-docker) and kind(test)) or {binaries} or {NEEDS_QEMU}");

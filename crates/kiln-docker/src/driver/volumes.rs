@@ -70,31 +70,33 @@ impl BollardEngine {
 
     pub(super) async fn list_volumes(&self, label: &str, with_size: bool) -> Result<Vec<Volume>> {
         let doing = self.doing("listing", "volumes");
-        let listed = if with_size {
-            // Asking for one type spares the daemon a walk through images; older daemons ignore the parameter.
-            let usage = loop {
+        let filter = query(&serde_json::json!({ "label": [label] }).to_string());
+        let list: List =
+            self.wire.get_json(&format!("/volumes?filters={filter}")).await.map_err(|error| doing.failed(error))?;
+        let mut usage: HashMap<String, Usage> = HashMap::new();
+        if with_size {
+            // Asking for one type spares the daemon a walk through images; older daemons ignore the parameter. Volumes in
+            // memory are not in it.
+            let answer = loop {
                 match self.wire.get_json::<DiskUsage>("/system/df?type=volume").await {
                     Ok(usage) => break usage,
                     Err(error) if is_busy(&error) => tokio::time::sleep(BUSY).await,
                     Err(error) => return Err(doing.failed(error)),
                 }
             };
-            usage.volumes
-        } else {
-            let filter = query(&serde_json::json!({ "label": [label] }).to_string());
-            let list: List =
-                self.wire.get_json(&format!("/volumes?filters={filter}")).await.map_err(|error| doing.failed(error))?;
-            list.volumes
-        };
+            let measured = answer.volumes.into_iter().flatten();
+            usage.extend(measured.filter_map(|volume| Some((volume.name, volume.usage_data?))));
+        }
         let (name, value) = label.split_once('=').map_or((label, None), |(name, value)| (name, Some(value)));
-        Ok(listed
+        Ok(list
+            .volumes
             .unwrap_or_default()
             .into_iter()
             .map(|volume| Volume {
+                size: usage.get(&volume.name).map(|usage| convert::unsigned(Some(usage.size))),
+                users: usage.get(&volume.name).map(|usage| convert::unsigned(Some(usage.ref_count))),
                 name: volume.name,
                 labels: volume.labels.unwrap_or_default(),
-                size: volume.usage_data.as_ref().map(|usage| convert::unsigned(Some(usage.size))),
-                users: volume.usage_data.as_ref().map(|usage| convert::unsigned(Some(usage.ref_count))),
                 created: volume.created_at.as_deref().and_then(convert::seconds),
             })
             .filter(|volume| volume.labels.get(name).is_some_and(|have| value.is_none_or(|want| want == have)))

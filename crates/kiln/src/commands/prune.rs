@@ -1,5 +1,6 @@
 //! `kiln prune` and `kiln cache prune`: gives the disk back.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -151,44 +152,82 @@ async fn prune(
     };
     // Held until all is removed, so that no build counts on what goes.
     let (_quiet, counted_on) = scope::between_plans(&locks).await?;
-    let Room { records, busy, .. } = room::gather(environment, engine, project).await?;
-    check_only(&wanted.only, records.iter().filter(|record| wanted.scope.as_ref().is_none_or(|s| record.scope == *s)))?;
-    let all_checkpoints = records.iter().filter(|record| record.kind == Type::Checkpoint).count();
-    let of_interest: Vec<Record> = records.into_iter().filter(|record| wanted.is_of_interest(record)).collect();
-    let seized = Seized::new(&locks, &of_interest, &busy)?;
-    for scope in seized.building() {
-        ui.say(&format!("{scope} is being built: what it has stays"));
-    }
-    if of_interest.iter().any(|record| record.kind.is_common() && !seized.covers(record)) {
-        ui.say("a build runs: what builds have in common stays");
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let may_go = |record: &Record| {
-        // Checkpoints that others stand on go after those.
-        let is_held = record.in_use && record.kind != Type::Checkpoint;
-        !is_held && !counted_on.contains(&record.id) && seized.covers(record) && wanted.filter.takes(record, now)
-    };
-    let doomed = choose(of_interest, may_go, wanted.limits, free);
-    if doomed.is_empty() {
-        ui.say("there is nothing to remove");
-    }
-    if wanted.dry_run {
-        for record in &doomed {
-            let (size, of) = (du::room(record.size), if record.scope.is_empty() { "kiln" } else { &record.scope });
-            ui.say(&format!("would remove {} of {of} ({size}): {}", record.cache(), record.id));
+    let mut removed = Removed::default();
+    loop {
+        let more = Pass { ui, environment, engine, wanted, project, free, locks: &locks, counted_on: &counted_on }
+            .run(removed.gone.is_empty())
+            .await?;
+        // What containers of dead builds have held is held no more.
+        let is_last = !more.gone.iter().any(|record| record.kind == Type::Leftover);
+        removed.gone.extend(more.gone);
+        removed.held = more.held;
+        if is_last {
+            break;
         }
-        if !doomed.is_empty() {
-            ui.say(&format!("{} records would be removed", doomed.len()));
-        }
-        return Ok(Removed::default());
     }
-    let is_left = |removed: &Removed| {
-        removed.gone.iter().filter(|record| record.kind == Type::Checkpoint).count() < all_checkpoints
-    };
-    let removed = remove(engine, doomed, is_left).await?;
-    // What was copied from checkpoints that went is of no use to anybody.
-    kiln_docker::twin::sweep(engine.as_ref()).await?;
+    if !wanted.dry_run {
+        // What was copied from checkpoints that went is of no use to anybody.
+        kiln_docker::twin::sweep(engine.as_ref()).await?;
+    }
     Ok(removed)
+}
+
+/// One look at what there is, and its removal.
+struct Pass<'a> {
+    ui: Ui,
+    environment: &'a Environment,
+    engine: &'a Arc<dyn Engine>,
+    wanted: &'a Wanted,
+    project: Option<(&'a Path, &'a str)>,
+    /// Bytes that are free on the daemon's disk, if somebody wants to know.
+    free: u64,
+    locks: &'a Path,
+    /// Images that builds count on.
+    counted_on: &'a BTreeSet<String>,
+}
+
+impl Pass<'_> {
+    async fn run(&self, is_first: bool) -> Result<Removed> {
+        let Self { ui, environment, engine, wanted, project, free, locks, counted_on } = *self;
+        let Room { records, busy, .. } = room::gather(environment, engine, project).await?;
+        check_only(
+            &wanted.only,
+            records.iter().filter(|record| wanted.scope.as_ref().is_none_or(|s| record.scope == *s)),
+        )?;
+        let all_checkpoints = records.iter().filter(|record| record.kind == Type::Checkpoint).count();
+        let of_interest: Vec<Record> = records.into_iter().filter(|record| wanted.is_of_interest(record)).collect();
+        let seized = Seized::new(locks, &of_interest, &busy)?;
+        for scope in seized.building().filter(|_| is_first) {
+            ui.say(&format!("{scope} is being built: what it has stays"));
+        }
+        if is_first && of_interest.iter().any(|record| record.kind.is_common() && !seized.covers(record)) {
+            ui.say("a build runs: what builds have in common stays");
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let may_go = |record: &Record| {
+            // Checkpoints that others stand on go after those.
+            let is_held = record.in_use && record.kind != Type::Checkpoint;
+            !is_held && !counted_on.contains(&record.id) && seized.covers(record) && wanted.filter.takes(record, now)
+        };
+        let doomed = choose(of_interest, may_go, wanted.limits, free);
+        if doomed.is_empty() && is_first {
+            ui.say("there is nothing to remove");
+        }
+        if wanted.dry_run {
+            for record in &doomed {
+                let (size, of) = (du::room(record.size), if record.scope.is_empty() { "kiln" } else { &record.scope });
+                ui.say(&format!("would remove {} of {of} ({size}): {}", record.cache(), record.id));
+            }
+            if !doomed.is_empty() {
+                ui.say(&format!("{} records would be removed", doomed.len()));
+            }
+            return Ok(Removed::default());
+        }
+        let is_left = |removed: &Removed| {
+            removed.gone.iter().filter(|record| record.kind == Type::Checkpoint).count() < all_checkpoints
+        };
+        remove(engine, doomed, is_left).await
+    }
 }
 
 async fn free_space(engine: &Arc<dyn Engine>) -> Result<u64> {
