@@ -413,6 +413,9 @@ pub trait Engine: Send + Sync {
     /// Waits until a container stops; its exit code. 137 with `oom` set when the kernel ended it for memory.
     async fn wait_container(&self, id: &ContainerId) -> Result<ExitStatus>;
 
+    /// How many bytes a container has written over the files of its image.
+    async fn written(&self, id: &ContainerId) -> Result<u64>;
+
     /// Stops a container: SIGTERM, then SIGKILL after `grace_seconds`.
     async fn stop_container(&self, id: &ContainerId, grace_seconds: u32) -> Result<()>;
 

@@ -4,7 +4,8 @@
 //! nothing but files, the second goes on in the container of the first, after that has been committed: the first process
 //! (`kiln-twin serve`) runs them one by one, ends what each leaves running, and tells whether the container is still like
 //! a new one. The next checkpoint then holds the files of both. That is worth it while they are few, of which the time
-//! that the last commit took tells.
+//! that the last commit took tells. What is written faster than it could be committed, a gigabyte out of an archive, gets no
+//! checkpoint where none was asked for: to run it again costs less.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +25,10 @@ use crate::secret::Masks;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Pending, Snapshot};
 
+/// What a daemon commits in a second, in bytes, if it is fast.
+const COMMITTED: u64 = 150_000_000;
+/// A commit that is always worth its time.
+const CHEAP: Duration = Duration::from_millis(300);
 /// Longest time that a commit may have taken for its container to be used on.
 const QUICK: Duration = Duration::from_millis(150);
 /// How long a container may take to end when its input has.
@@ -31,7 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which command may go on in the container of which.
 #[derive(Default)]
-pub(crate) struct Chains(HashMap<VertexId, VertexId>);
+pub(crate) struct Chains {
+    followed: HashMap<VertexId, VertexId>,
+    /// What somebody wants the checkpoints of: with no files to remember a build by, they are its result.
+    wanted: HashSet<VertexId>,
+}
 
 impl Chains {
     pub(crate) fn new(plan: &Plan) -> Self {
@@ -73,17 +82,23 @@ impl Chains {
                 followed.insert(below, id);
             }
         }
-        Self(followed)
+        let mut wanted = HashSet::new();
+        for (target, output) in graph.targets.iter().zip(&plan.request.outputs) {
+            if !matches!(output, Output::Files(_)) {
+                wanted.extend(plan.steps_of(target.root));
+            }
+        }
+        Self { followed, wanted }
     }
 
     /// Whether another command may go on in the container of this one.
     pub(crate) fn is_followed(&self, id: VertexId) -> bool {
-        self.0.contains_key(&id)
+        self.followed.contains_key(&id)
     }
 
     /// Whether a command may go on in the container of another one.
     pub(crate) fn follows(&self, id: VertexId) -> bool {
-        self.0.values().any(|follower| *follower == id)
+        self.followed.values().any(|follower| *follower == id)
     }
 }
 
@@ -184,6 +199,13 @@ pub(crate) struct Continued {
     pub(crate) made: Arc<Made>,
     pub(crate) live: Live,
     pub(crate) operations: Vec<Arc<Pending>>,
+    /// How long the commands ran whose files have no checkpoint.
+    pub(crate) spent: Duration,
+}
+
+/// Whether so many bytes are committed in less time than it took to make them.
+fn pays(bytes: u64, spent: Duration) -> bool {
+    Duration::from_millis(bytes * 1000 / COMMITTED) <= spent.max(CHEAP)
 }
 
 /// Looks for the container that the command of `id` may go on in. What is below the command is committed then.
@@ -203,20 +225,42 @@ pub(crate) async fn take(
         return Ok(None);
     }
     let started = Instant::now();
-    if let Err(error) = cancel.or_stop(shared.commit(&made)).await {
-        live.end(shared);
-        return Err(error);
+    let committed = async {
+        if operations.is_empty()
+            && !shared.chains.wanted.contains(&made.vertex)
+            && !pays(shared.engine.written(&made.container).await?, made.spent)
+        {
+            return Ok(false);
+        }
+        shared.commit(&made).await.map(|_| true)
+    };
+    match cancel.or_stop(committed).await {
+        Ok(false) => {
+            let spent = made.spent;
+            Ok(Some(Continued { made, live, operations, spent }))
+        }
+        Ok(true) if started.elapsed() <= QUICK => Ok(Some(Continued { made, live, operations, spent: Duration::ZERO })),
+        Ok(true) => {
+            live.end(shared);
+            Ok(None)
+        }
+        Err(error) => {
+            live.end(shared);
+            Err(error)
+        }
     }
-    if started.elapsed() > QUICK {
-        live.end(shared);
-        return Ok(None);
-    }
-    Ok(Some(Continued { made, live, operations }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_faster_than_committed_gets_no_checkpoint() {
+        assert!(pays(1_000_000, Duration::ZERO));
+        assert!(!pays(1_000_000_000, Duration::from_secs(3)));
+        assert!(pays(1_000_000_000, Duration::from_secs(30)));
+    }
 
     #[test]
     fn a_request_is_length_and_fields() {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, Limits, NetworkSpec, labels};
 use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
@@ -51,12 +51,24 @@ pub(crate) struct Made {
     image: OnceCell<ImageId>,
     /// Its container, if that waits for the next command.
     pub(crate) live: Mutex<Option<Live>>,
+    /// How long the commands ran that made its files since the last checkpoint.
+    pub(crate) spent: Duration,
 }
 
 impl Made {
     fn new(vertex: VertexId, container: ContainerId, platform: Platform, stubs: Arc<Stubs>) -> Self {
         let (mounted, image) = (Vec::new(), OnceCell::new());
-        Self { vertex, container, platform, stubs, mounted, covered: false, image, live: Mutex::default() }
+        Self {
+            vertex,
+            container,
+            platform,
+            stubs,
+            mounted,
+            covered: false,
+            image,
+            live: Mutex::default(),
+            spent: Duration::ZERO,
+        }
     }
 
     /// The container of a command, with its mount points.
@@ -66,8 +78,8 @@ impl Made {
     }
 
     /// The same, with a container that waits for the next command.
-    pub(crate) fn with_live(self, live: Option<Live>) -> Self {
-        Self { live: Mutex::new(live), ..self }
+    pub(crate) fn with_live(self, live: Option<Live>, spent: Duration) -> Self {
+        Self { live: Mutex::new(live), spent, ..self }
     }
 }
 

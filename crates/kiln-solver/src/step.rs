@@ -112,7 +112,7 @@ async fn attempt(
             }
         };
         let (took, live) = cancel.or_kill(ran).await?;
-        Ok((took, Made::by_command(id, container, exec.platform, points).with_live(live)))
+        Ok((took, Made::by_command(id, container, exec.platform, points).with_live(live, took)))
     }
     .await;
     let took = started.elapsed();
@@ -143,12 +143,15 @@ async fn go_on(
     below: &Snapshot,
     (way, cancel): (Way, &Cancel),
 ) -> Result<Option<(Duration, Made)>> {
-    let Some(Continued { made, live, operations }) = chain::take(shared, id, below, cancel).await? else {
+    let Some(Continued { made, live, operations, spent }) = chain::take(shared, id, below, cancel).await? else {
         return Ok(None);
     };
     let container = made.container.clone();
     let targets = [toolbox::MOUNT_POINT.to_owned()];
     let files = async {
+        if operations.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let image = shared.commit(&made).await?;
         let committed = Snapshot::Image(image.clone(), exec.platform);
         let place = shared.place(&committed, &image, exec.platform, &operations).await?;
@@ -170,7 +173,7 @@ async fn go_on(
     let ran = serve(shared, id, exec, argv, (&container, live), cancel);
     let (took, live) = cancel.or_kill(ran).await?;
     let points = Points { stubs: Stubs::default(), mounted: Vec::new(), covers: false };
-    Ok(Some((took, Made::by_command(id, container, exec.platform, points).with_live(live))))
+    Ok(Some((took, Made::by_command(id, container, exec.platform, points).with_live(live, spent + took))))
 }
 
 /// Runs a command in a container that waits for one; the time it ran, and the container if it waits again.

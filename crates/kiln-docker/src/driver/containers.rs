@@ -104,6 +104,14 @@ impl BollardEngine {
         inspected.ok().and_then(|inspected| inspected.state?.oom_killed).unwrap_or_default()
     }
 
+    pub(super) async fn written_by(&self, id: &ContainerId) -> Result<u64> {
+        let doing = self.doing("measuring", container(id));
+        let options = query::InspectContainerOptions { size: true };
+        let inspected =
+            self.docker.inspect_container(&id.0, Some(options)).await.map_err(|error| doing.failed(error))?;
+        Ok(convert::unsigned(inspected.size_rw))
+    }
+
     pub(super) async fn remove_forced(&self, id: &ContainerId) -> Result<()> {
         let doing = self.doing("removing", container(id));
         let options = query::RemoveContainerOptions { force: true, v: true, link: false };

@@ -238,6 +238,10 @@ impl Engine for BollardEngine {
         self.docker.start_container(&id.0, None).await.map_err(|error| doing.failed(error))
     }
 
+    async fn written(&self, id: &ContainerId) -> Result<u64> {
+        self.written_by(id).await
+    }
+
     async fn wait_container(&self, id: &ContainerId) -> Result<ExitStatus> {
         self.wait(id).await
     }
