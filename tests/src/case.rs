@@ -44,6 +44,8 @@ pub enum Entry {
     Folder(u32),
     /// A symbolic link.
     Link(String),
+    /// A pipe or a device with its mode.
+    Special(u32),
 }
 
 /// The cases of a text.
@@ -164,6 +166,8 @@ pub fn tree(root: &Path) -> BTreeMap<String, Entry> {
             } else if kind.is_dir() {
                 folders.push(path);
                 Entry::Folder(mode)
+            } else if !kind.is_file() {
+                Entry::Special(mode)
             } else {
                 Entry::File(mode, String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned())
             };

@@ -82,13 +82,7 @@ impl Chains {
                 followed.insert(below, id);
             }
         }
-        let mut wanted = HashSet::new();
-        for (target, output) in graph.targets.iter().zip(&plan.request.outputs) {
-            if !matches!(output, Output::Files(_)) {
-                wanted.extend(plan.steps_of(target.root));
-            }
-        }
-        Self { followed, wanted }
+        Self { followed, wanted: plan.wanted() }
     }
 
     /// Whether another command may go on in the container of this one.

@@ -115,13 +115,6 @@ struct Dispatcher {
 impl Dispatcher {
     fn new(shared: Arc<Shared>, started: Instant) -> Self {
         let plan = &shared.plan;
-        let mut keep = HashSet::new();
-        for (target, output) in plan.graph().targets.iter().zip(&plan.request.outputs) {
-            // What ends in files is remembered by those files; a checkpoint of it would only fill the daemon's disk.
-            if !matches!(output, Output::Files(_)) {
-                keep.extend(plan.steps_of(target.root));
-            }
-        }
         let targets = &plan.graph().targets;
         Self {
             results: vec![None; plan.graph().len()],
@@ -135,7 +128,7 @@ impl Dispatcher {
             started_targets: HashSet::new(),
             with_native: HashSet::new(),
             tasks: JoinSet::new(),
-            keep,
+            keep: plan.wanted(),
             warnings: Vec::new(),
             shared,
             started,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use kiln_artifact::place::Manner;
 use kiln_artifact::{check, checksum, place};
 use kiln_docker::CommitSpec;
 use kiln_graph::{Platform, Target, VertexId};
@@ -104,7 +105,9 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     let stage = async |stage| shared.emit(BuildEvent::TargetStage { platform, stage }).await;
     stage(Stage::Export).await;
     let staging = place::Staging::new(&output.folder).map_err(|e| bad(platform, e))?;
-    read(shared, target.root, snapshot, Sink::Folder(platform, staging.path().to_owned())).await?;
+    // What is said to be a program is examined; anything else is taken as it is.
+    let manner = if output.artifact.is_some() { Manner::Program } else { Manner::Files };
+    read(shared, target.root, snapshot, Sink::Folder(platform, staging.path().to_owned(), manner)).await?;
     if is_empty(staging.path(), output.reports.as_ref().map(|_| REPORTS))? {
         return Err(SolveError::NothingToExport { target: target.name.clone(), platform });
     }
@@ -126,10 +129,7 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
         let folders = if whole { Vec::new() } else { folders(staging.path())? };
         let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
         for (inner, mode) in folders {
-            let made = folder.join(inner);
-            fs_err::create_dir_all(&made)
-                .and_then(|()| fs_err::set_permissions(&made, mode))
-                .map_err(SolveError::io("write", &made))?;
+            place::make_folder(&folder, &inner, mode).map_err(|e| bad(platform, e))?;
         }
         let mut reports = Vec::new();
         let mut list = checksum::Sums::new();
@@ -217,7 +217,7 @@ async fn archive_files(shared: &Arc<Shared>, index: usize, snapshot: &Snapshot) 
 /// Where a target's files go as they come.
 enum Sink {
     /// Unpacked, into a folder.
-    Folder(Platform, PathBuf),
+    Folder(Platform, PathBuf, Manner),
     /// Into an archive.
     Archive(PathBuf, image::Rewrite),
 }
@@ -230,8 +230,8 @@ impl Sink {
                     .await
                     .map(|_| ())
             }
-            Self::Folder(platform, folder) => {
-                extract(platform, stream, &folder).await?;
+            Self::Folder(platform, folder, manner) => {
+                extract(platform, stream, &folder, manner).await?;
                 stubs.remove_from(&folder);
                 let marker = folder.join(".dockerenv");
                 if of_container && fs_err::symlink_metadata(&marker).is_ok() {
@@ -270,6 +270,8 @@ async fn read(shared: &Arc<Shared>, root: VertexId, snapshot: &Snapshot, sink: S
             // A checkpoint of it, read through a container: whatever it did not copy is the daemon's.
             stubs = Arc::new(stubs.made_of_nothing());
             stream = bare(shared, stream, Stubs::clone(&stubs));
+        } else if matches!(sink, Sink::Folder(_, _, Manner::Files)) {
+            stream = bare(shared, stream, Stubs::clone(&stubs));
         }
         sink.take(stream, true, &stubs).await
     };
@@ -292,10 +294,10 @@ fn bare(shared: &Shared, stream: kiln_docker::ByteStream, stubs: Stubs) -> kiln_
     bare
 }
 
-async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path) -> Result<()> {
+async fn extract(platform: Platform, stream: kiln_docker::ByteStream, folder: &Path, manner: Manner) -> Result<()> {
     let folder = folder.to_owned();
     blocking(move || {
-        place::extract_tar(StreamReader::new(stream), &folder, 0).map(|_| ()).map_err(|e| bad(platform, e))
+        place::extract_tar(StreamReader::new(stream), &folder, 0, manner).map(|_| ()).map_err(|e| bad(platform, e))
     })
     .await
 }

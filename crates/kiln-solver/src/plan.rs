@@ -164,6 +164,14 @@ impl Plan {
         }
     }
 
+    /// The steps whose checkpoints somebody wants. What ends in files is remembered by those files; a checkpoint of it would
+    /// only fill the daemon's disk.
+    pub(crate) fn wanted(&self) -> HashSet<VertexId> {
+        let ends = self.request.graph.targets.iter().zip(&self.request.outputs);
+        let others = ends.filter(|(_, output)| !matches!(output, Output::Files(_)));
+        others.flat_map(|(target, _)| self.steps_of(target.root)).collect()
+    }
+
     /// The record of a step in the last build that had it.
     pub(crate) fn last(&self, id: VertexId) -> Option<&StepRecord> {
         let platform = self.platforms[id.0].first().copied()?;

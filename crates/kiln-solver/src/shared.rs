@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     toolbox: OnceCell<String>,
     pub(crate) networks: Networks,
     pub(crate) chains: Chains,
+    /// Vertices that are or may be committed: others stand on them, or somebody wants their checkpoints.
+    committing: HashSet<VertexId>,
     /// Vertices that others copy or mount files from.
     sources: HashSet<VertexId>,
     /// Volumes with native programs, by the image they come from and the place they are seen at.
@@ -84,6 +86,10 @@ impl Shared {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ContainerId>) {
         let (made, to_remove) = mpsc::unbounded_channel();
         let permits = Semaphore::new(plan.request.parallel.max(1));
+        let runs = |id: &VertexId| matches!(plan.action(*id), Action::Run(_));
+        let stand =
+            plan.graph().iter().filter(|(id, _)| runs(id)).filter_map(|(_, vertex)| vertex.inputs.first().copied());
+        let committing = stand.chain(plan.wanted()).collect();
         let can_serve = kiln_twin::program(engine.info().arch).is_some();
         let chains = if can_serve { Chains::new(&plan) } else { Chains::default() };
         let networks = Networks::new(&plan, &chains);
@@ -102,6 +108,7 @@ impl Shared {
             toolbox: OnceCell::new(),
             networks,
             chains,
+            committing,
             sources,
             twins: Mutex::default(),
             emptied: tokio::sync::Mutex::default(),
@@ -155,6 +162,11 @@ impl Shared {
             (labels::ROLE.to_owned(), role.to_owned()),
             (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
         ])
+    }
+
+    /// Whether a vertex's result may be committed while others read it.
+    pub(crate) fn may_be_committed(&self, id: VertexId) -> bool {
+        self.committing.contains(&id)
     }
 
     /// Whether files are copied out of a vertex's result.

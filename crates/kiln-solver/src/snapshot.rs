@@ -176,6 +176,7 @@ impl Shared {
         Ok(match snapshot {
             Snapshot::Local(name) => CopySource::Context(self.context(name)?),
             Snapshot::Step(made) if !made.covered => {
+                self.settle(made).await?;
                 CopySource::Container(made.container.clone(), Arc::new(made.stubs.with_mounted(&made.mounted)))
             }
             other => {
@@ -227,9 +228,14 @@ impl Shared {
                 let image = self.commit(made).await?;
                 self.reader_of(&image, made.platform, Reader::Files).await
             }
-            Snapshot::Step(made) => Ok(made.container.clone()),
+            Snapshot::Step(made) => {
+                self.settle(made).await?;
+                Ok(made.container.clone())
+            }
             Snapshot::Pending(pending) if !(pending.is_kept() && self.can_lay()) => {
-                Ok(self.make(pending).await?.container.clone())
+                let made = self.make(pending).await?;
+                self.settle(&made).await?;
+                Ok(made.container.clone())
             }
             Snapshot::Image(..) | Snapshot::Scratch(_) | Snapshot::Local(_) | Snapshot::Pending(_) => {
                 let image = self.image_of(snapshot).await?;
@@ -243,6 +249,15 @@ impl Shared {
         let cell = self.reader(image, reader);
         let id = cell.get_or_try_init(|| self.idle_container(image.clone(), platform, "copy")).await?;
         Ok(id.clone())
+    }
+
+    /// Commits what will be committed anyway, before anybody reads its container: the daemon works with a folder of its own
+    /// in a container that it reads for somebody (`.pivot_root`), and that would be in the commit.
+    async fn settle(self: &Arc<Self>, made: &Arc<Made>) -> Result<()> {
+        if self.may_be_committed(made.vertex) {
+            self.commit(made).await?;
+        }
+        Ok(())
     }
 
     /// Commits a container as the checkpoint of its vertex, once. A commit that has begun comes to its end even if the

@@ -1,5 +1,6 @@
 //! From the staging folder to the output folder.
 
+use std::fs::Permissions;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -53,6 +54,10 @@ pub(super) fn commit(staging: &Staging, placements: &[Placement]) -> Result<Vec<
     let mut done: Vec<Done> = Vec::new();
     for (index, (source, target)) in moves.iter().enumerate() {
         let is_last = index + 1 == moves.len();
+        match make_way(staging.out_dir(), target, &kept.join(format!("{index}-above"))) {
+            Ok(old) => done.extend(old),
+            Err(error) => return Err(take_back(staging, done, target, error)),
+        }
         match place(source, target, &kept.join(index.to_string()), is_last) {
             Ok(old) => done.push(Done { target: target.clone(), old }),
             Err(error) => return Err(take_back(staging, done, target, error)),
@@ -66,11 +71,45 @@ pub(super) fn commit(staging: &Staging, placements: &[Placement]) -> Result<Vec<
     Ok(moves.into_iter().map(|(_, target)| target).collect())
 }
 
+/// Makes a folder with these permissions in the output folder, and those above it, unless they are there. What is no folder
+/// goes.
+pub fn make_folder(out_dir: &Path, inner: &Path, permissions: Permissions) -> Result<(), PlaceError> {
+    let path = out_dir.join(inner);
+    let staging = Staging::new(out_dir)?;
+    let made = make_way(out_dir, &path.join("x"), &staging.path().join("old"));
+    let made = made.and_then(|_| fs_err::set_permissions(&path, permissions));
+    made.map_err(|source| PlaceError::Write { path, source })
+}
+
+/// Makes the folders above `target`, and nothing else of what is there: a link to a folder, which may be anywhere, steps
+/// aside as a file does.
+fn make_way(out_dir: &Path, target: &Path, kept: &Path) -> io::Result<Option<Done>> {
+    let inner = target.strip_prefix(out_dir).ok().and_then(Path::parent).unwrap_or(Path::new(""));
+    let mut folder = out_dir.to_owned();
+    let mut old = None;
+    for part in inner.components() {
+        folder.push(part);
+        match fs_err::symlink_metadata(&folder) {
+            Ok(metadata) if metadata.is_dir() => continue,
+            Ok(_) => {
+                keep_folder(kept)?;
+                fs_err::rename(&folder, kept)?;
+                old = Some(Done { target: folder.clone(), old: Some(kept.to_owned()) });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        match fs_err::create_dir(&folder) {
+            // Another build may place something beside it.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(old)
+}
+
 /// Renames `source` to `target` and returns where the old one is kept, if there was one that may be needed again.
 fn place(source: &Path, target: &Path, kept: &Path, is_last: bool) -> io::Result<Option<PathBuf>> {
-    if let Some(folder) = target.parent() {
-        fs_err::create_dir_all(folder)?;
-    }
     let is_folder = fs_err::symlink_metadata(source)?.is_dir();
     let old = match fs_err::symlink_metadata(target) {
         Ok(metadata) => metadata,

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use fs_err::OpenOptions;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, chmodat, mknodat};
 use tar::{Archive, EntryType};
 
 use super::{PlaceError, UnsafeReason};
@@ -30,15 +31,30 @@ pub struct ExtractedFile {
     pub sha256: Sha256,
 }
 
+/// What an archive is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// A program and what belongs to it: a link that leads out, or a special file, is an error, and setuid, setgid and
+    /// sticky bits are left out.
+    Program,
+    /// A file system, whatever is in it: links lead where they lead, pipes are made, all bits are kept. Devices are an
+    /// error.
+    Files,
+}
+
 /// Extracts a tar stream into `folder`, without the first `strip` components of every path, and returns the regular files
 /// in order of their paths. Entries that have no more components than that are skipped, as GNU tar does.
 ///
-/// Nothing is written outside of `folder`, also not through links: an entry with an absolute path, a `..`, a link that
-/// leads out, or of a special type is an error. Permission bits are kept but for setuid, setgid and sticky; owners, times
-/// and extended attributes are not. A later entry replaces an earlier file of its name.
-pub fn extract_tar(reader: impl Read, folder: &Path, strip: usize) -> Result<Vec<ExtractedFile>, PlaceError> {
-    let mut extraction =
-        Extraction { folder, strip, folders: BTreeSet::from([PathBuf::new()]), files: BTreeMap::new(), modes: vec![] };
+/// Nothing is written outside of `folder`, also not through links: an entry with an absolute path or a `..` is an error.
+/// Owners, times and extended attributes are not kept. A later entry replaces an earlier file of its name.
+pub fn extract_tar(
+    reader: impl Read,
+    folder: &Path,
+    strip: usize,
+    manner: Manner,
+) -> Result<Vec<ExtractedFile>, PlaceError> {
+    let (folders, files) = (BTreeSet::from([PathBuf::new()]), BTreeMap::new());
+    let mut extraction = Extraction { folder, strip, manner, folders, files, modes: vec![] };
     let mut archive = Archive::new(Tail { reader, zeroes: 0 });
     let mut count = 0;
     for entry in archive.entries().map_err(|source| PlaceError::Archive { files: 0, source })? {
@@ -79,6 +95,7 @@ impl<R: Read> Read for Tail<R> {
 struct Extraction<'a> {
     folder: &'a Path,
     strip: usize,
+    manner: Manner,
     /// The folders made here: real ones, which no link stands for.
     folders: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, ExtractedFile>,
@@ -95,7 +112,8 @@ impl Extraction<'_> {
         }
         let refuse = |reason| PlaceError::UnsafeEntry { entry: name.clone(), reason };
         let Some(path) = self.inside(&entry.path().map_err(unreadable)?).map_err(refuse)? else { return Ok(()) };
-        let mode = entry.header().mode().map_err(unreadable)? & 0o777;
+        let kept = if self.manner == Manner::Files { 0o7777 } else { 0o777 };
+        let mode = entry.header().mode().map_err(unreadable)? & kept;
         let link = entry.link_name().map_err(unreadable)?.map(Cow::into_owned).unwrap_or_default();
         let failed = |source| PlaceError::Write { path: self.folder.join(&path), source };
         if kind == EntryType::Directory {
@@ -122,7 +140,7 @@ impl Extraction<'_> {
                 self.files.insert(path.clone(), ExtractedFile { path, ..file });
             }
             EntryType::Symlink => {
-                if !stays_inside(&path, &link) {
+                if self.manner == Manner::Program && !stays_inside(&path, &link) {
                     return Err(refuse(UnsafeReason::LinkOutside { target: link.display().to_string() }));
                 }
                 fs_err::os::unix::fs::symlink(&link, &target).map_err(failed)?;
@@ -133,6 +151,12 @@ impl Extraction<'_> {
                 let file = self.files.get(&original).cloned().ok_or_else(missing)?;
                 fs_err::hard_link(self.folder.join(&original), &target).map_err(failed)?;
                 self.files.insert(path.clone(), ExtractedFile { path, ..file });
+            }
+            EntryType::Fifo if self.manner == Manner::Files => {
+                let mode = Mode::from_raw_mode(mode);
+                mknodat(CWD, &target, FileType::Fifo, mode, 0).map_err(|error| failed(error.into()))?;
+                // The mask of this process was taken off.
+                chmodat(CWD, &target, mode, AtFlags::empty()).map_err(|error| failed(error.into()))?;
             }
             _ => return Err(refuse(UnsafeReason::Special)),
         }

@@ -19,9 +19,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err::File;
 
-pub use self::commit::Placement;
+pub use self::commit::{Placement, make_folder};
 pub use self::error::{PlaceError, UnsafeReason};
-pub use self::extract::{ExtractedFile, extract_tar};
+pub use self::extract::{ExtractedFile, Manner, extract_tar};
 
 /// What the names of staging folders start with.
 pub const STAGING_PREFIX: &str = ".kiln-staging-";

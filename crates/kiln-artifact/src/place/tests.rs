@@ -52,7 +52,7 @@ fn a_file_goes_from_archive_to_its_place() {
         (EntryType::Link, "out/again", "out/hello", 0o755),
         (EntryType::Regular, "./out/sub/data", "data", 0o640),
     ]);
-    let files = extract_tar(bytes.as_slice(), staging.path(), 1).unwrap();
+    let files = extract_tar(bytes.as_slice(), staging.path(), 1, Manner::Program).unwrap();
     let paths: Vec<_> = files.iter().map(|file| file.path.to_str().unwrap()).collect();
     assert_eq!(paths, ["again", "hello", "sub/data"]);
     assert_eq!((files[1].size, files[1].mode, files[1].sha256), (7, 0o755, Sha256::of("program")));
@@ -93,7 +93,7 @@ fn unsafe_entries_are_refused_and_nothing_leaves_the_folder() {
     for (entries, expected) in cases {
         let folder = tempfile::tempdir().unwrap();
         let staging = Staging::new(folder.path()).unwrap();
-        let error = extract_tar(archive(&entries).as_slice(), staging.path(), 0).unwrap_err();
+        let error = extract_tar(archive(&entries).as_slice(), staging.path(), 0, Manner::Program).unwrap_err();
         let PlaceError::UnsafeEntry { reason, .. } = &error else { panic!("{entries:?}: {error:?}") };
         assert_eq!(*reason, expected, "{entries:?}");
         assert!(error.hint().is_some());
@@ -107,7 +107,7 @@ fn folders_without_permissions_can_be_filled_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let staging = Staging::new(folder.path()).unwrap();
     let bytes = archive(&[(EntryType::Directory, "a/", "", 0o055), (EntryType::Regular, "a/b", "x", 0o044)]);
-    extract_tar(bytes.as_slice(), staging.path(), 0).unwrap();
+    extract_tar(bytes.as_slice(), staging.path(), 0, Manner::Program).unwrap();
     assert_eq!((mode(&staging.path().join("a")), mode(&staging.path().join("a/b"))), (0o755, 0o444));
 }
 
@@ -118,7 +118,7 @@ fn a_cut_archive_is_an_error_of_reading() {
     for cut in [0, 700, 1024, 1100, 2000] {
         let target = folder.path().join(cut.to_string());
         fs_err::create_dir(&target).unwrap();
-        let error = extract_tar(&bytes[..cut], &target, 0).unwrap_err();
+        let error = extract_tar(&bytes[..cut], &target, 0, Manner::Program).unwrap_err();
         assert!(matches!(error, PlaceError::Archive { .. }), "{cut}: {error:?}");
     }
 }
@@ -152,18 +152,61 @@ fn a_commit_that_fails_puts_back_what_it_placed() {
     fs_err::write(out.join("a"), "old").unwrap();
     fs_err::create_dir(out.join("d")).unwrap();
     fs_err::write(out.join("d/old"), "old").unwrap();
-    fs_err::write(out.join("blocker"), "").unwrap();
+    let too_long = "c".repeat(300);
     let staging = Staging::new(out).unwrap();
     for name in ["a", "b", "d", "c"] {
         fs_err::write(staging.path().join(name), "new").unwrap();
     }
     let placements = ["a", "b", "d"].map(Placement::same).into_iter();
-    let placements: Vec<_> = placements.chain([Placement::new("c", "blocker/c")]).collect();
+    let placements: Vec<_> = placements.chain([Placement::new("c", &too_long)]).collect();
     let error = staging.commit(&placements).unwrap_err();
-    assert!(matches!(&error, PlaceError::Place { path, .. } if path.ends_with("blocker/c")), "{error:?}");
+    assert!(matches!(&error, PlaceError::Place { path, .. } if path.ends_with(&too_long)), "{error:?}");
     assert_eq!(fs_err::read_to_string(out.join("a")).unwrap(), "old");
     assert_eq!(fs_err::read_to_string(out.join("d/old")).unwrap(), "old");
-    assert_eq!(names(out), ["a", "blocker", "d"]);
+    assert_eq!(names(out), ["a", "d"]);
+}
+
+#[test]
+fn nothing_is_placed_through_a_link() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    for name in ["lib", "empty"] {
+        std::os::unix::fs::symlink(elsewhere.path(), out.join(name)).unwrap();
+    }
+    let staging = Staging::new(out).unwrap();
+    fs_err::create_dir_all(staging.path().join("lib/deep")).unwrap();
+    fs_err::write(staging.path().join("lib/deep/f"), "new").unwrap();
+    staging.commit(&[Placement::same("lib/deep/f")]).unwrap();
+    make_folder(out, Path::new("empty"), Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(names(elsewhere.path()), [""; 0]);
+    assert_eq!(fs_err::read_to_string(out.join("lib/deep/f")).unwrap(), "new");
+    assert!(out.join("lib").symlink_metadata().unwrap().is_dir());
+    assert_eq!(mode(&out.join("empty")), 0o700);
+    assert_eq!(names(out), ["empty", "lib"]);
+}
+
+#[test]
+fn a_file_system_is_taken_as_it_is() {
+    use EntryType::{Char, Fifo, Regular, Symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let staging = Staging::new(folder.path()).unwrap();
+    let entries = [
+        (Symlink, "etc/mtab", "/proc/mounts", 0o777),
+        (Symlink, "up", "../../x", 0o777),
+        (Fifo, "pipe", "", 0o622),
+        (Regular, "su", "x", 0o4755),
+    ];
+    extract_tar(archive(&entries).as_slice(), staging.path(), 0, Manner::Files).unwrap();
+    let link = |name: &str| fs_err::read_link(staging.path().join(name)).unwrap();
+    assert_eq!((link("etc/mtab"), link("up")), (Path::new("/proc/mounts").into(), Path::new("../../x").into()));
+    assert_eq!(fs_err::symlink_metadata(staging.path().join("pipe")).unwrap().mode(), 0o010_622);
+    assert_eq!(fs_err::metadata(staging.path().join("su")).unwrap().mode(), 0o104_755);
+    // Nothing is written through what leads out.
+    for entries in [[(Symlink, "x", "/tmp", 0o777), (Regular, "x/f", "", 0o644)], [(Char, "null", "", 0o666); 2]] {
+        let error = extract_tar(archive(&entries).as_slice(), staging.path(), 0, Manner::Files).unwrap_err();
+        assert!(matches!(error, PlaceError::UnsafeEntry { .. }), "{error:?}");
+    }
 }
 
 #[test]
