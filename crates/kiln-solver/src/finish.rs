@@ -1,5 +1,6 @@
 //! From a finished vertex to what the user asked for: files read from the container, examined, tried and placed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -125,8 +126,8 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     stage(Stage::Place).await;
     let (sums, folder, whole) = (output.sums, output.folder.clone(), output.artifact.is_some());
     blocking(move || {
-        let placements = placements(staging.path(), whole)?;
         let folders = if whole { Vec::new() } else { folders(staging.path())? };
+        let placements = placements(staging.path(), whole)?;
         let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
         for (inner, mode) in folders {
             place::make_folder(&folder, &inner, mode).map_err(|e| bad(platform, e))?;
@@ -362,7 +363,8 @@ fn placements(staging: &Path, whole: bool) -> Result<Vec<place::Placement>> {
     Ok(found)
 }
 
-/// The folders of a result with their modes, deepest first: one that may not be written to is closed last.
+/// The folders of a result with their modes, deepest first: one that may not be written to is closed last. In the staging
+/// they are opened, so that everything can be moved out of them.
 fn folders(staging: &Path) -> Result<Vec<(PathBuf, std::fs::Permissions)>> {
     let mut found = Vec::new();
     let mut todo = vec![PathBuf::new()];
@@ -373,6 +375,11 @@ fn folders(staging: &Path) -> Result<Vec<(PathBuf, std::fs::Permissions)>> {
             let meta = entry.metadata().map_err(SolveError::io("read", entry.path()))?;
             if meta.is_dir() {
                 let inner = folder.join(entry.file_name());
+                let (mode, path) = (meta.permissions().mode(), entry.path());
+                if mode & 0o700 != 0o700 {
+                    let open = std::fs::Permissions::from_mode(mode | 0o700);
+                    fs_err::set_permissions(&path, open).map_err(SolveError::io("write", &path))?;
+                }
                 found.push((inner.clone(), meta.permissions()));
                 todo.push(inner);
             }

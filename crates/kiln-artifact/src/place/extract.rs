@@ -120,8 +120,9 @@ impl Extraction<'_> {
             if !self.folders.contains(&path) {
                 self.make_folders(&path)?.map_err(refuse)?;
             }
-            // The owner must be able to fill the folder now, and to remove it later.
-            self.modes.push((path, mode | 0o700));
+            // The owner must be able to remove the folder later, unless it is to be as it is.
+            let mode = if self.manner == Manner::Files { mode } else { mode | 0o700 };
+            self.modes.push((path, mode));
             return Ok(());
         }
         if self.folders.contains(&path) {

@@ -139,7 +139,7 @@ pub(super) struct Job<'a> {
     /// `--chown`, as numbers.
     pub(super) owner: Option<(u64, u64)>,
     pub(super) origin: &'a Origin,
-    /// Whether devices and pipes are copied; a folder on the client gets none.
+    /// Whether devices are copied; a folder on the client gets none.
     pub(super) devices: bool,
     /// Whether a folder keeps its own mode and owner.
     pub(super) whole: bool,

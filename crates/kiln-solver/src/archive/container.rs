@@ -256,7 +256,8 @@ impl Job<'_> {
                 out.symlink(target, meta, to)
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => out.file(target, meta, size, entry),
-            EntryType::Char | EntryType::Block | EntryType::Fifo if self.devices => {
+            EntryType::Fifo => out.special(target, meta, kind, (0, 0)),
+            EntryType::Char | EntryType::Block if self.devices => {
                 let number = |n: io::Result<Option<u32>>| n.ok().flatten().unwrap_or_default();
                 let numbers = (number(entry.header().device_major()), number(entry.header().device_minor()));
                 out.special(target, meta, kind, numbers)
