@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -71,8 +72,9 @@ impl Shared {
         let there = there.ok_or_else(|| EngineError::NotFound { what: format!("image {below}") })?;
         let past = self.engine.image_history(below).await?;
         let remote = Remote::new(self.engine.clone());
-        let path = self.plan.request.state.join(format!("layer-{}-{}.tmp", std::process::id(), pending.vertex.0));
-        let spooling = self.tasks.spawn_blocking(move || spool(&path, &remote, &place, &apply));
+        let folder = self.plan.request.state.clone();
+        let name = format!(".kiln-layer-{}-{}", std::process::id(), pending.vertex.0);
+        let spooling = self.tasks.spawn_blocking(move || spool(&folder, &name, &remote, &place, &apply));
         let layer = joined(spooling.await)?;
         let spec = self.checkpoint(pending.vertex, platform, &self.stubs_of(&Snapshot::Pending(pending.clone())));
         let config = config(platform, &spec, &there, &past, &layer.digest);
@@ -98,19 +100,25 @@ impl Shared {
     }
 }
 
+/// A file without a name in a folder.
+fn unnamed(folder: &Path, name: &str) -> io::Result<File> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(name);
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(path)?;
+    Ok(file)
+}
+
 /// Writes the archive of copies to a file that nobody else sees.
-fn spool(path: &std::path::Path, remote: &Remote, place: &Place, apply: &[Apply]) -> Result<Layer> {
-    let failed = || SolveError::io("write", path);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed())?;
-    }
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed())?;
-    std::fs::remove_file(path).map_err(failed())?;
+fn spool(folder: &Path, name: &str, remote: &Remote, place: &Place, apply: &[Apply]) -> Result<Layer> {
+    let failed = || SolveError::io("write", folder);
+    // A project that cannot be written to can be built.
+    let file = unnamed(folder, name).or_else(|_| unnamed(&std::env::temp_dir(), name)).map_err(failed())?;
     let out = Counted { out: BufWriter::with_capacity(1 << 20, file), size: 0, hasher: Sha256::new() };
     let written = archive::apply(remote, place, &[], apply, (out, Use::Layer));
     let (mut out, _) = written.map_err(|error| match error {
         ApplyError::Failed(error) => error,
-        ApplyError::Mounted => SolveError::io("write", path)(io::ErrorKind::Unsupported.into()),
+        ApplyError::Mounted => failed()(io::ErrorKind::Unsupported.into()),
     })?;
     out.flush().map_err(failed())?;
     let mut file = out.out.into_inner().map_err(|error| failed()(error.into_error()))?;
