@@ -2,6 +2,7 @@
 
 mod caches;
 mod leftovers;
+mod many;
 mod outputs;
 mod targets;
 
