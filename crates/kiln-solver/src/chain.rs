@@ -4,7 +4,7 @@
 //! nothing but files, the second goes on in the container of the first, after that has been committed: the first process
 //! (`kiln-twin serve`) runs them one by one, ends what each leaves running, and tells whether the container is still like
 //! a new one. The next checkpoint then holds the files of both. That is worth it while they are few, of which the time
-//! that the last commit took tells. What is written faster than it could be committed, a gigabyte out of an archive, gets no
+//! that the last commit took tells. What takes long to commit for the time it took to make, a gigabyte out of an archive, gets no
 //! checkpoint where none was asked for: to run it again costs less.
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +26,9 @@ use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Pending, Snapshot};
 
 /// What a daemon commits in a second, in bytes, if it is fast.
-const COMMITTED: u64 = 150_000_000;
+const COMMITTED: u64 = 250_000_000;
+/// A commit may take one part of so many of the time that it may save: not every checkpoint is used.
+const PART: u32 = 4;
 /// A commit that is always worth its time.
 const CHEAP: Duration = Duration::from_millis(300);
 /// Longest time that a commit may have taken for its container to be used on.
@@ -197,9 +199,9 @@ pub(crate) struct Continued {
     pub(crate) spent: Duration,
 }
 
-/// Whether so many bytes are committed in less time than it took to make them.
+/// Whether so many bytes are committed in little time, measured by that which it took to make them.
 fn pays(bytes: u64, spent: Duration) -> bool {
-    Duration::from_millis(bytes * 1000 / COMMITTED) <= spent.max(CHEAP)
+    Duration::from_millis(bytes * 1000 / COMMITTED) <= (spent / PART).max(CHEAP)
 }
 
 /// Looks for the container that the command of `id` may go on in. What is below the command is committed then.
@@ -252,7 +254,7 @@ mod tests {
     #[test]
     fn what_is_written_faster_than_committed_gets_no_checkpoint() {
         assert!(pays(1_000_000, Duration::ZERO));
-        assert!(!pays(1_000_000_000, Duration::from_secs(3)));
+        assert!(!pays(1_000_000_000, Duration::from_secs(8)));
         assert!(pays(1_000_000_000, Duration::from_secs(30)));
     }
 
