@@ -149,6 +149,12 @@ fn pruning_everything_leaves_nothing_of_kilns() {
     project.daemon().wait_for_container(running.pid());
     running.signal(Signal::KILL);
     running.wait();
+    // What the dead build had asked the daemon for is made all the same, a moment later.
+    let mut last = BTreeSet::new();
+    while last != names(&host) {
+        last = names(&host);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
     run(&["prune", "--all", "--force"]);
     project.daemon().remove_image("kiln-e2e-pruned:1");
     // The base image was pulled under the name that the user gave it, and is theirs.

@@ -73,7 +73,7 @@ impl Step<'_> {
     pub(crate) async fn prepare(&self, shared: &Arc<Shared>, below: &Snapshot) -> Result<Prepared> {
         let (id, exec) = (self.id, self.exec);
         let (mut snapshot, mut stubs) = (below.clone(), shared.stubs_of(below));
-        if !stubs.is_empty() && shared.can_tidy() && !self.is_root() {
+        if !stubs.is_empty() && shared.can_tidy() && !is_root(exec) {
             let parent = shared.plan.graph().vertex(id).inputs[0];
             // Only root can remove what root has made.
             let clean = Box::pin(shared.clean_image_of(parent, below)).await?;
@@ -115,11 +115,6 @@ impl Step<'_> {
         };
         points.covers |= self.furniture.has_secrets();
         Ok(Prepared { container, points, argv: self.argv(shared, &below) })
-    }
-
-    /// Whether it may remove what root has made.
-    fn is_root(&self) -> bool {
-        matches!(self.exec.user.split(':').next().unwrap_or_default(), "" | "0" | "root")
     }
 
     /// The command with all that has to come before it.
@@ -166,6 +161,11 @@ impl Step<'_> {
             stdin: self.serves,
         })
     }
+}
+
+/// Whether a command runs as root, in whatever group.
+pub(crate) fn is_root(exec: &Exec) -> bool {
+    matches!(exec.user.split(':').next().unwrap_or_default(), "" | "0" | "root")
 }
 
 /// The environment of a step: its own, what kiln gives to every step, and the names of what it does not give.

@@ -259,7 +259,7 @@ async fn hide(
     furniture: &mut Furniture,
 ) -> Result<()> {
     let daemon = shared.engine.info().arch;
-    if kiln_twin::program(daemon).is_none() {
+    if !shared.has_program() {
         return Err(SolveError::Unsupported {
             origin: Box::new(origin.clone()),
             what: format!("`--mount=type=secret` on {} daemons by this kiln", daemon.oci().0),
@@ -270,15 +270,7 @@ async fn hide(
     shared.engine.ensure_memory_volume(&volume, &shared.labels("secret")).await?;
     shared.note_volume(&volume);
     let whole = MountSpec { target: FILLED.to_owned(), source: VolumeSource::Volume(volume.clone()), readonly: false };
-    let spec = ContainerSpec {
-        argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
-        mounts: vec![whole, toolbox::mount(&shared.toolbox_volume().await?)],
-        stdin: true,
-        ..shared.idle(image.clone(), platform, "secret")
-    };
-    let container = shared.create(spec).await?;
-    let hold = shared.engine.hold(&container).await?;
-    shared.engine.start_container(&container).await?;
+    let (container, hold) = shared.holder("secret", |spec| spec.mounts.push(whole)).await?;
     furniture.held = Some((container.clone(), hold));
     let mut actions = Vec::new();
     for (index, (secret, value, target)) in secrets.iter().enumerate() {

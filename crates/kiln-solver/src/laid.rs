@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, Apply, ApplyError, Place, Remote, Use};
 use crate::error::{Result, SolveError};
-use crate::image::{guess, rfc3339};
+use crate::image::{self, guess, rfc3339};
 use crate::shared::{Reader, Shared, joined, lock};
 use crate::snapshot::{Pending, Snapshot};
 
@@ -25,9 +25,9 @@ struct Layer {
 }
 
 impl Shared {
-    /// Whether the daemon takes layers without those below them.
-    pub(crate) fn can_lay(&self) -> bool {
-        self.engine.info().store == StoreKind::Classic
+    /// Whether a copy becomes a layer: it is a large one, and the daemon takes layers without those below them.
+    pub(crate) fn is_laid(&self, pending: &Pending) -> bool {
+        pending.is_kept() && self.engine.info().store == StoreKind::Classic
     }
 
     /// An image with the result of a copy, which is a checkpoint of it.
@@ -36,29 +36,14 @@ impl Shared {
         operations.push(pending.clone());
         let started = Instant::now();
         let platform = self.platform_of(&base);
-        let image = self.image_of(&base).await?;
+        let below = self.image_of(&base).await?;
         let apply = self.resolve(&operations).await?;
-        let place = Place::Container(self.reader_of(&image, platform, Reader::Questions).await?);
-        for pending in &operations {
-            self.step_started(pending.vertex, None).await;
-        }
-        let made = self.make_layer(pending, &image, platform, (place, apply)).await;
-        for pending in &operations {
-            match &made {
-                Ok(_) => self.step_finished(pending.vertex, started.elapsed()).await,
-                Err(_) => self.step_failed(pending.vertex, started.elapsed()).await,
-            }
-        }
-        if made.is_ok() {
-            lock(&self.committed).insert(pending.vertex);
-        }
-        made.map_err(|error| match error {
-            SolveError::Engine(source) => {
-                let origin = Box::new(self.plan.graph().vertex(pending.vertex).origin().clone());
-                SolveError::StepEngine { origin, platform, source }
-            }
-            error => error,
-        })
+        let place = Place::Container(self.reader_of(&below, platform, Reader::Questions).await?);
+        let making = async { self.make_layer(pending, &below, platform, (place, apply)).await.map(Some) };
+        let made = self.told(&operations, platform, started, making).await?;
+        lock(&self.committed).insert(pending.vertex);
+        // Something always comes of it.
+        made.ok_or(SolveError::Cancelled)
     }
 
     async fn make_layer(
@@ -78,7 +63,7 @@ impl Shared {
         let layer = joined(spooling.await)?;
         let spec = self.checkpoint(pending.vertex, platform, &self.stubs_of(&Snapshot::Pending(pending.clone())));
         let config = config(platform, &spec, &there, &past, &layer.digest);
-        let id = format!("sha256:{}", hex(&Sha256::digest(&config)));
+        let id = image::digest(&config);
         let mut layers = there.layers;
         layers.push(layer.digest.clone());
         let engine = self.engine.clone();
@@ -87,7 +72,7 @@ impl Shared {
             let (mut out, stream) = archive::writer();
             let name = id.clone();
             let writing = tokio::task::spawn_blocking(move || {
-                crate::image::with_top_layer(&config, &name, &layers, (layer.file, layer.size), &mut out)?;
+                image::with_top_layer(&config, &name, &layers, (layer.file, layer.size), &mut out)?;
                 out.finish()
             });
             let loaded = engine.load_image(stream, &id).await;
@@ -123,7 +108,7 @@ fn spool(folder: &Path, name: &str, remote: &Remote, place: &Place, apply: &[App
     out.flush().map_err(failed())?;
     let mut file = out.out.into_inner().map_err(|error| failed()(error.into_error()))?;
     file.rewind().map_err(failed())?;
-    let digest = format!("sha256:{}", hex(&out.hasher.finalize()));
+    let digest = image::spelled(out.hasher.finalize().as_ref());
     Ok(Layer { file, size: out.size, digest })
 }
 
@@ -170,12 +155,4 @@ fn config(platform: Platform, spec: &CommitSpec, below: &Image, past: &[PastStep
         "history": history,
     });
     config.to_string().into_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

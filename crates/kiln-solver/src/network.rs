@@ -8,8 +8,8 @@
 
 use std::sync::Mutex;
 
-use kiln_docker::{ContainerId, ContainerSpec, Hold, NetworkSpec, toolbox};
-use kiln_graph::{Exec, Network, Op, Platform, VertexId};
+use kiln_docker::{ContainerId, Hold, NetworkSpec};
+use kiln_graph::{Exec, Network, Op, VertexId};
 
 use crate::chain::Chains;
 use crate::error::Result;
@@ -63,8 +63,7 @@ impl Networks {
             Network::Host => NetworkSpec::Host,
         };
         let own = |spec| Lent { spec, holder: None };
-        let can_hold = kiln_twin::program(shared.engine.info().arch).is_some();
-        if !can_hold || !shares(exec) || !matches!(spec, NetworkSpec::Bridge | NetworkSpec::Named(_)) {
+        if !shared.has_program() || !shares(exec) || !matches!(spec, NetworkSpec::Bridge | NetworkSpec::Named(_)) {
             return own(spec);
         }
         {
@@ -116,18 +115,11 @@ fn shares(exec: &Exec) -> bool {
 }
 
 async fn make(shared: &Shared, network: NetworkSpec, hosts: Vec<String>) -> Result<Holder> {
-    let platform = Platform::linux(shared.engine.info().arch);
-    let image = shared.scratch_image(platform).await?;
-    let spec = ContainerSpec {
-        argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
-        mounts: vec![toolbox::mount(&shared.toolbox_volume().await?)],
-        network: network.clone(),
-        extra_hosts: hosts.clone(),
-        stdin: true,
-        ..shared.idle(image, platform, "network")
-    };
-    let container = shared.create(spec).await?;
-    let hold = shared.engine.hold(&container).await?;
-    shared.engine.start_container(&container).await?;
+    let (container, hold) = shared
+        .holder("network", |spec| {
+            spec.network = network.clone();
+            spec.extra_hosts.clone_from(&hosts);
+        })
+        .await?;
     Ok(Holder { network, hosts, container, hold })
 }

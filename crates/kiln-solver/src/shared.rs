@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, ImageId, MountSpec, labels, toolbox};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, Hold, ImageId, MountSpec, labels, toolbox};
 use kiln_graph::{MissReason, Op, Platform, Source, VertexId};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -211,6 +211,32 @@ impl Shared {
             vertex = self.plan.graph().vertex(*below);
         }
         matches!(vertex.op, Op::Source(Source::Scratch))
+    }
+
+    /// Whether kiln's program is there for this daemon.
+    pub(crate) fn has_program(&self) -> bool {
+        kiln_twin::program(self.engine.info().arch).is_some()
+    }
+
+    /// Starts a container of kiln's that does nothing as long as the hold lives; `change` says what else it has.
+    pub(crate) async fn holder(
+        &self,
+        role: &str,
+        change: impl FnOnce(&mut ContainerSpec),
+    ) -> Result<(ContainerId, Hold)> {
+        let platform = Platform::linux(self.engine.info().arch);
+        let image = self.scratch_image(platform).await?;
+        let mut spec = ContainerSpec {
+            argv: [kiln_twin::PROGRAM, "hold"].map(str::to_owned).into(),
+            mounts: vec![toolbox::mount(&self.toolbox_volume().await?)],
+            stdin: true,
+            ..self.idle(image, platform, role)
+        };
+        change(&mut spec);
+        let container = self.create(spec).await?;
+        let hold = self.engine.hold(&container).await?;
+        self.engine.start_container(&container).await?;
+        Ok((container, hold))
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<Arc<Context>> {

@@ -203,7 +203,7 @@ impl Shared {
                     Err(SolveError::Unsupported { origin: Box::default(), what: problem })
                 }
                 Snapshot::Step(made) => self.commit(made).await,
-                Snapshot::Pending(pending) if pending.is_kept() && self.can_lay() => {
+                Snapshot::Pending(pending) if self.is_laid(pending) => {
                     pending.laid.get_or_try_init(|| self.lay(pending)).await.cloned()
                 }
                 Snapshot::Pending(pending) => {
@@ -232,7 +232,7 @@ impl Shared {
                 self.settle(made).await?;
                 Ok(made.container.clone())
             }
-            Snapshot::Pending(pending) if !(pending.is_kept() && self.can_lay()) => {
+            Snapshot::Pending(pending) if !self.is_laid(pending) => {
                 let made = self.make(pending).await?;
                 self.settle(&made).await?;
                 Ok(made.container.clone())
@@ -402,28 +402,42 @@ impl Shared {
         mounts: &[String],
         operations: &[Arc<Pending>],
     ) -> Result<Option<Vec<String>>> {
-        let Some(last) = operations.last() else { return Ok(Some(Vec::new())) };
+        if operations.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let started = Instant::now();
         // The sources may take steps of their own, so they come before the clock of this one is shown.
         let apply = self.resolve(operations).await?;
+        let transfer = self.transfer(container, place, mounts.to_vec(), apply);
+        self.told(operations, platform, started, transfer).await
+    }
+
+    /// Does what makes the results of file operations, and tells of it. If nothing comes of it, it is done again in another
+    /// way, and is told then.
+    pub(crate) async fn told<T>(
+        &self,
+        operations: &[Arc<Pending>],
+        platform: Platform,
+        started: Instant,
+        work: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<T>> {
         for pending in operations {
             self.step_started(pending.vertex, None).await;
         }
-        let applied = self.transfer(container, place, mounts.to_vec(), apply).await;
+        let done = work.await;
         for pending in operations {
-            match &applied {
+            match &done {
                 Ok(Some(_)) => self.step_finished(pending.vertex, started.elapsed()).await,
-                // It is done again in another way, and is told then.
                 Ok(None) => {}
                 Err(_) => self.step_failed(pending.vertex, started.elapsed()).await,
             }
         }
-        applied.map_err(|error| match error {
-            SolveError::Engine(source) => {
+        done.map_err(|error| match (error, operations.last()) {
+            (SolveError::Engine(source), Some(last)) => {
                 let origin = Box::new(self.plan.graph().vertex(last.vertex).origin().clone());
                 SolveError::StepEngine { origin, platform, source }
             }
-            error => error,
+            (error, _) => error,
         })
     }
 

@@ -20,7 +20,7 @@ pub(crate) const COMMENT: &str = "kiln: removal of mount points";
 impl Shared {
     /// Whether mount points can be removed on this daemon.
     pub(crate) fn can_tidy(&self) -> bool {
-        kiln_twin::program(self.engine.info().arch).is_some()
+        self.has_program()
     }
 
     /// An image with the content of a snapshot, which is the result of `vertex`, and without stubs.

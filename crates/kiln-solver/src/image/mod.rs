@@ -24,5 +24,6 @@ pub use time::rfc3339;
 
 pub(crate) use archive::with_top_layer;
 pub(crate) use files::{Rewrite, copy as copy_files};
+pub(crate) use manifest::{digest, spelled};
 pub(crate) use past::{COMMENT_LENGTH, guess};
 pub(crate) use publish::{Made, publish, spool, sweep, work_folder};
