@@ -1,4 +1,5 @@
-//! A client of the registry HTTP API, as far as pushing an image needs it. Source: OCI distribution-spec.
+//! A client of the registry HTTP API, as far as pushing an image and keeping caches need it. Source: OCI
+//! distribution-spec.
 //!
 //! It goes from this machine to the registry, past the daemon: a daemon of the classic store cannot push an index of
 //! several platforms. HTTPS, but for registries on this machine and those that are said to be insecure, which may also
@@ -6,6 +7,7 @@
 
 mod error;
 mod name;
+mod stored;
 mod tls;
 mod token;
 mod transport;
@@ -38,8 +40,10 @@ type Result<T, E = RegistryError> = std::result::Result<T, E>;
 const MOST_JSON: usize = 16 << 20;
 /// Attempts of a request, while failures may pass.
 const ATTEMPTS: u32 = 3;
-/// The longest wait for the first bytes of an answer.
+/// The longest wait for the first bytes of an answer, and between two pieces of a download.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+/// Bytes that are sent in a second, at least.
+const SLOWEST: u64 = 32 << 10;
 
 /// How registries are reached.
 #[derive(Clone, Debug, Default)]
@@ -221,7 +225,7 @@ impl Registry {
     ) -> Result<Response<Incoming>> {
         let url = if path.starts_with('/') { format!("{}{path}", self.base) } else { path.to_owned() };
         // Credentials do not follow an upload to another server.
-        let home = url.starts_with(&self.base);
+        let home = url.strip_prefix(&self.base).is_some_and(|path| path.starts_with('/'));
         let granted = self.granted.lock().await.get(repository).cloned();
         let response = self.once(method.clone(), &url, headers, granted.filter(|_| home), content).await?;
         if response.status() != StatusCode::UNAUTHORIZED || !home {
@@ -251,34 +255,47 @@ impl Registry {
         if let Some(token) = credentials.as_ref().and_then(|credentials| credentials.registrytoken.clone()) {
             return Ok(Some(format!("Bearer {token}")));
         }
-        // Both, whatever the first request was: one token then serves the whole push.
-        let scope = match scope {
-            Some(other) if !other.contains(&format!("repository:{repository}:")) => other.clone(),
-            _ => format!("repository:{repository}:pull,push"),
-        };
-        let service = service.clone().unwrap_or_default();
-        let identity = credentials.as_ref().and_then(|credentials| credentials.identitytoken.clone());
-        let mut headers = HeaderMap::new();
-        let response = if let Some(identity) = identity {
-            let form = format!(
-                "grant_type=refresh_token&client_id=kiln&service={}&scope={}&refresh_token={}",
-                query(&service),
-                query(&scope),
-                query(&identity)
-            );
-            let kind = hyper::header::HeaderValue::from_static("application/x-www-form-urlencoded");
-            headers.insert(CONTENT_TYPE, kind);
-            self.once(Method::POST, realm, &headers, None, &Content::Bytes(form.into())).await?
-        } else {
-            let separator = if realm.contains('?') { '&' } else { '?' };
-            let url = format!("{realm}{separator}service={}&scope={}", query(&service), query(&scope));
-            self.once(Method::GET, &url, &headers, basic, &Content::Nothing).await?
+        let identity = credentials.as_ref().and_then(|credentials| credentials.identitytoken.as_deref());
+        let service = service.as_deref().unwrap_or_default();
+        let wide = token::wide_scope(scope.as_deref(), repository);
+        let response = self.ask_for_token(realm, service, &wide, identity, basic.clone()).await?;
+        // Some servers refuse instead of granting less: then what was asked for must do.
+        let response = match scope.as_deref() {
+            Some(narrow) if !response.status().is_success() && narrow != wide => {
+                self.ask_for_token(realm, service, narrow, identity, basic).await?
+            }
+            _ => response,
         };
         if !response.status().is_success() {
             return Err(self.denied(repository, response).await);
         }
         let answer: token::Answer = serde_json::from_slice(&self.body(response).await?).unwrap_or_default();
         Ok(answer.token().map(|token| format!("Bearer {token}")))
+    }
+
+    async fn ask_for_token(
+        &self,
+        realm: &str,
+        service: &str,
+        scope: &str,
+        identity: Option<&str>,
+        basic: Option<String>,
+    ) -> Result<Response<Incoming>> {
+        let mut headers = HeaderMap::new();
+        let Some(identity) = identity else {
+            let separator = if realm.contains('?') { '&' } else { '?' };
+            let url = format!("{realm}{separator}service={}&scope={}", query(service), query(scope));
+            return self.once(Method::GET, &url, &headers, basic, &Content::Nothing).await;
+        };
+        let form = format!(
+            "grant_type=refresh_token&client_id=kiln&service={}&scope={}&refresh_token={}",
+            query(service),
+            query(scope),
+            query(identity)
+        );
+        let kind = hyper::header::HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(CONTENT_TYPE, kind);
+        self.once(Method::POST, realm, &headers, None, &Content::Bytes(form.into())).await
     }
 
     async fn once(
@@ -316,7 +333,7 @@ impl Registry {
         if matches!(content, Content::File { .. }) {
             return sending.await.map_err(|error| unreachable(innermost(&error)));
         }
-        match tokio::time::timeout(ANSWER_TIMEOUT, sending).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT + Duration::from_secs(length / SLOWEST), sending).await {
             Ok(answer) => answer.map_err(|error| unreachable(innermost(&error))),
             Err(_) => Err(unreachable("it does not answer".into())),
         }

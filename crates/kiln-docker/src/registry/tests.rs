@@ -60,8 +60,22 @@ async fn serve(have: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
                     let (status, headers, text) = match line.split(' ').next().unwrap_or_default() {
                         _ if line.contains(" /token") => ("200 OK", String::new(), "{\"token\": \"let-me-in\"}"),
                         _ if !allowed => ("401 Unauthorized", challenge, ""),
+                        "GET" if line.contains("/blobs/sha256:moved") => {
+                            ("307 Temporary Redirect", "location: /elsewhere/x\r\n".to_owned(), "")
+                        }
+                        "GET" if line.contains("/elsewhere/") || line.contains("/blobs/sha256:there") => {
+                            ("200 OK", String::new(), "content")
+                        }
+                        "GET" if line.contains("last=b") => ("200 OK", String::new(), "{\"tags\": [\"c\"]}"),
+                        "GET" if line.contains("a/b/tags") => {
+                            let next = "link: </v2/a/b/tags/list?n=1000&last=b>; rel=\"next\"\r\n".to_owned();
+                            ("200 OK", next, "{\"tags\": [\"a\", \"b\"]}")
+                        }
+                        "GET" if line.contains("empty/tags") => ("200 OK", String::new(), "{\"tags\": null}"),
+                        "DELETE" if line.contains("sha256:there") => ("202 Accepted", String::new(), ""),
+                        "DELETE" if line.contains("fixed") => ("405 Method Not Allowed", String::new(), ""),
                         "HEAD" if line.contains(have) => ("200 OK", String::new(), ""),
-                        "HEAD" => ("404 Not Found", String::new(), ""),
+                        "GET" | "DELETE" | "HEAD" => ("404 Not Found", String::new(), ""),
                         "POST" if line.contains("from=other") => ("201 Created", String::new(), ""),
                         "POST" => ("202 Accepted", "location: /upload/1?state=x\r\n".to_owned(), ""),
                         "PUT" if line.contains("forbidden") => {
@@ -109,6 +123,42 @@ async fn a_blob_is_looked_for_and_sent_once_with_a_token() {
             "PUT /v2/a/b/manifests/1.0 2",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_is_stored_is_read_listed_and_taken_away() {
+    let (host, log) = serve("x").await;
+    let registry = Registry::connect(&host, false, &RegistryOptions::default()).await.unwrap();
+    let blob = |digest: &'static str, limit| registry.blob("a/b", digest, limit);
+    assert_eq!(blob("sha256:there", 7).await.unwrap(), Some(Bytes::from_static(b"content")));
+    assert_eq!(blob("sha256:moved", 7).await.unwrap(), Some(Bytes::from_static(b"content")));
+    assert_eq!(blob("sha256:missing", 7).await.unwrap(), None);
+    let large = blob("sha256:there", 6).await.unwrap_err().to_string();
+    assert!(large.contains("larger than it should be"), "{large}");
+    assert_eq!(registry.tags("a/b").await.unwrap(), ["a", "b", "c"]);
+    assert_eq!(registry.tags("empty").await.unwrap(), [""; 0]);
+    assert_eq!(registry.tags("nothing").await.unwrap(), [""; 0]);
+    assert!(registry.delete_manifest("a/b", "sha256:there").await.unwrap());
+    assert!(!registry.delete_manifest("a/b", "sha256:missing").await.unwrap());
+    let fixed = registry.delete_manifest("a/b", "fixed").await.unwrap_err();
+    assert!(matches!(fixed, RegistryError::Failed { status: 405, .. }), "{fixed:?}");
+    let log = log.lock().unwrap();
+    assert!(log.contains(&"GET /elsewhere/x".to_owned()), "{log:?}");
+}
+
+#[tokio::test]
+async fn credentials_stay_with_the_registry() {
+    let (host, _) = serve("x").await;
+    let registry = Registry::connect(&host, false, &RegistryOptions::default()).await.unwrap();
+    registry.tags("a/b").await.unwrap();
+    let (other, log) = serve("x").await;
+    // A server whose name only begins like the registry's, and one that is another.
+    for url in [format!("http://{host}@{other}/x"), format!("http://{other}/x")] {
+        let answer = registry.send(Method::HEAD, &url, "a/b", &HeaderMap::new(), &Content::Nothing).await;
+        assert!(answer.is_err() || answer.is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED), "{url}");
+    }
+    let log = log.lock().unwrap();
+    assert!(log.contains(&"HEAD /x".to_owned()) && !log.iter().any(|line| line.contains("/token")), "{log:?}");
 }
 
 #[tokio::test]

@@ -48,6 +48,18 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What a token is asked for: both pulling and pushing, whatever the first request was, so that one token serves for all,
+/// and what else was wanted, such as `delete`.
+pub(super) fn wide_scope(wanted: Option<&str>, repository: &str) -> String {
+    let both = format!("repository:{repository}:pull,push");
+    let Some(wanted) = wanted else { return both };
+    let Some(actions) = wanted.strip_prefix(&format!("repository:{repository}:")) else {
+        return if wanted.contains(&format!("repository:{repository}:")) { both } else { wanted.to_owned() };
+    };
+    let more = actions.split(',').filter(|action| !matches!(*action, "" | "pull" | "push"));
+    more.fold(both, |scope, action| format!("{scope},{action}"))
+}
+
 /// What a token server answers.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
@@ -65,6 +77,19 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scopes_are_wide() {
+        for (wanted, expected) in [
+            (None, "repository:a/b:pull,push"),
+            (Some("repository:a/b:pull"), "repository:a/b:pull,push"),
+            (Some("repository:a/b:delete"), "repository:a/b:pull,push,delete"),
+            (Some("registry:catalog:*"), "registry:catalog:*"),
+            (Some("repository:other:pull repository:a/b:pull"), "repository:a/b:pull,push"),
+        ] {
+            assert_eq!(wide_scope(wanted, "a/b"), expected, "{wanted:?}");
+        }
+    }
 
     #[test]
     fn challenges_are_read() {
