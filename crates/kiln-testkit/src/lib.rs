@@ -1,15 +1,17 @@
 //! What the tests of other crates share. Dev only: nothing of it ships.
 //!
 //! [`FakeEngine`] is a Docker engine in memory: images, containers, volumes, a small file system in each, commands that
-//! a test scripts, faults that a test injects, and a log of the calls.
+//! a test scripts, faults that a test injects, and a log of the calls. [`GithubCache`] is the cache of GitHub Actions.
 
 mod archives;
 mod containers;
 mod engine;
 mod files;
+mod github;
 mod serve;
 mod streams;
 
 pub use containers::{Outcome, Step};
 pub use engine::FakeEngine;
 pub use files::{File, Files};
+pub use github::{DEFAULT_REF, GithubCache, GithubCall, GithubEntry, GithubFault};

@@ -19,9 +19,14 @@ pub(super) const NEEDS_QEMU: &str = "(package(kiln-docker) and test(every_probe_
 /// What the command of the image that brings the emulators contains, by `dockerfiles/binfmt.Dockerfile`.
 const EMULATION_MARK: &str = "/etc/qemu-version";
 
-/// The tests that build small images, by package; the unit tier leaves them out.
-pub(super) const BINARIES: [(&str, &str); 4] =
-    [("kiln", "engine"), ("kiln", "sources"), ("kiln-e2e", "engine"), ("kiln-e2e", "conformance")];
+/// The tests that build small images or need servers, by package; the unit tier leaves them out.
+pub(super) const BINARIES: [(&str, &str); 5] = [
+    ("kiln", "engine"),
+    ("kiln", "sources"),
+    ("kiln-cache", "servers"),
+    ("kiln-e2e", "engine"),
+    ("kiln-e2e", "conformance"),
+];
 
 /// Tests of the driver, and of the whole program on small images.
 pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> {
@@ -41,11 +46,14 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     env.extend(transports.env());
     let mirror = pullable(testbed);
     let mirror = mirror.strip_suffix("/library/alpine:3.20");
-    let own = Own::start(mirror);
-    match &own {
-        Ok(own) => env.push(("KILN_TEST_OWN_DAEMON".to_owned(), own.host())),
-        Err(error) => eprintln!("no engine to be emptied: {error:#}"),
-    }
+    let _engines = [("own", "KILN_TEST_OWN_DAEMON"), ("other", "KILN_TEST_OTHER_DAEMON")].map(|(name, variable)| {
+        let engine = Own::start(name, mirror);
+        match &engine {
+            Ok(engine) => env.push((variable.to_owned(), engine.host())),
+            Err(error) => eprintln!("no engine for {variable}: {error:#}"),
+        }
+        engine
+    });
     if has_nextest() {
         let binaries = BINARIES.map(|(package, name)| format!("(package({package}) and binary({name}))")).join(" or ");
         let select = &format!("(package(kiln-docker) and kind(test)) or {binaries} or {NEEDS_QEMU}");
@@ -82,8 +90,12 @@ fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
         ("KILN_TEST_BIN".to_owned(), kiln.display().to_string()),
     ];
     env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
-    let registry = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_REGISTRY").map(|(_, value)| value);
-    env.extend(registry.map(|registry| ("KILN_TEST_REGISTRY".to_owned(), registry.clone())));
+    // Servers have other names in tests, which may be given others than the testbed's.
+    for (name, address) in &testbed.env {
+        if let Some(server @ ("REGISTRY" | "S3" | "WEB")) = name.strip_prefix("KILN_TESTBED_") {
+            env.push((format!("KILN_TEST_{server}"), address.clone()));
+        }
+    }
     env
 }
 

@@ -1,4 +1,5 @@
-//! An engine for the tests that empty one: with no network for containers, and gone when they are done.
+//! Engines for the tests that empty one, or need a second machine: with no network for containers, and gone when they are
+//! done.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,9 +22,9 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// Starts one that pulls from `registry`, if there is one.
-    pub(super) fn start(registry: Option<&str>) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("kiln-own-{}", std::process::id()));
+    /// Starts one that pulls from `registry`, if there is one; `name` tells it from others of this process.
+    pub(super) fn start(name: &str, registry: Option<&str>) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("kiln-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let mut command = Command::new("dockerd");
         let path = |name: &str| folder.join(name).display().to_string();

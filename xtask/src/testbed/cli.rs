@@ -97,6 +97,9 @@ fn print_status(as_json: bool) -> Result<()> {
         Some(registry) => println!("registry  {} (pid {})", registry.address, registry.pid),
         None => println!("registry  down"),
     }
+    for (_, address) in &status.stores {
+        println!("store     {address}");
+    }
     for image in &status.images {
         println!("image     {}  {}", image.name, image.platforms.join(" "));
     }

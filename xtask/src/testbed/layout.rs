@@ -77,6 +77,9 @@ pub(crate) struct State {
     version: u32,
     /// Port of the registry on the loopback address.
     pub(crate) registry_port: Option<u16>,
+    /// Ports of the servers that caches are kept on, by the server's name.
+    #[serde(default)]
+    pub(crate) store_ports: BTreeMap<String, u16>,
     /// Whether Docker Hub was reached, so that the registry holds no base images.
     #[serde(default)]
     pub(crate) real_images: bool,

@@ -1,7 +1,8 @@
 //! A Docker engine, a registry and base images of kiln's own, on any Debian machine and beside any other engine.
 //!
 //! [`up`] installs what is missing, starts a registry that serves as the engines' mirror of Docker Hub, fills it with
-//! multi-platform base images, starts the engine and finds out how containers reach the outside. Each step first looks
+//! multi-platform base images, starts the engine and finds out how containers reach the outside; for caches that travel
+//! there are an S3 server and a web server ([`stores`]), without which the rest works. Each step first looks
 //! whether it is done, so `up` is also the repair after a crash and costs little when all is well. Where Docker Hub can
 //! be reached its real images are used instead. What the testbed needs lies below one folder ([`layout`]); it ends only
 //! processes that it started, and changes packet filter, interfaces and emulators only by adding its own.
@@ -18,6 +19,7 @@ mod newest;
 pub(crate) mod packages;
 mod registry;
 mod rootfs;
+mod stores;
 
 use std::fmt::{Display, Write};
 use std::fs;
@@ -83,6 +85,8 @@ pub(crate) fn up(options: &Options) -> Result<Testbed> {
         newest::up(&layout)?;
     }
     let registry = registry::up(&layout, &mut state)?;
+    // Packages are in place before an engine is, and these two install some.
+    stores::up(&layout, &mut state);
     let bridge = network::bridge_up(&layout, &mut state, options.engine.name())?;
     state.save(&layout)?;
     engine.up(&bridge, &registry)?;
@@ -157,6 +161,7 @@ fn testbed(engine: &Engine, state: &State, registry: &Registry, host: &HostNetwo
     if images::is_current(registry, name, tag, musl::RECIPE) {
         env.push(("KILN_TESTBED_MUSL_IMAGE".to_owned(), format!("{name}:{tag}")));
     }
+    env.extend(stores::variables(state));
     let network = state.reach.get(engine.flavour.name()).and_then(|reach| reach.network.as_deref());
     env.extend(host.variables(network));
     Testbed { docker_host, env }
@@ -181,6 +186,7 @@ pub(crate) fn down(purge: bool) -> Result<()> {
     if registry::service(&layout).stop(Duration::from_secs(10))? {
         say("stopped registry");
     }
+    stores::down(&layout)?;
     for bridge in state.bridges.values() {
         network::bridge_down(&layout, bridge);
     }
@@ -202,6 +208,8 @@ const FLAVOURS: [Flavour; 3] = [Flavour::Stable, Flavour::Newest, Flavour::Newes
 pub(crate) struct Status {
     pub(crate) root: PathBuf,
     pub(crate) registry: Option<RegistryStatus>,
+    /// Addresses of the servers for caches, by the variable that names them.
+    pub(crate) stores: Vec<(String, String)>,
     pub(crate) images: Vec<ImageStatus>,
     pub(crate) engines: Vec<EngineStatus>,
 }
@@ -252,6 +260,7 @@ pub(crate) fn status() -> Result<Status> {
     Ok(Status {
         root: layout.root.clone(),
         registry: registry.map(|(registry, pid)| RegistryStatus { address: registry.address(), pid }),
+        stores: stores::variables(&state),
         images,
         engines: engines.into(),
     })
