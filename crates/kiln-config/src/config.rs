@@ -87,6 +87,10 @@ impl Config {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),
                 max_size: view.size(Section::Cache, "max-size"),
+                ccache_remote: view.text(Section::Cache, "ccache.remote-storage"),
+                remote: view.list(Section::Cache, "remote"),
+                sign_key: view.text(Section::Cache, "sign-key"),
+                trusted_keys: view.list(Section::Cache, "trusted-keys"),
             },
             emulation: Emulation {
                 install: view.flag(Section::Emulation, "install"),

@@ -103,7 +103,7 @@ impl Key {
 
     /// The environment variable that sets it: `KILN_SECTION_NAME`.
     pub fn variable(&self) -> String {
-        format!("KILN_{}_{}", self.section.name(), self.name).to_ascii_uppercase().replace('-', "_")
+        format!("KILN_{}_{}", self.section.name(), self.name).to_ascii_uppercase().replace(['-', '.'], "_")
     }
 
     /// The environment variable that sets it for one platform: `KILN_PLATFORM_LINUX_ARM64_SECTION_NAME`.
@@ -121,7 +121,13 @@ impl Key {
         self.section.per_platform() && !whole_build
     }
 
-    /// The setting of this dotted key.
+    /// Whether names in a section begin with this one and a dot.
+    pub(crate) fn is_group(section: Section, name: &str) -> bool {
+        let is_in = |key: &Self| key.name.split_once('.').is_some_and(|(group, _)| group == name);
+        KEYS.iter().any(|key| key.section == section && is_in(key))
+    }
+
+    /// The setting of this name in a section.
     pub fn find(section: Section, name: &str) -> Option<&'static Self> {
         KEYS.iter().find(|key| key.section == section && key.name == name)
     }
@@ -241,6 +247,14 @@ pub(crate) static KEYS: &[Key] = &[
         "What `kiln cache prune` leaves in place."),
     key(Cache, "max-size", Kind::Size, Value(r#""2GB""#), r#""5GB""#,
         "Limit of each compiler cache (ccache)."),
+    key(Cache, "ccache.remote-storage", Kind::Text, Derived("none"), r#""redis://cache.example.org""#,
+        "Storage that a team's compiler caches share, as ccache writes it: redis://HOST, http://HOST/PATH, ... It has to be reached from the build containers."),
+    key(Cache, "remote", Kind::List(Item::Text), Value("[]"), r#"["s3://bucket/prefix?region=eu-west-1&mode=max"]"#,
+        "Places that caches are restored from and saved to, as addresses or as --cache-from writes them."),
+    key(Cache, "sign-key", Kind::Text, Derived("none"), r#""env:KILN_SIGN_KEY""#,
+        "Secret key of minisign that signs what is saved: env:VARIABLE, or a file. KILN_SIGN_PASSWORD opens it."),
+    key(Cache, "trusted-keys", Kind::List(Item::Text), Value("[]"), r#"["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"]"#,
+        "Public keys of minisign; with any, what is restored must be signed by one of them or by sign-key."),
 
     key(Emulation, "install", Kind::Bool, Value("true"), "false",
         "Register QEMU with the daemon's kernel when a platform needs it."),

@@ -106,12 +106,25 @@ impl Reader<'_> {
                 for (leaf, value) in self.table(&name.text, value)? {
                     match Key::find(section, &leaf.text) {
                         Some(key) => self.assign(key, None, value, &self.place(&value.span))?,
+                        None if Key::is_group(section, &leaf.text) => self.group(section, leaf, value)?,
                         None => self.unknown(&format!("{}.{}", section.name(), leaf.text), &leaf.span, None),
                     }
                 }
             } else if !matches!(name.text.as_str(), "target" | "group" | "variable") {
                 // Those are for `kiln bake`, and are no settings.
                 self.unknown(&name.text, &name.span, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// A table in a section: `[cache.ccache]`.
+    fn group(&mut self, section: Section, name: &Name, value: &Raw) -> Result<(), ConfigError> {
+        for (leaf, value) in self.table(&format!("{}.{}", section.name(), name.text), value)? {
+            let path = format!("{}.{}", name.text, leaf.text);
+            match Key::find(section, &path) {
+                Some(key) => self.assign(key, None, value, &self.place(&value.span))?,
+                None => self.unknown(&format!("{}.{path}", section.name()), &leaf.span, None),
             }
         }
         Ok(())
@@ -186,10 +199,11 @@ impl Reader<'_> {
                     _ => None,
                 },
                 [section, leaf] => Section::from_name(section).and_then(|s| Key::find(s, leaf)).map(|key| (key, None)),
-                [section, leaf, argument] => Section::from_name(section)
-                    .and_then(|section| Key::find(section, leaf))
-                    .filter(|key| key.kind == Kind::Arguments)
-                    .map(|key| (key, Some(*argument))),
+                [section, leaf, argument] => Section::from_name(section).and_then(|section| {
+                    let in_group = Key::find(section, &format!("{leaf}.{argument}")).map(|key| (key, None));
+                    let table = Key::find(section, leaf).filter(|key| key.kind == Kind::Arguments);
+                    in_group.or(table.map(|key| (key, Some(*argument))))
+                }),
                 _ => None,
             };
             let Some((key, argument)) = found else {

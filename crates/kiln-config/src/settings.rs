@@ -308,6 +308,14 @@ pub struct Cache {
     pub keep_size: ByteSize,
     /// Limit of each compiler cache.
     pub max_size: ByteSize,
+    /// Storage that compiler caches share, as ccache writes it. May hold a password: do not print.
+    pub ccache_remote: Option<String>,
+    /// Places that caches are restored from and saved to. May hold credentials: do not print.
+    pub remote: Vec<String>,
+    /// Secret key of minisign: `env:VARIABLE`, or a file relative to the project folder unless absolute.
+    pub sign_key: Option<String>,
+    /// Public keys of minisign.
+    pub trusted_keys: Vec<String>,
 }
 
 /// Foreign platforms.

@@ -406,3 +406,20 @@ fn no_input_panics() {
         let _ = pyproject::read(&text);
     }
 }
+
+#[test]
+fn a_table_in_a_section_and_a_name_with_a_dot_are_the_same() {
+    let storage = Some("redis://cache.example.org".to_owned());
+    for text in [
+        "[cache.ccache]\nremote-storage = \"redis://cache.example.org\"\n",
+        "[cache]\nccache.remote-storage = \"redis://cache.example.org\"\n",
+    ] {
+        assert_eq!(settings(vec![file(text)]).cache.ccache_remote, storage, "{text}");
+    }
+    let by_variable = env("KILN_CACHE_CCACHE_REMOTE_STORAGE", "redis://cache.example.org");
+    assert_eq!(settings(vec![by_variable]).cache.ccache_remote, storage);
+    let by_flag = flag("cache.ccache.remote-storage", "redis://cache.example.org");
+    assert_eq!(settings(vec![by_flag]).cache.ccache_remote, storage);
+    let wrong = load(vec![file("[cache.ccache]\nremote = \"x\"\n")]).expect("a warning alone");
+    assert!(wrong.warnings[0].to_string().contains("cache.ccache.remote"), "{}", wrong.warnings[0]);
+}
