@@ -118,3 +118,16 @@ fn the_users_image_is_the_same_with_and_without() {
         assert_eq!(facts("yes"), facts("no"));
     }
 }
+
+#[test]
+fn a_shared_storage_of_compiler_caches_reaches_every_step_and_no_key() {
+    let text = super::fresh("RUN env | grep ^CCACHE_ | sort > /o\nFROM scratch\nCOPY --from=0 /o /\n");
+    let Some(project) = Project::new(&[("Dockerfile", &text)]) else { return };
+    let shared = "cache.ccache.remote-storage=redis://cache.example.org";
+    project.build(&["-f", "Dockerfile", "-o", "out", "--set", shared, "."]);
+    let seen = project.read("out/o");
+    for name in ["CCACHE_REMOTE_STORAGE", "CCACHE_SECONDARY_STORAGE"] {
+        assert!(seen.contains(&format!("{name}=redis://cache.example.org\n")), "{seen}");
+    }
+    assert!(project.build(&["-f", "Dockerfile", "-o", "out", "."]).was_up_to_date());
+}

@@ -5,6 +5,7 @@ mod leftovers;
 mod many;
 mod outputs;
 mod targets;
+mod travel;
 
 use std::time::Duration;
 

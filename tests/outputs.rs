@@ -126,3 +126,24 @@ fn an_archive_is_whole_or_not_there() {
     let ran = project.kiln(&["build", "-f", "Dockerfile", platforms, "--load", "."]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
 }
+
+#[test]
+fn an_image_in_a_folder_is_a_base_image() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    let text = format!("FROM alpine:3.20\nRUN echo {now} > /from-layout\nENV LAID=yes\n");
+    let Some(project) = Project::new(&[("Dockerfile", &text)]) else { return };
+    let ran = project.kiln(&["build", "-f", "Dockerfile", "-o", "type=oci,tar=false,dest=layout", "-t", "x:v1", "."]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    project.write("User", "FROM base\nRUN echo $LAID > /o; cat /from-layout >> /o\nFROM scratch\nCOPY --from=0 /o /\n");
+    let build = |layout: &str| {
+        let context = format!("base=oci-layout://{layout}");
+        project.kiln(&["build", "-f", "User", "--build-context", &context, "-o", "out", "."])
+    };
+    for layout in ["layout:v1", "./layout"] {
+        let ran = build(layout);
+        assert_eq!(ran.code, Some(0), "{layout}: {}", ran.stderr);
+        assert_eq!(project.read("out/o"), format!("yes\n{now}\n"));
+    }
+    let ran = build("layout:v2");
+    assert!(ran.code == Some(4) && ran.stderr.contains("no image with the tag `v2`"), "{}", ran.stderr);
+}

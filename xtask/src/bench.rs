@@ -5,6 +5,7 @@
 //! with a changed line. Sides take turns, in an order that alternates; the middle value of several runs counts. Cold
 //! means: the peer's build cache is pruned, and of kiln's volumes and images those that the bench made are removed.
 
+mod caches;
 mod dockerfiles;
 mod measure;
 mod side;
@@ -26,6 +27,7 @@ use measure::Sample;
 use side::{Ground, Kind, Side};
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options that have nothing to do with each other")]
 pub(crate) struct Args {
     /// Platforms to build for, each by itself, separated by commas
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', default_values = ["linux/amd64"])]
@@ -51,6 +53,9 @@ pub(crate) struct Args {
     /// Measure small Dockerfiles instead: many steps, 50,000 files, a layer of 1 GB
     #[arg(long, conflicts_with_all = ["twin", "no_peer"])]
     dockerfiles: bool,
+    /// Measure caches that travel instead: a machine that has nothing and restores what another has saved
+    #[arg(long, conflicts_with_all = ["twin", "dockerfiles"])]
+    caches: bool,
     /// Example to build
     #[arg(long, default_value = "hello")]
     example: String,
@@ -73,7 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let testbed = testbed::up(&Options { engine: Flavour::Stable, musl: false })?;
     let peer = if args.twin.is_some() { None } else { peer(args)? };
     let kiln = workspace::build_kiln(Profile::Release)?;
-    let same = peer.clone().filter(|_| !args.testbed);
+    // The peer exports caches with the containerd image store alone, in which kiln's checkpoints do not travel.
+    let same = peer.clone().filter(|_| !args.testbed && !args.caches);
     let host = same.clone().unwrap_or_else(|| testbed.docker_host.clone());
     let mut env = testbed.env.clone();
     if same.is_some() {
@@ -89,6 +95,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.dockerfiles {
         dockerfiles::run(&ground, args.runs.unwrap_or(RUNS))?;
+        println!("\nmeasured in {}", clock(start.elapsed()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.caches {
+        caches::run(&ground, &args.example, args.runs.unwrap_or(RUNS))?;
         println!("\nmeasured in {}", clock(start.elapsed()));
         return Ok(ExitCode::SUCCESS);
     }
@@ -116,7 +127,23 @@ fn peer(args: &Args) -> Result<Option<String>> {
         return Ok(args.peer_host.clone());
     }
     let Some(script) = workspace::shared("tools/peer-up.sh") else { return Ok(None) };
-    let printed = output(Command::new("bash").arg(&script).arg("up")).context("the peer does not come up")?;
+    let mut up = Command::new("bash");
+    up.arg(&script).arg("up");
+    if args.caches {
+        // One that runs with the other store would be left as it is.
+        output(Command::new("bash").arg(&script).arg("down")).context("the peer does not go down")?;
+        up.arg("containerd");
+    }
+    // Asked to go down, it takes some seconds, and does not come up before.
+    let mut printed = output(&mut up);
+    for _ in 0..10 {
+        if printed.is_ok() || !args.caches {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(2));
+        printed = output(&mut up);
+    }
+    let printed = printed.context("the peer does not come up")?;
     Ok(printed.lines().last().map(str::to_owned))
 }
 

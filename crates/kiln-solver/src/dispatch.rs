@@ -40,6 +40,8 @@ pub struct BuildOutcome {
     pub published: Vec<Option<Result<Published>>>,
     /// Checkpoints that newer ones of this build have replaced, later steps first: see [`remove_replaced`].
     pub replaced: Vec<ImageId>,
+    /// How long the steps took that ran, by key.
+    pub times: HashMap<String, Duration>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
 }
@@ -63,7 +65,8 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     }
     let committed = std::mem::take(&mut *lock(&shared.committed));
     let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
-    BuildOutcome { targets, took: started.elapsed(), published, replaced, warnings }
+    let times = lock(&shared.times).iter().map(|(id, time)| (shared.plan.key(*id).to_string(), time.took)).collect();
+    BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings }
 }
 
 /// Removes checkpoints that a build has replaced, as far as nothing stands on them. No other build may run: one may have

@@ -45,6 +45,14 @@ pub enum SolveError {
         /// Why.
         reason: String,
     },
+    /// A cache could not travel.
+    #[error("{problem}")]
+    Travel {
+        /// What happened.
+        problem: String,
+        /// What can be done.
+        hint: Option<String>,
+    },
     /// The daemon failed while an instruction ran.
     #[error("`{}` could not run for {platform}", origin.text)]
     StepEngine {
@@ -295,7 +303,7 @@ impl SolveError {
             }
             Self::Io { source, .. } => io_hint(source),
             Self::Registry(error) => error.hint(),
-            Self::Artifact { hint, .. } => hint.clone(),
+            Self::Artifact { hint, .. } | Self::Travel { hint, .. } => hint.clone(),
             _ => None,
         }
     }

@@ -124,37 +124,50 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
     }
     // From here on it is a matter of milliseconds, and is not broken off.
     stage(Stage::Place).await;
-    let (sums, folder, whole) = (output.sums, output.folder.clone(), output.artifact.is_some());
+    let output = output.clone();
     blocking(move || {
-        let folders = if whole { Vec::new() } else { folders(staging.path())? };
-        let placements = placements(staging.path(), whole)?;
-        let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
-        for (inner, mode) in folders {
-            place::make_folder(&folder, &inner, mode).map_err(|e| bad(platform, e))?;
-        }
-        let mut reports = Vec::new();
-        let mut list = checksum::Sums::new();
-        let mut placed = Vec::new();
-        for (placement, path) in placements.iter().zip(placed_at) {
-            let seen = Placed::read_all(&path);
-            let (mut report, sum) = describe(platform, &path)?;
-            if let Some((_, needs, smoke)) = facts.as_ref().filter(|(artifact, ..)| *artifact == placement.to) {
-                report.needs = Some(needs.clone());
-                report.smoke.clone_from(smoke);
+        let (mut reports, placed) = put_in_place(platform, staging, &output)?;
+        if let Some((artifact, needs, smoke)) = facts {
+            let place = output.folder.join(artifact);
+            if let Some(report) = reports.iter_mut().find(|report| report.path == place) {
+                (report.needs, report.smoke) = (Some(needs), smoke);
             }
-            if let Some(sum) = sum {
-                list.insert(placement.to.to_string_lossy(), sum);
-            }
-            placed.extend(seen);
-            reports.push(report);
         }
-        if sums {
-            list.update(&folder).map_err(|e| bad(platform, e))?;
-        }
-        placed.sort_by(|a, b| a.path().cmp(b.path()));
         Ok(Written { reports, ccache, placed })
     })
     .await
+}
+
+/// Moves what is in a staging folder into the output folder around it; what was placed, and how the files were just then.
+pub(crate) fn put_in_place(
+    platform: Platform,
+    staging: place::Staging,
+    output: &FilesOutput,
+) -> Result<(Vec<ArtifactReport>, Vec<Placed>)> {
+    let whole = output.artifact.is_some();
+    let folders = if whole { Vec::new() } else { folders(staging.path())? };
+    let placements = placements(staging.path(), whole)?;
+    let placed_at = staging.commit(&placements).map_err(|e| bad(platform, e))?;
+    for (inner, mode) in folders {
+        place::make_folder(&output.folder, &inner, mode).map_err(|e| bad(platform, e))?;
+    }
+    let mut reports = Vec::new();
+    let mut list = checksum::Sums::new();
+    let mut placed = Vec::new();
+    for (placement, path) in placements.iter().zip(placed_at) {
+        let seen = Placed::read_all(&path);
+        let (report, sum) = describe(platform, &path)?;
+        if let Some(sum) = sum {
+            list.insert(placement.to.to_string_lossy(), sum);
+        }
+        placed.extend(seen);
+        reports.push(report);
+    }
+    if output.sums {
+        list.update(&output.folder).map_err(|e| bad(platform, e))?;
+    }
+    placed.sort_by(|a, b| a.path().cmp(b.path()));
+    Ok((reports, placed))
 }
 
 /// Path in the target, what it needs, and how the smoke run went.
@@ -328,7 +341,11 @@ fn take_reports(output: &FilesOutput, staging: &Path) -> Result<Option<CcacheSta
 fn parse_ccache(text: &str) -> Option<CcacheStats> {
     let counters: std::collections::BTreeMap<String, u64> = serde_json::from_str(text).ok()?;
     let count = |name: &str| counters.get(name).copied().unwrap_or_default();
-    Some(CcacheStats { hits: count("direct_cache_hit") + count("preprocessed_cache_hit"), misses: count("cache_miss") })
+    Some(CcacheStats {
+        hits: count("direct_cache_hit") + count("preprocessed_cache_hit"),
+        misses: count("cache_miss"),
+        remote_hits: count("remote_storage_hit"),
+    })
 }
 
 /// Whether a folder holds nothing, or nothing but `aside`.
@@ -402,7 +419,7 @@ fn describe(platform: Platform, path: &Path) -> Result<(ArtifactReport, Option<c
     Ok((ArtifactReport { path: path.to_owned(), size, sha256, needs: None, smoke: None }, sum))
 }
 
-fn bad(platform: Platform, error: impl std::error::Error + Send + Sync + 'static) -> SolveError {
+pub(crate) fn bad(platform: Platform, error: impl std::error::Error + Send + Sync + 'static) -> SolveError {
     let hint = file_hint(&error);
     SolveError::Artifact { platform, source: Box::new(error), hint }
 }
@@ -417,9 +434,9 @@ mod tests {
 
     #[test]
     fn statistics_are_read_and_anything_else_ignored() {
-        let text = r#"{"direct_cache_hit": 7, "preprocessed_cache_hit": 1, "cache_miss": 2, "files_in_cache": 9}"#;
+        let text = r#"{"direct_cache_hit": 7, "preprocessed_cache_hit": 1, "cache_miss": 2, "remote_storage_hit": 3}"#;
         let stats = parse_ccache(text);
-        assert_eq!(stats, Some(CcacheStats { hits: 8, misses: 2 }));
+        assert_eq!(stats, Some(CcacheStats { hits: 8, misses: 2, remote_hits: 3 }));
         assert_eq!(stats.and_then(|s| s.hit_percent()), Some(80.0));
         assert_eq!(parse_ccache("no statistics\n"), None);
     }

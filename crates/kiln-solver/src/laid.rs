@@ -72,7 +72,10 @@ impl Shared {
             let (mut out, stream) = archive::writer();
             let name = id.clone();
             let writing = tokio::task::spawn_blocking(move || {
-                image::with_top_layer(&config, &name, &layers, (layer.file, layer.size), &mut out)?;
+                let add = |archive: &mut tar::Builder<_>| {
+                    image::append_layer(archive, &layer.digest, (layer.file, layer.size))
+                };
+                image::with_layers((&config, &name), &layers, &[], &mut out, add)?;
                 out.finish()
             });
             let loaded = engine.load_image(stream, &id).await;

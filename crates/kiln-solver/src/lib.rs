@@ -33,6 +33,7 @@ mod step;
 mod store;
 mod stubs;
 mod tidy;
+pub mod travel;
 mod twin;
 mod volumes;
 

@@ -30,6 +30,9 @@ pub struct CcacheStats {
     pub hits: u64,
     /// Compilations that ran.
     pub misses: u64,
+    /// Of the hits, those that came from storage that caches share.
+    #[serde(default)]
+    pub remote_hits: u64,
 }
 
 impl CcacheStats {

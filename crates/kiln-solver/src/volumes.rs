@@ -1,7 +1,7 @@
 //! Cache volumes: their names, who may write to them, and locks between builds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::TryLockError;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +11,14 @@ use kiln_graph::{CacheMount, Digest, Platform, Sharing, VertexId};
 
 use crate::error::{Result, SolveError};
 use crate::furnish;
+use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 
 /// Time between two looks at a lock that somebody else has.
 const POLL: Duration = Duration::from_millis(50);
+/// How long [`Wait::Shortly`] is.
+const SHORTLY: Duration = Duration::from_secs(10);
 
 /// The cache volumes that a step may use until this is dropped.
 #[derive(Default)]
@@ -23,7 +26,7 @@ pub(crate) struct Held {
     /// Names of volumes, in the order of the mounts that were asked for.
     pub(crate) volumes: Vec<String>,
     /// Kept open: a lock ends with its file, also when the process is killed.
-    _locks: Vec<std::fs::File>,
+    _locks: Vec<File>,
 }
 
 /// The name of a cache volume: readable, and unique by scope, id and platform.
@@ -34,6 +37,35 @@ pub(crate) fn volume_name(scope: &str, id: &str, platform: Platform, copy: u32) 
     let suffix = if copy == 0 { String::new() } else { format!("-{copy}") };
     let readable: String = readable.chars().take(40).collect();
     format!("kiln-cache-{readable}-{}-{digest}{suffix}", platform.arch.artifact_name())
+}
+
+/// The name of the volume of a mount, of the so manieth copy if no two steps share it.
+pub(crate) fn name_of(
+    plan: &Plan,
+    scope: &str,
+    (step, platform): (VertexId, Platform),
+    mount: &CacheMount,
+    copy: u32,
+) -> String {
+    // What a cache begins with makes it another cache, as in BuildKit.
+    let id = match &mount.from {
+        Some((input, path)) => {
+            let from = plan.graph().vertex(step).inputs[*input];
+            format!("{} {} {path}", mount.id, plan.key(from))
+        }
+        None => mount.id.clone(),
+    };
+    volume_name(scope, &id, platform, copy)
+}
+
+/// The labels of the volume of a mount.
+pub(crate) fn labels_of(scope: &str, mount: &CacheMount, platform: Platform) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
+        (labels::CACHE.to_owned(), mount.id.clone()),
+        (labels::SCOPE.to_owned(), scope.to_owned()),
+        (labels::PLATFORM.to_owned(), platform.to_string()),
+    ])
 }
 
 /// Gets volumes for all the mounts of a step, waiting if other steps or builds hold them.
@@ -47,17 +79,8 @@ pub(crate) async fn hold(
     platform: Platform,
     inputs: &[Snapshot],
 ) -> Result<Held> {
-    let name = |mount: &CacheMount, copy| {
-        // What a cache begins with makes it another cache, as in BuildKit.
-        let id = match &mount.from {
-            Some((input, path)) => {
-                let from = shared.plan.graph().vertex(step).inputs[*input];
-                format!("{} {} {path}", mount.id, shared.plan.key(from))
-            }
-            None => mount.id.clone(),
-        };
-        volume_name(&shared.plan.request.scope, &id, platform, copy)
-    };
+    let name =
+        |mount: &CacheMount, copy| name_of(&shared.plan, &shared.plan.request.scope, (step, platform), mount, copy);
     let maker = Maker { shared, step, platform, inputs };
     let mut wanted: BTreeMap<String, &CacheMount> = BTreeMap::new();
     for mount in mounts.iter().filter(|mount| mount.sharing != Sharing::Private) {
@@ -69,7 +92,7 @@ pub(crate) async fn hold(
     let mut locks = Vec::new();
     for (volume, mount) in &wanted {
         let exclusive = mount.sharing == Sharing::Locked;
-        locks.push(wait_for(shared, volume, mount, platform, exclusive).await?);
+        locks.push(wait_for_mount(shared, volume, mount, platform, exclusive).await?);
         maker.prepare(volume, mount).await?;
     }
     let mut volumes = Vec::new();
@@ -84,7 +107,7 @@ pub(crate) async fn hold(
             if wanted.contains_key(&volume) {
                 continue;
             }
-            if let Some(lock) = try_lock(&lock_path(shared, &volume), true)? {
+            if let Some(lock) = try_lock(&lock_path(&shared.plan.request.locks, &volume), true)? {
                 locks.push(lock);
                 maker.prepare(&volume, mount).await?;
                 volumes.push(volume);
@@ -95,34 +118,53 @@ pub(crate) async fn hold(
     Ok(Held { volumes, _locks: locks })
 }
 
-fn lock_path(shared: &Shared, volume: &str) -> PathBuf {
-    shared.plan.request.locks.join(format!("{volume}.lock"))
+fn lock_path(locks: &Path, volume: &str) -> PathBuf {
+    locks.join(format!("{volume}.lock"))
 }
 
-async fn wait_for(
-    shared: &Shared,
-    volume: &str,
-    mount: &CacheMount,
-    platform: Platform,
-    exclusive: bool,
-) -> Result<std::fs::File> {
-    let path = lock_path(shared, volume);
+/// How long somebody waits for a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Until it is free.
+    Forever,
+    /// A few seconds.
+    Shortly,
+}
+
+/// Waits for a volume that nobody else uses, or that is only shared; `None` if it took too long.
+pub(crate) async fn wait_for(locks: &Path, volume: &str, exclusive: bool, wait: Wait) -> Result<Option<File>> {
     let started = Instant::now();
-    let mut said = false;
     loop {
-        if let Some(lock) = try_lock(&path, exclusive)? {
-            return Ok(lock);
+        if let Some(lock) = try_lock(&lock_path(locks, volume), exclusive)? {
+            return Ok(Some(lock));
         }
-        if !said && started.elapsed() > Duration::from_secs(1) {
-            said = true;
-            let text = format!("waiting for another step or build that uses the cache `{}`", mount.id);
-            shared.notice(Some(platform), text).await;
+        if wait == Wait::Shortly && started.elapsed() > SHORTLY {
+            return Ok(None);
         }
         tokio::time::sleep(POLL).await;
     }
 }
 
-fn try_lock(path: &Path, exclusive: bool) -> Result<Option<std::fs::File>> {
+async fn wait_for_mount(
+    shared: &Arc<Shared>,
+    volume: &str,
+    mount: &CacheMount,
+    platform: Platform,
+    exclusive: bool,
+) -> Result<File> {
+    let waiting = wait_for(&shared.plan.request.locks, volume, exclusive, Wait::Forever);
+    let mut waiting = std::pin::pin!(waiting);
+    tokio::select! {
+        biased;
+        lock = &mut waiting => return lock?.ok_or(SolveError::Cancelled),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let text = format!("waiting for another step or build that uses the cache `{}`", mount.id);
+    shared.notice(Some(platform), text).await;
+    waiting.await?.ok_or(SolveError::Cancelled)
+}
+
+fn try_lock(path: &Path, exclusive: bool) -> Result<Option<File>> {
     if let Some(folder) = path.parent() {
         fs_err::create_dir_all(folder).map_err(SolveError::io("write", folder))?;
     }
@@ -146,18 +188,15 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     async fn prepare(&self, volume: &str, mount: &CacheMount) -> Result<()> {
-        let Self { shared, platform, .. } = *self;
-        let labels = BTreeMap::from([
-            (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
-            (labels::CACHE.to_owned(), mount.id.clone()),
-            (labels::SCOPE.to_owned(), shared.plan.request.scope.clone()),
-            (labels::PLATFORM.to_owned(), platform.to_string()),
-        ]);
+        let Self { shared, platform, .. } = self;
+        let labels = labels_of(&shared.plan.request.scope, mount, *platform);
         if shared.plan.request.no_cache_mounts {
             let mut emptied = shared.emptied.lock().await;
             if !emptied.contains(volume) {
                 shared.engine.remove_volume(volume).await.map_err(|source| match source {
-                    EngineError::Conflict { .. } => SolveError::CacheInUse { id: mount.id.clone(), platform, source },
+                    EngineError::Conflict { .. } => {
+                        SolveError::CacheInUse { id: mount.id.clone(), platform: *platform, source }
+                    }
                     source => source.into(),
                 })?;
                 emptied.insert(volume.to_owned());

@@ -3,7 +3,7 @@
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
 //! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
 //! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other, `room` says how much disk is
-//! free. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
+//! free, `merge` makes what was restored a part of a cache. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one runs, and
 //! becomes it. It is compiled by the build script, without dependencies.
 
 mod decide;
@@ -11,6 +11,7 @@ mod elf;
 mod enter;
 mod fill;
 mod ldcache;
+mod merge;
 mod options;
 mod places;
 mod python;
@@ -39,8 +40,9 @@ fn main() {
         Some((command, _)) if command == "serve" => serve::run(),
         Some((command, rest)) if command == "tidy" => tidy::run(rest),
         Some((command, rest)) if command == "room" => room::run(rest),
+        Some((command, rest)) if command == "merge" => merge::run(rest),
         _ => {
-            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `serve`, `tidy PATH... [-- COMMAND...]` and `room PATH`");
+            eprintln!("kiln-twin: commands are `enter COMMAND...`, `scan`, `fill FOLDER`, `hold`, `secrets FOLDER COMMAND...`, `serve`, `tidy PATH... [-- COMMAND...]`, `room PATH` and `merge FOLDER NAME`");
             2
         }
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_artifact::place::PlaceError;
+use kiln_cache::CacheError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
@@ -47,6 +48,9 @@ pub(crate) enum CliError {
     Ignore { path: PathBuf, error: kiln_dockerfile::IgnoreError },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A place for caches.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// A base image; the place names it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Image { place: Option<String>, error: EngineError },
@@ -105,6 +109,7 @@ impl CliError {
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
@@ -123,11 +128,13 @@ impl CliError {
             | Self::Bake(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
+            | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) => exit::IO,
+            Self::Io { .. } | Self::Place(_) | Self::Cache(CacheError::Io { .. }) => exit::IO,
+            Self::Cache(_) => exit::DAEMON,
             Self::Usage { .. } => exit::USAGE,
             Self::Shown { code } => *code,
         }
@@ -187,7 +194,7 @@ pub(crate) fn solve_code(error: &SolveError) -> u8 {
         | SolveError::SecretMissing { .. }
         | SolveError::AgentMissing { .. }
         | SolveError::Unsupported { .. } => exit::CONFIG,
-        SolveError::Registry(_) => exit::DAEMON,
+        SolveError::Registry(_) | SolveError::Travel { .. } => exit::DAEMON,
         SolveError::NothingToExport { .. } | SolveError::BadArtifact { .. } | SolveError::Smoke { .. } => exit::VERIFY,
         SolveError::Cancelled => exit::CANCELLED,
     }

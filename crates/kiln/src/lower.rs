@@ -192,6 +192,9 @@ async fn find(
     pull: PullPolicy,
     events: &Sender<BuildEvent>,
 ) -> Result<Image, EngineError> {
+    if image.reference.starts_with(kiln_solver::image::LAYOUT) {
+        return kiln_solver::image::from_layout(engine.as_ref(), &image.reference, image.platform).await;
+    }
     let said = std::sync::atomic::AtomicBool::new(false);
     let progress = |_| {
         // Said once; a slow consumer is not waited for in the middle of a transfer.

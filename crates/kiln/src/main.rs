@@ -25,6 +25,7 @@ mod run_flags;
 mod scope;
 mod session;
 mod sources;
+mod travel;
 mod twin;
 mod ui;
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use kiln_config::{BuildNetwork, Network};
 use kiln_docker::NetworkSpec;
 use kiln_docker::toolbox::{MOUNT_POINT, ToolFile};
+use kiln_fetch::http;
 
+use crate::environment::Environment;
 use crate::error::{CliError, Result};
 
 const BUNDLE: &str = "ca-certificates.crt";
@@ -34,6 +36,19 @@ const BUNDLE_VARIABLES: &[&str] = &[
     "NODE_EXTRA_CA_CERTS",
     "CARGO_HTTP_CAINFO",
 ];
+
+/// The way of this process to the network: what the settings say, and where they are silent the usual variables.
+pub(crate) fn of_client(environment: &Environment, settings: &Network, folder: &Path) -> Result<http::Network> {
+    let proxy = |set: &Option<String>, names: &[&str]| {
+        set.clone().or_else(|| names.iter().find_map(|name| environment.get(name)).map(str::to_owned))
+    };
+    Ok(http::Network {
+        certificates: bundle(settings, folder)?,
+        http_proxy: proxy(&settings.http_proxy, &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+        https_proxy: proxy(&settings.https_proxy, &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        no_proxy: proxy(&settings.no_proxy, &["no_proxy", "NO_PROXY"]),
+    })
+}
 
 /// Variables of every step.
 pub(crate) fn variables(network: &Network) -> Vec<(String, String)> {

@@ -206,18 +206,25 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// Builds with nothing at hand.
-    pub(super) fn cold(&self) -> Result<Sample> {
+    /// Removes all that this side has made, and takes changes back.
+    pub(super) fn forget(&self) -> Result<()> {
         fs::write(self.folder.join(CHANGED.0), &self.text)?;
         for made in [self.output(), self.folder.join(".kiln")] {
             let _ = fs::remove_dir_all(made);
         }
         if let (Kind::Buildx, Some(peer)) = (self.kind, &self.ground.peer) {
             let mut prune = Command::new("docker");
-            run(prune.args(["buildx", "prune", "--all", "--force"]).env("DOCKER_HOST", peer))?;
-            return measure::run(&mut self.command());
+            return run(prune.args(["buildx", "prune", "--all", "--force"]).env("DOCKER_HOST", peer)).map(drop);
         }
-        Daemon::at(&self.ground.host).remove_labelled(&format!("kiln.scope={}", self.scope()))?;
+        Daemon::at(&self.ground.host).remove_labelled(&format!("kiln.scope={}", self.scope())).map(drop)
+    }
+
+    /// Builds with nothing at hand.
+    pub(super) fn cold(&self) -> Result<Sample> {
+        self.forget()?;
+        if self.kind == Kind::Buildx {
+            return self.build();
+        }
         // Checkpoints of other projects would do as well, and stay: so they are not looked at.
         measure::run(self.command().arg("--no-cache"))
     }
@@ -227,10 +234,20 @@ impl<'a> Side<'a> {
         measure::run(&mut self.command())
     }
 
+    /// Builds what is there with more arguments.
+    pub(super) fn with(&self, arguments: &[&str]) -> Result<Sample> {
+        measure::run(self.command().args(arguments))
+    }
+
+    /// Changes a line to one that no other run has.
+    pub(super) fn change(&self, index: usize) -> Result<()> {
+        let line = format!("from run {index} of {} with kiln", std::process::id());
+        Ok(fs::write(self.folder.join(CHANGED.0), self.text.replacen(CHANGED.1, &line, 1))?)
+    }
+
     /// Changes a line to one that no other run has, and builds.
     pub(super) fn changed(&self, index: usize) -> Result<Sample> {
-        let line = format!("from run {index} of {} with kiln", std::process::id());
-        fs::write(self.folder.join(CHANGED.0), self.text.replacen(CHANGED.1, &line, 1))?;
+        self.change(index)?;
         self.build()
     }
 

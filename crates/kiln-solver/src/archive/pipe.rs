@@ -82,24 +82,34 @@ impl Write for PipeWriter {
     }
 }
 
+/// Chunks that are read ahead: whoever sends works while the reader does.
+const AHEAD: usize = 16;
+
 /// Reads a stream on a blocking thread.
 pub(crate) struct StreamReader {
-    runtime: tokio::runtime::Handle,
-    stream: ByteStream,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
 }
 
 impl StreamReader {
-    /// A reader for a blocking thread of the current runtime.
-    pub(crate) fn new(stream: ByteStream) -> Self {
-        Self { runtime: tokio::runtime::Handle::current(), stream, current: Bytes::new() }
+    /// A reader for a blocking thread of the current runtime. The stream is dropped with it.
+    pub(crate) fn new(mut stream: ByteStream) -> Self {
+        let (sender, chunks) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            while let Some(chunk) = stream.next().await {
+                if sender.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Self { chunks, current: Bytes::new() }
     }
 }
 
 impl Read for StreamReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.runtime.block_on(self.stream.next()) {
+            match self.chunks.blocking_recv() {
                 Some(chunk) => self.current = chunk?,
                 None => return Ok(0),
             }

@@ -124,23 +124,35 @@ pub(crate) fn without_layers(
     archive.into_inner()
 }
 
-/// Writes the archive of an image of whose layers the daemon has all but the last.
-pub(crate) fn with_top_layer(
-    config: &[u8],
-    digest: &str,
+/// Writes an archive with an image for a daemon that has all but some of its layers, lowest first; `add` adds those with
+/// [`append_layer`].
+pub(crate) fn with_layers<W: Write>(
+    (config, digest): (&[u8], &str),
     diff_ids: &[String],
-    (layer, size): (impl Read, u64),
-    out: impl Write,
+    names: &[ImageName],
+    out: W,
+    add: impl FnOnce(&mut tar::Builder<W>) -> io::Result<()>,
 ) -> io::Result<()> {
     let file = format!("{}.json", hex(digest));
-    let layers: Vec<String> = diff_ids.iter().map(|layer| format!("{}/layer.tar", hex(layer))).collect();
+    let layers: Vec<String> = diff_ids.iter().map(|layer| layer_path(layer)).collect();
     let mut archive = tar::Builder::new(out);
     append(&mut archive, &file, config)?;
-    append(&mut archive, "manifest.json", &list(&file, &layers, &[])?)?;
-    if let Some(path) = layers.last() {
-        archive.append_data(&mut header(size, 0o644), path, layer.take(size))?;
-    }
+    append(&mut archive, "manifest.json", &list(&file, &layers, names)?)?;
+    add(&mut archive)?;
     archive.into_inner()?.flush()
+}
+
+/// Adds a layer of so many bytes.
+pub(crate) fn append_layer(
+    archive: &mut tar::Builder<impl Write>,
+    diff_id: &str,
+    (layer, size): (impl Read, u64),
+) -> io::Result<()> {
+    archive.append_data(&mut header(size, 0o644), layer_path(diff_id), layer.take(size))
+}
+
+fn layer_path(diff_id: &str) -> String {
+    format!("{}/layer.tar", hex(diff_id))
 }
 
 fn docker_manifest(config: &str, layers: &[String], names: &[ImageName]) -> serde_json::Result<Vec<u8>> {

@@ -11,6 +11,7 @@ mod describe;
 mod exports;
 mod facts;
 mod files;
+mod layout;
 mod manifest;
 mod past;
 mod publish;
@@ -19,10 +20,11 @@ mod saved;
 mod time;
 
 pub use exports::{Annotation, Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Level, Published};
+pub use layout::{SCHEME as LAYOUT, from_layout};
 pub use manifest::{Compression, Descriptor, MediaTypes};
 pub use time::rfc3339;
 
-pub(crate) use archive::with_top_layer;
+pub(crate) use archive::{append_layer, with_layers};
 pub(crate) use files::{Rewrite, copy as copy_files};
 pub(crate) use manifest::{digest, spelled};
 pub(crate) use past::{COMMENT_LENGTH, guess};

@@ -127,10 +127,10 @@ pub(crate) struct Build {
     /// What the steps may use of the machine.
     #[command(flatten)]
     pub(crate) resources: Resources,
-    /// Cache elsewhere to read: no effect yet
+    /// Restore caches (repeatable): type=local,src=DIR, type=gha, s3://...
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
-    /// Cache elsewhere to write: no effect yet
+    /// Save caches (repeatable): type=local,dest=DIR, type=gha,mode=max
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
     /// Attestation: no effect yet
@@ -305,11 +305,6 @@ impl Resources {
 /// What was given and has no effect, in words.
 pub(crate) fn without_effect(args: &Build) -> Vec<String> {
     let mut said = Vec::new();
-    for (option, given) in [("--cache-from", &args.cache_from), ("--cache-to", &args.cache_to)] {
-        if !given.is_empty() {
-            said.push(format!("{option} has no effect yet: kiln's caches stay on the daemon"));
-        }
-    }
     let is_off = |text: &str| matches!(text, "false" | "0" | "f" | "F" | "FALSE" | "False");
     let attests = |text: &String| {
         let fields = text.split(',').filter_map(|field| field.split_once('='));

@@ -12,7 +12,7 @@ use crate::environment::Environment;
 
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
-pub(crate) use room::{Cache, CacheCommand, CachePrune, Du, DuFormat, Prune};
+pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 
 const EVERYWHERE: &str = "Global options";
 

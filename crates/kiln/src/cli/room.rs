@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::build::Build;
+
 pub(super) const PRUNE_EXAMPLES: &str = "\
 Without --all what the next build makes again by itself goes: checkpoints (type regular), native programs (twin) and what
 dead builds left (leftover). With --all also the volumes of cache mounts (exec.cachemount), which `docker buildx prune`
@@ -22,6 +24,16 @@ Examples:
   kiln cache prune --only ccache,checkpoints
   kiln cache prune --all --keep-size 5GB";
 
+const CACHE_SAVE_EXAMPLES: &str = "\
+Examples:
+  kiln cache save --to ~/kiln-cache
+  kiln cache save --to type=registry,ref=registry.example/app:cache --only ccache,stages";
+
+const CACHE_RESTORE_EXAMPLES: &str = "\
+Examples:
+  kiln cache restore --from ~/kiln-cache
+  kiln cache restore --from s3://bucket/prefix?region=eu-west-1 --only pip,ccache,nuitka";
+
 #[derive(Args, Debug)]
 pub(crate) struct Cache {
     #[command(subcommand)]
@@ -30,17 +42,32 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
-    /// List cache volumes
+    /// List cache volumes, or what a store has
     Ls {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Where it is listed.
+        #[command(flatten)]
+        store: Elsewhere,
     },
-    /// Say how much room cache volumes and checkpoints take
+    /// Say how much room cache volumes and checkpoints take, or what a store has
     Du {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Where it is measured.
+        #[command(flatten)]
+        store: Elsewhere,
+    },
+    /// Read everything that a store has, and remove what is damaged
+    Verify {
+        /// Say what would be removed, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Where it is checked.
+        #[command(flatten)]
+        store: Elsewhere,
     },
     /// Show what the compiler caches hold and how well they hit
     Stats {
@@ -54,6 +81,48 @@ pub(crate) enum CacheCommand {
     /// Remove checkpoints and cache volumes of a project
     #[command(after_help = CACHE_PRUNE_EXAMPLES)]
     Prune(CachePrune),
+    /// Save the caches of a project to a store
+    #[command(after_help = CACHE_SAVE_EXAMPLES)]
+    Save(Box<CacheSave>),
+    /// Restore the caches of a project from a store
+    #[command(after_help = CACHE_RESTORE_EXAMPLES)]
+    Restore(Box<CacheRestore>),
+}
+
+/// A store instead of the daemon.
+#[derive(Args, Debug)]
+pub(crate) struct Elsewhere {
+    /// Of a store, written as for --cache-from; without a value cache.remote
+    #[arg(long, value_name = "CACHE", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) remote: Option<String>,
+}
+
+/// What is saved.
+#[derive(Args, Debug)]
+pub(crate) struct CacheSave {
+    /// Where to (repeatable): a folder, or as for --cache-to; default: cache.remote
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) to: Vec<String>,
+    /// Only these caches (pip, ccache, nuitka, ...), `stages` or `results`
+    #[arg(long, value_name = "CACHE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// As for `kiln build`.
+    #[command(flatten)]
+    pub(crate) build: Build,
+}
+
+/// What is restored.
+#[derive(Args, Debug)]
+pub(crate) struct CacheRestore {
+    /// Where from (repeatable): a folder, or as for --cache-from; default: cache.remote
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) from: Vec<String>,
+    /// Only these caches (pip, ccache, nuitka, ...), `stages` or `results`
+    #[arg(long, value_name = "CACHE", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// As for `kiln build`.
+    #[command(flatten)]
+    pub(crate) build: Build,
 }
 
 /// Everything on the daemon and this machine.
@@ -131,4 +200,7 @@ pub(crate) struct CachePrune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Where it is removed.
+    #[command(flatten)]
+    pub(crate) store: Elsewhere,
 }

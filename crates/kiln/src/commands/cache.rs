@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{du, prune};
+use super::{du, prune, stores, travel};
 use crate::cli::{self, CacheCommand};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -16,13 +16,21 @@ use crate::{project, report, session};
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, command: &CacheCommand) -> Result<()> {
     match command {
         CacheCommand::Stats { path, json } => stats(ui, path, *json),
+        CacheCommand::Save(args) => travel::save(ui, environment, global, args).await,
+        CacheCommand::Restore(args) => travel::restore(ui, environment, global, args).await,
+        CacheCommand::Verify { dry_run, store } => stores::verify(ui, environment, store, *dry_run).await,
+        CacheCommand::Prune(args) if args.store.remote.is_some() => stores::prune(ui, environment, args).await,
+        CacheCommand::Ls { json, store } if store.remote.is_some() => stores::list(ui, environment, store, *json).await,
+        CacheCommand::Du { json, store } if store.remote.is_some() => {
+            stores::usage(ui, environment, store, *json).await
+        }
         CacheCommand::Prune(args) => prune::run_for_project(ui, environment, global, args).await,
-        CacheCommand::Ls { json } => {
+        CacheCommand::Ls { json, .. } => {
             let records = records(environment, global).await?;
             list(ui, records.into_iter().filter(|record| matches!(record.kind, Type::Cache | Type::Twin)), *json);
             Ok(())
         }
-        CacheCommand::Du { json } => {
+        CacheCommand::Du { json, .. } => {
             usage(ui, &records(environment, global).await?, *json);
             Ok(())
         }
@@ -98,20 +106,24 @@ fn stats(ui: Ui, path: &Path, json: bool) -> Result<()> {
         ui.say("no build of this project has ended well yet");
         return Ok(());
     }
-    let mut rows = vec![["PLATFORM", "STEPS CACHED", "CCACHE HITS", "MISSES", "HIT RATE", "TIME"].map(str::to_owned)];
+    let mut rows = vec![
+        ["PLATFORM", "STEPS CACHED", "CCACHE HITS", "OF A REMOTE", "MISSES", "HIT RATE", "TIME"].map(str::to_owned),
+    ];
     for report in &reports {
-        let (hits, misses, rate) = match report.ccache {
+        let (hits, remote, misses, rate) = match report.ccache {
             Some(stats) => (
                 stats.hits.to_string(),
+                stats.remote_hits.to_string(),
                 stats.misses.to_string(),
                 stats.hit_percent().map_or("-".to_owned(), |rate| format!("{rate:.0} %")),
             ),
-            None => ("-".to_owned(), "-".to_owned(), "-".to_owned()),
+            None => ("-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned()),
         };
         rows.push([
             report.platform.to_string(),
             format!("{}/{}", report.cached, report.cached + report.ran),
             hits,
+            remote,
             misses,
             rate,
             format!("{:.1} s", report.took.as_secs_f64()),

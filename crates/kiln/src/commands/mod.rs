@@ -13,3 +13,5 @@ pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;
 mod run;
+mod stores;
+mod travel;

@@ -1,9 +1,9 @@
 //! `kiln plan`: what a build would do, step by step, and how each step would run. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kiln_graph::{MountKind, Op, Platform, Source, VertexId};
-use kiln_solver::{Action, BuildEvent, Cancel, Plan};
+use kiln_solver::{Action, BuildEvent, Cancel};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -25,7 +25,7 @@ struct Step {
     number: u32,
     of: u32,
     instruction: String,
-    /// `cached`, `run` or `unneeded`.
+    /// `cached` (on the daemon), `remote` (in a store), `run` or `unneeded`.
     state: &'static str,
     /// Why it is not cached.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +55,8 @@ struct Target {
     name: String,
     platform: Platform,
     up_to_date: bool,
+    /// Whether a store has its files: then no step runs.
+    remote: bool,
     steps: Vec<Step>,
 }
 
@@ -90,7 +92,14 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { environment, auto_jobs, locks: &locks };
-    let looked = job.look(&engine, &run, &events, &cancel).await;
+    let looked = async {
+        let mut looked = job.look(&engine, &run, &events, &cancel).await?;
+        let travel = job.travel(environment, None)?;
+        (looked.remote, looked.remote_targets) =
+            kiln_solver::travel::peek(&engine, &looked.plan, &travel, &events, &cancel).await?;
+        Ok(looked)
+    };
+    let looked: Result<Looked> = looked.await;
     drop(events);
     checks::show(ui, environment, progress, job.warnings.get());
     let looked = looked?;
@@ -110,7 +119,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
 
 fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
     let plan = &looked.plan;
-    let step = |id: VertexId| describe(plan, &looked.emulated, id, daemon);
+    let step = |id: VertexId| describe(looked, id, daemon);
     let (mut own, mut helps) = (BTreeSet::new(), BTreeSet::new());
     let mut targets = Vec::new();
     for (index, target) in plan.graph().targets.iter().enumerate() {
@@ -121,6 +130,7 @@ fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
             name: target.name.clone(),
             platform: target.platform,
             up_to_date: plan.is_current(index),
+            remote: looked.remote_targets.contains(&index),
             steps: steps.into_iter().map(step).collect(),
         });
     }
@@ -147,7 +157,7 @@ fn nodes(looked: &Looked, shown: &Shown, daemon: kiln_graph::Arch) -> Vec<Node> 
     let mut found = Vec::new();
     for &id in &needed {
         let vertex = graph.vertex(id);
-        let step = describe(plan, &looked.emulated, id, daemon);
+        let step = describe(looked, id, daemon);
         let (kind, title) = match &vertex.op {
             Op::Source(Source::Image { reference, platform, .. }) => {
                 (Kind::Source, format!("{reference} ({platform})"))
@@ -182,12 +192,14 @@ fn nodes(looked: &Looked, shown: &Shown, daemon: kiln_graph::Arch) -> Vec<Node> 
     found
 }
 
-fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, daemon: kiln_graph::Arch) -> Step {
+fn describe(looked: &Looked, id: VertexId, daemon: kiln_graph::Arch) -> Step {
+    let plan = &looked.plan;
     let vertex = plan.graph().vertex(id);
     let origin = vertex.origin();
     let (state, why) = match plan.action(id) {
         Action::Unneeded => ("unneeded", None),
         Action::Cached(_) => ("cached", None),
+        Action::Run(_) if looked.remote.contains(&id) => ("remote", None),
         Action::Run(reason) => ("run", Some(reason.to_string())),
     };
     let way = match &vertex.op {
@@ -214,7 +226,7 @@ fn describe(plan: &Plan, emulated: &BTreeMap<VertexId, String>, id: VertexId, da
         state,
         why,
         way,
-        emulated_because: emulated.get(&id).filter(|_| way == Some("qemu")).cloned(),
+        emulated_because: looked.emulated.get(&id).filter(|_| way == Some("qemu")).cloned(),
         auto_caches: added.collect(),
         key: plan.key(id).to_string(),
     }
@@ -227,7 +239,13 @@ fn text(shown: &Shown, width: usize) -> String {
         lines.push(if target.up_to_date {
             format!("{} ({}): up to date", target.platform, target.name)
         } else {
-            format!("{} ({}): {} to run, {} cached", target.platform, target.name, count("run"), count("cached"))
+            let remote = match (target.remote, count("remote")) {
+                (true, _) => ", the result can be restored".to_owned(),
+                (false, 0) => String::new(),
+                (false, count) => format!(", {count} can be restored"),
+            };
+            let (run, cached) = (count("run"), count("cached"));
+            format!("{} ({}): {run} to run, {cached} cached{remote}", target.platform, target.name)
         });
         lines.extend(target.steps.iter().filter(|_| !target.up_to_date).flat_map(step_lines));
     }

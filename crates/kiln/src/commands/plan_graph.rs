@@ -24,7 +24,7 @@ impl Kind {
     /// The kind of a step in this state.
     pub(super) fn of(state: &str) -> Self {
         match state {
-            "cached" => Self::Cached,
+            "cached" | "remote" => Self::Cached,
             "run" => Self::Run,
             _ => Self::Unneeded,
         }

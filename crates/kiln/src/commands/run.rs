@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kiln_graph::Platform;
 use kiln_solver::image::ImageResult;
+use kiln_solver::travel::{self, Cargo};
 use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
 use tokio::sync::mpsc;
 
@@ -83,6 +84,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         notes: job.notes(auto_jobs),
     };
     let reporter = tokio::spawn(report(received, options));
+    let mut unsaved = None;
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { environment, auto_jobs, locks: &locks };
     let outcome: Result<BuildOutcome> = async {
@@ -92,18 +94,28 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         }
         // Held to the end: caches of a build that runs are not pruned.
         let mut building = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
-        let plan = job.plan(&engine, &run, &events, &cancel).await?;
+        let travel = job.travel(environment, None)?;
+        let plan = job.plan(&engine, &run, &events, &cancel, &travel).await?;
         building.counts_on(plan.checkpoints())?;
-        let outcome = kiln_solver::run(engine.clone(), plan, events, cancel.clone()).await;
+        let cargo = (!travel.to.is_empty()).then(|| Cargo::of(&plan));
+        let outcome = kiln_solver::run(engine.clone(), plan, events.clone(), cancel.clone()).await;
         if building.was_alone() {
             kiln_solver::remove_replaced(engine.as_ref(), &outcome.replaced).await;
+        }
+        // What was built is worth taking along, also if something else failed.
+        if let Some(cargo) = cargo.filter(|_| outcome.targets.iter().any(Result::is_ok)) {
+            unsaved = travel::take(&engine, &cargo, &outcome.times, &travel, &events, &cancel).await.err();
         }
         Ok(outcome)
     }
     .await;
+    drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let outcome = outcome?;
     conclude(ui, &collected, &outcome)?;
+    if let Some(error) = unsaved {
+        return Err(error.into());
+    }
     if let Some(file) = &show.metadata_file {
         metadata::write(file, job, &collected.build, &outcome.published)?;
     }

@@ -4,7 +4,7 @@ mod contexts;
 mod item;
 mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +13,7 @@ use kiln_config::{PlatformSettings, Section};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, StoreKind};
 use kiln_graph::{Arch, Platform, VertexId};
+use kiln_solver::travel::{self, Travel};
 use kiln_solver::{BuildEvent, Cancel, Plan};
 use tokio::sync::mpsc;
 
@@ -45,6 +46,10 @@ pub(crate) struct Looked {
     pub(crate) plan: Plan,
     /// Why commands without a native twin are emulated.
     pub(crate) emulated: BTreeMap<VertexId, String>,
+    /// Steps whose results a store has.
+    pub(crate) remote: HashSet<VertexId>,
+    /// Targets, by index, whose files a store has.
+    pub(crate) remote_targets: HashSet<usize>,
     contexts: Contexts,
     tools: Vec<ToolFile>,
 }
@@ -60,8 +65,6 @@ pub(crate) struct Job {
     /// What is questionable in the user's own Dockerfiles, once they have been looked at.
     pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
     schedule: cli::Schedule,
-    /// Folder of the docker CLI's settings.
-    docker_folder: PathBuf,
     fetcher: Fetcher,
 }
 
@@ -106,7 +109,6 @@ impl Job {
         Ok(Self {
             notices: notices.collect(),
             fetcher: Fetcher::new(environment, &project.config.resolved().network, &project.folder)?,
-            docker_folder: environment.docker_folder.clone(),
             warnings: OnceLock::new(),
             project,
             state,
@@ -155,7 +157,8 @@ impl Job {
         let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events, cancel)).await??;
         let contexts = request.contexts.clone();
         let plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
-        Ok(Looked { plan, emulated, contexts, tools })
+        let (remote, remote_targets) = Default::default();
+        Ok(Looked { plan, emulated, remote, remote_targets, contexts, tools })
     }
 
     /// Finds out what there is to do, and makes sure that the platforms can run.
@@ -165,10 +168,11 @@ impl Job {
         run: &Run<'_>,
         events: &mpsc::Sender<BuildEvent>,
         cancel: &Cancel,
+        travel: &Travel,
     ) -> Result<Plan> {
         let settings = self.project.config.resolved();
         prepare_state(&self.state)?;
-        let Looked { mut plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
+        let Looked { plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
         let owner = session::Host::this().owner();
         for (name, context) in &contexts {
             let saved = self.digests_of(name).map(|file| context.save_cache(&file));
@@ -182,6 +186,10 @@ impl Job {
             return Ok(plan);
         }
         self.items.iter().try_for_each(Item::try_outputs)?;
+        let mut plan = travel::bring(engine, plan, travel, events, cancel).await?;
+        if plan.is_up_to_date() {
+            return Ok(plan);
+        }
         let own = Platform::linux(engine.info().arch);
         let surroundings = Surroundings {
             engine,

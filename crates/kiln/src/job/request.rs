@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use kiln_config::{PlatformSettings, Twin};
 use kiln_docker::Engine;
-use kiln_docker::registry::RegistryOptions;
 use kiln_docker::toolbox::ToolFile;
 use kiln_graph::{Platform, VertexId};
 use kiln_solver::image::Exports;
@@ -17,7 +16,7 @@ use super::contexts::listed;
 use super::{Job, Run};
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
-use crate::{checks, emulate, network, output, recipe, run_flags, session, twin};
+use crate::{checks, emulate, network, recipe, run_flags, session, twin};
 
 impl Job {
     /// The request, and why commands without a native twin are emulated.
@@ -57,7 +56,11 @@ impl Job {
         let required = platforms().filter(|p| p.twin == Twin::On).map(|p| p.platform);
         let ccache = recipe::ccache_limit(&settings.cache);
         let log = run.environment.get(kiln_twin::LOG).map(|_| (kiln_twin::LOG.to_owned(), "/proc/1/fd/2".to_owned()));
-        let more: Vec<(String, String)> = [ccache].into_iter().chain(log).collect();
+        // Versions before 4.8 know it by its older name.
+        let shared = settings.cache.ccache_remote.iter().flat_map(|storage| {
+            ["CCACHE_REMOTE_STORAGE", "CCACHE_SECONDARY_STORAGE"].map(|name| (name.to_owned(), storage.clone()))
+        });
+        let more: Vec<(String, String)> = [ccache].into_iter().chain(log).chain(shared).collect();
         let env = |p: &PlatformSettings| network::variables(&p.network).into_iter().chain(more.clone()).collect();
         let outputs = self.items.iter().flat_map(|item| item.outputs(&self.project, &self.state, &lowered.images));
         let request = BuildRequest {
@@ -85,7 +88,7 @@ impl Job {
 
     /// What is built for each item, and what is particular to it.
     fn groups(&self, engine: &Arc<dyn Engine>, run: &Run<'_>) -> Result<(Vec<Group>, Vec<Wanted>)> {
-        let registry = self.registry()?;
+        let registry = crate::travel::registry(run.environment, &self.project)?;
         let (mut groups, mut wanted) = (Vec::new(), Vec::new());
         for item in &self.items {
             let start = wanted.len();
@@ -100,20 +103,5 @@ impl Job {
             groups.push(Group { targets: start..wanted.len(), exports, steps });
         }
         Ok((groups, wanted))
-    }
-
-    /// How registries are reached.
-    fn registry(&self) -> Result<RegistryOptions> {
-        let certificates = &self.project.config.resolved().network.ca_certificates;
-        let certificates = certificates.as_ref().map(|path| self.project.folder.join(path));
-        let certificates = match certificates {
-            Some(path) => fs_err::read(&path).map_err(CliError::io("read", &path))?,
-            None => Vec::new(),
-        };
-        Ok(RegistryOptions {
-            config_dir: Some(self.docker_folder.clone()),
-            certificates,
-            certificate_folder: Some(output::CERTIFICATES.into()),
-        })
     }
 }

@@ -42,15 +42,7 @@ pub(crate) struct Fetcher {
 impl Fetcher {
     /// What the settings of the project in `folder` say; where they are silent, the usual variables.
     pub(crate) fn new(environment: &Environment, settings: &kiln_config::Network, folder: &Path) -> Result<Self> {
-        let proxy = |set: &Option<String>, names: &[&str]| {
-            set.clone().or_else(|| names.iter().find_map(|name| environment.get(name)).map(str::to_owned))
-        };
-        let network = http::Network {
-            certificates: network::bundle(settings, folder)?,
-            http_proxy: proxy(&settings.http_proxy, &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
-            https_proxy: proxy(&settings.https_proxy, &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            no_proxy: proxy(&settings.no_proxy, &["no_proxy", "NO_PROXY"]),
-        };
+        let network = network::of_client(environment, settings, folder)?;
         let proxies = [
             ("http_proxy", &network.http_proxy),
             ("https_proxy", &network.https_proxy),

@@ -8,6 +8,7 @@ use kiln_fetch::archive;
 use kiln_graph::remote::{is_url, parse_git, without_password};
 use kiln_graph::{Digest, GitReference};
 use kiln_solver::context::{Context, StatCache};
+use kiln_solver::image::LAYOUT;
 use kiln_solver::{BuildEvent, Cancel};
 use tokio::sync::mpsc;
 
@@ -54,6 +55,11 @@ impl Value {
         if let Some(reference) = text.strip_prefix("docker-image://") {
             return Ok(Self::Image(reference.to_owned()));
         }
+        if let Some(layout) = text.strip_prefix(LAYOUT) {
+            // `PATH[:TAG|@DIGEST]`; what is relative is so to the current folder.
+            let absolute = std::path::absolute(layout).map_err(CliError::io("find", layout))?;
+            return Ok(Self::Image(format!("{LAYOUT}{}", absolute.display())));
+        }
         if let Some(git) = parse_git(text) {
             return match git {
                 Ok(git) => Ok(Self::Git(git)),
@@ -66,7 +72,7 @@ impl Value {
         if let Some((scheme, _)) = text.split_once("://") {
             return usage(
                 format!("`{scheme}://` is not understood"),
-                "write a folder, docker-image://REFERENCE, a git repository or an http URL",
+                "write a folder, docker-image://REFERENCE, oci-layout://FOLDER[:TAG], a git repository or an http URL",
             );
         }
         let path = Path::new(text);
@@ -84,6 +90,7 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folder(path) => path.display().fmt(f),
+            Self::Image(reference) if reference.starts_with(LAYOUT) => reference.fmt(f),
             Self::Image(reference) => write!(f, "docker-image://{reference}"),
             Self::Git(reference) => reference.fmt(f),
             Self::Url(url) => without_password(url).fmt(f),

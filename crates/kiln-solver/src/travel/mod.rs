@@ -1,0 +1,417 @@
+//! Caches that travel: what a build needs is brought from stores before it runs, and what it made is taken there after it.
+//!
+//! Three things travel. *Volumes*: what `RUN --mount=type=cache` collected. *Stages*: checkpoints as the layers that they
+//! add to their base image. *Results*: the files that a target exported. Each is a tree of `kiln-cache` in a series of its
+//! own: `SCOPE/BRANCH/volume/NAME`, `SCOPE/BRANCH/stages/JOB`, `SCOPE/BRANCH/result/TARGET`. So platforms and targets never
+//! overwrite each other, and a branch that has nothing yet reads what its base has.
+//!
+//! Nothing of this can fail a build: what cannot be had is a notice and a miss.
+
+mod results;
+mod stages;
+mod volumes;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use kiln_cache::{CacheError, Fetched, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, Limits, MountSpec, NetworkSpec, VolumeSource};
+use kiln_graph::{Platform, VertexId};
+
+use crate::cancel::Cancel;
+use crate::error::{Result, SolveError};
+use crate::event::{BuildEvent, EventSender};
+use crate::plan::Plan;
+
+/// Which checkpoints are taken along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Those that the targets stand on.
+    #[default]
+    Min,
+    /// All.
+    Max,
+}
+
+/// What is brought or taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Ids of caches; nothing means all.
+    pub caches: Option<Vec<String>>,
+    /// Checkpoints.
+    pub stages: bool,
+    /// Exported files.
+    pub results: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { caches: None, stages: true, results: true }
+    }
+}
+
+impl Wanted {
+    fn has_cache(&self, id: &str) -> bool {
+        self.caches.as_ref().is_none_or(|list| list.iter().any(|wanted| wanted == id))
+    }
+}
+
+/// A store, and how it is used.
+#[derive(Clone)]
+pub struct Remote {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Which checkpoints go there.
+    pub mode: Mode,
+    /// Whether a build goes on if nothing can be taken there.
+    pub ignore_error: bool,
+}
+
+/// Where caches come from and go to.
+#[derive(Clone)]
+pub struct Travel {
+    /// Stores to read, best first.
+    pub from: Vec<Remote>,
+    /// Stores to write.
+    pub to: Vec<Remote>,
+    /// What tells the caches of projects apart in a store.
+    pub scope: String,
+    /// The branch that is built, then those whose caches are as good when it has none.
+    pub branches: Vec<String>,
+    /// Who signs.
+    pub signer: Option<Arc<Signer>>,
+    /// Whose snapshots are read.
+    pub trust: Trust,
+    /// Also what no step of this build needs.
+    pub whole: bool,
+    /// A folder for packs on their way; it is removed afterwards.
+    pub spool: PathBuf,
+    /// What travels.
+    pub wanted: Wanted,
+    /// What people should know about the stores.
+    pub notices: Vec<String>,
+}
+
+/// A way to a daemon and to whoever listens.
+#[derive(Clone)]
+pub(crate) struct Guide {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) events: EventSender,
+    pub(crate) cancel: Cancel,
+    pub(crate) travel: Travel,
+    pub(crate) owner: String,
+    pub(crate) scope: String,
+    pub(crate) locks: PathBuf,
+}
+
+/// A snapshot that was found, and where.
+pub(crate) struct Found {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Guide {
+    fn new(engine: &Arc<dyn Engine>, plan: &Plan, travel: &Travel, events: &EventSender, cancel: &Cancel) -> Self {
+        Self {
+            engine: engine.clone(),
+            events: events.clone(),
+            cancel: cancel.clone(),
+            travel: travel.clone(),
+            owner: plan.request.owner.clone(),
+            scope: plan.request.scope.clone(),
+            locks: plan.request.locks.clone(),
+        }
+    }
+
+    pub(crate) async fn say(&self, platform: Option<Platform>, text: String) {
+        // Whoever shows it may have gone; the build goes on.
+        let _ = self.events.send(BuildEvent::Notice { platform, text }).await;
+    }
+
+    /// The series of a thing in a branch.
+    fn series(&self, branch: &str, kind: &str, name: &str) -> Series {
+        Series::new([self.travel.scope.as_str(), branch, kind, name])
+    }
+
+    /// The newest snapshot of a thing that suits: of the first branch that has one, in the first store.
+    async fn find(&self, kind: &str, name: &str, suits: impl Fn(&Snapshot) -> bool) -> Option<Found> {
+        for branch in &self.travel.branches {
+            for remote in &self.travel.from {
+                let series = self.series(branch, kind, name);
+                let found =
+                    self.cancel.unless_stopped(newest(remote.store.as_ref(), &series, &self.travel.trust)).await;
+                match found {
+                    Ok(Ok(Some(snapshot))) if suits(&snapshot) => {
+                        return Some(Found { snapshot: Arc::new(snapshot), store: remote.store.clone() });
+                    }
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => self.say(None, told(&error)).await,
+                    Err(_) => return None,
+                }
+            }
+        }
+        None
+    }
+
+    /// A folder for the packs of one thing.
+    fn spool(&self, name: &str) -> PathBuf {
+        self.travel.spool.join(kiln_graph::Digest::of(name).short())
+    }
+
+    /// Fetches packs, and says which could not be had.
+    async fn fetch(&self, found: &Found, packs: &[kiln_cache::snapshot::PackRef], fetched: &mut Fetched) -> Result<()> {
+        let fetching = fetched.fetch(found.store.as_ref(), packs);
+        let problems = self.cancel.unless_stopped(fetching).await?.map_err(|error| failed(&error))?;
+        for problem in &problems {
+            self.say(None, told(problem)).await;
+        }
+        Ok(())
+    }
+
+    /// Saves a thing to every store that wants it; what came of it. `read` may be called more than once.
+    async fn save(
+        &self,
+        remote: &Remote,
+        (kind, name): (&str, &str),
+        read: impl Fn(Option<&Snapshot>, &mut pack::Packer<'_>) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Result<Saved, SaveError> {
+        let branch = self.travel.branches.first().map_or("default", String::as_str);
+        let series = self.series(branch, kind, name);
+        // What cannot be read is replaced; what somebody else wrote is not built upon.
+        let before = match newest(remote.store.as_ref(), &series, &self.travel.trust).await {
+            Ok(before) => before.map(Arc::new),
+            Err(CacheError::Damaged { .. } | CacheError::Untrusted { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let saving = Saving {
+            store: remote.store.as_ref(),
+            series,
+            now: now(),
+            before: before.clone(),
+            signer: self.travel.signer.clone(),
+        };
+        saving.save(move |packer| read(before.as_deref(), packer)).await
+    }
+
+    /// A container that is never started, with a volume at [`SEEN`].
+    async fn beside(&self, volume: &str, argv: Vec<String>, tools: Option<MountSpec>) -> Result<ContainerId> {
+        let platform = Platform::linux(self.engine.info().arch);
+        let image = kiln_docker::empty_image(self.engine.as_ref(), platform).await?;
+        let mount =
+            MountSpec { target: SEEN.to_owned(), source: VolumeSource::Volume(volume.to_owned()), readonly: false };
+        let labels = [
+            (kiln_docker::labels::OWNER, self.owner.as_str()),
+            (kiln_docker::labels::ROLE, "cache"),
+            (kiln_docker::labels::SCOPE, self.scope.as_str()),
+        ];
+        let spec = ContainerSpec {
+            image,
+            platform,
+            argv,
+            env: Vec::new(),
+            cwd: String::new(),
+            user: "0".to_owned(),
+            mounts: [mount].into_iter().chain(tools).collect(),
+            network: NetworkSpec::None,
+            privileged: false,
+            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            name: None,
+            extra_hosts: Vec::new(),
+            limits: Limits::default(),
+            stdin: false,
+        };
+        Ok(self.engine.create_container(&spec).await?)
+    }
+}
+
+/// Where a container that reads or fills a volume sees it.
+pub(crate) const SEEN: &str = "/kiln";
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A problem of a store as a notice.
+fn told(error: &CacheError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
+}
+
+fn failed(error: &CacheError) -> SolveError {
+    SolveError::Travel { problem: error.to_string(), hint: error.hint() }
+}
+
+/// Bytes for people.
+fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "people want two digits")]
+    let count_f = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.0} kB", count_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count_f / 1e6),
+        _ => format!("{:.2} GB", count_f / 1e9),
+    }
+}
+
+fn seconds(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
+}
+
+/// Brings what a build would have to make, as far as stores have it and bringing it is quicker. The plan afterwards.
+///
+/// # Errors
+/// If the daemon fails or somebody asks to stop. Stores cannot fail a build.
+pub async fn bring(
+    engine: &Arc<dyn Engine>,
+    plan: Plan,
+    travel: &Travel,
+    events: &EventSender,
+    cancel: &Cancel,
+) -> Result<Plan> {
+    if travel.from.is_empty() || (plan.is_up_to_date() && !travel.whole) {
+        return Ok(plan);
+    }
+    let guide = Guide::new(engine, &plan, travel, events, cancel);
+    for notice in &travel.notices {
+        guide.say(None, notice.clone()).await;
+    }
+    let brought = async {
+        let mut changed = false;
+        if travel.wanted.results {
+            changed |= results::bring(&guide, &plan).await?;
+        }
+        let plan = if changed { Plan::make(engine, plan.request).await? } else { plan };
+        if plan.is_up_to_date() && !travel.whole {
+            return Ok(plan);
+        }
+        let has_stages = travel.wanted.stages && stages::bring(&guide, &plan).await?;
+        let plan = if has_stages { Plan::make(engine, plan.request).await? } else { plan };
+        volumes::bring(&guide, &plan).await?;
+        Ok(plan)
+    }
+    .await;
+    let _ = fs_err::remove_dir_all(&travel.spool);
+    brought
+}
+
+/// The steps whose checkpoints stores have, and targets (by index) whose files they have; brings nothing.
+///
+/// # Errors
+/// If somebody asks to stop.
+pub async fn peek(
+    engine: &Arc<dyn Engine>,
+    plan: &Plan,
+    travel: &Travel,
+    events: &EventSender,
+    cancel: &Cancel,
+) -> Result<(HashSet<VertexId>, HashSet<usize>)> {
+    if travel.from.is_empty() || plan.is_up_to_date() {
+        return Ok(Default::default());
+    }
+    let guide = Guide::new(engine, plan, travel, events, cancel);
+    let found = async { Ok((stages::offered(&guide, plan).await?, results::offered(&guide, plan).await)) }.await;
+    let _ = fs_err::remove_dir_all(&travel.spool);
+    found
+}
+
+/// What a build makes that can travel: known before it runs, as running it takes the plan.
+pub struct Cargo {
+    volumes: Vec<volumes::Cargo>,
+    stages: stages::Cargo,
+    results: Vec<results::Cargo>,
+    owner: String,
+    scope: String,
+    locks: PathBuf,
+}
+
+impl Cargo {
+    /// What a plan will make.
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            volumes: volumes::Cargo::of(plan),
+            stages: stages::Cargo::of(plan),
+            results: results::Cargo::of(plan),
+            owner: plan.request.owner.clone(),
+            scope: plan.request.scope.clone(),
+            locks: plan.request.locks.clone(),
+        }
+    }
+}
+
+/// How long the steps of a build took that ran, by key.
+pub type Times = HashMap<String, Duration>;
+
+/// Takes what a build made to all stores. What could not be taken.
+///
+/// # Errors
+/// If somebody asks to stop.
+pub async fn take(
+    engine: &Arc<dyn Engine>,
+    cargo: &Cargo,
+    times: &Times,
+    travel: &Travel,
+    events: &EventSender,
+    cancel: &Cancel,
+) -> Result<()> {
+    let guide = Guide {
+        engine: engine.clone(),
+        events: events.clone(),
+        cancel: cancel.clone(),
+        travel: travel.clone(),
+        owner: cargo.owner.clone(),
+        scope: cargo.scope.clone(),
+        locks: cargo.locks.clone(),
+    };
+    let mut problem = None;
+    for remote in &travel.to {
+        let started = Instant::now();
+        let taking = async {
+            let mut sum = Saved::default();
+            volumes::take(&guide, remote, &cargo.volumes, &mut sum).await?;
+            if travel.wanted.stages {
+                stages::take(&guide, remote, &cargo.stages, times, &mut sum).await?;
+            }
+            if travel.wanted.results {
+                results::take(&guide, remote, &cargo.results, &mut sum).await?;
+            }
+            Ok::<_, SaveError>(sum)
+        };
+        let text = match cancel.unless_stopped(taking).await? {
+            Ok(sum) if sum.objects == 0 => format!("saved to {}: nothing is new", remote.store.place()),
+            Ok(sum) => format!(
+                "saved to {}: {} object{}, {} in {}",
+                remote.store.place(),
+                sum.objects,
+                if sum.objects == 1 { "" } else { "s" },
+                bytes(sum.sent),
+                seconds(started)
+            ),
+            Err(error) => {
+                let hint = match &error {
+                    SaveError::Store(error) => error.hint(),
+                    SaveError::Source(_) => None,
+                };
+                let text = format!("caches were not saved: {error}");
+                if !remote.ignore_error {
+                    problem.get_or_insert(SolveError::Travel { problem: text.clone(), hint: hint.clone() });
+                }
+                hint.map_or(text.clone(), |hint| format!("{text} ({hint})"))
+            }
+        };
+        guide.say(None, text).await;
+    }
+    let _ = fs_err::remove_dir_all(&travel.spool);
+    problem.map_or(Ok(()), Err)
+}
+
+fn add(sum: &mut Saved, saved: Saved) {
+    sum.is_new |= saved.is_new;
+    sum.files += saved.files;
+    sum.size += saved.size;
+    sum.objects += saved.objects;
+    sum.sent += saved.sent;
+}

@@ -1,0 +1,233 @@
+//! Caches that travel from one machine to another: the engine under test is machine A, another engine is machine B.
+
+use std::path::Path;
+
+use kiln_e2e::{Project, Ran, Running, needed};
+use kiln_testkit::GithubCache;
+use rustix::process::Signal;
+
+/// A Dockerfile with a slow step, a cache, and a step that a changed file repeats; nobody else has its keys.
+fn dockerfile() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    format!(
+        "FROM alpine:3.20 AS build\nENV RUN_ID={now}-{}\nRUN sleep 2 && head -c 300000 /dev/urandom > /deps\n\
+         COPY main.txt /\n\
+         RUN --mount=type=cache,id=tool,target=/cache sleep 1; mkdir -p /cache/d && cat /cache/d/* /deps > /out || true; \
+         cat /main.txt >> /out; cp /main.txt /cache/d/$(cat /main.txt); ln -sf ../d /cache/d/link; echo x > /cache/x.lock; \
+         ls /cache /cache/d > /seen\nFROM scratch\nCOPY --from=build /out /seen /\n",
+        std::process::id()
+    )
+}
+
+/// Two machines with the same project.
+struct Machines {
+    a: Project,
+    b: Project,
+    store: tempfile::TempDir,
+    /// Variables of both.
+    variables: Vec<(String, String)>,
+}
+
+impl Machines {
+    fn new() -> Option<Self> {
+        let host = needed("KILN_TEST_OTHER_DAEMON")?;
+        let text = dockerfile();
+        let files = [("Dockerfile", text.as_str()), ("main.txt", "one\n")];
+        let a = Project::new(&files)?;
+        let b = Project::new(&files)?.on(&host);
+        Some(Self { a, b, store: tempfile::tempdir().expect("a folder"), variables: Vec::new() })
+    }
+
+    fn start(&self, project: &Project, option: &str, value: &str) -> Running {
+        let scope = format!("cache.scope={}", self.a.scope());
+        let fixed = ["build", "-f", "Dockerfile", "--platform=linux/amd64", "-o", "out", "--set", &scope];
+        let mut command = project.command(&[&fixed[..], &[option, value, "."]].concat());
+        command.envs(self.variables.iter().cloned());
+        Running::start(command)
+    }
+
+    fn run(&self, project: &Project, option: &str, value: &str) -> Ran {
+        let ran = self.start(project, option, value).wait();
+        assert_eq!(ran.code, Some(0), "{option} {value}: {}", ran.stderr);
+        ran
+    }
+
+    fn to(&self) -> String {
+        format!("type=local,dest={},mode=max", self.store.path().display())
+    }
+
+    fn from(&self) -> String {
+        format!("type=local,src={}", self.store.path().display())
+    }
+
+    fn save_a(&self) -> Ran {
+        self.run(&self.a, "--cache-to", &self.to())
+    }
+
+    fn build_b(&self) -> Ran {
+        self.run(&self.b, "--cache-from", &self.from())
+    }
+}
+
+/// What a project's last build exported.
+fn out(project: &Project) -> Vec<u8> {
+    std::fs::read(project.path().join("out/out")).expect("out")
+}
+
+fn bytes(root: &Path) -> u64 {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let meta = entry.metadata().expect("metadata");
+        sum += if meta.is_dir() { bytes(&entry.path()) } else { meta.len() };
+    }
+    sum
+}
+
+#[test]
+fn another_machine_gets_results_stages_and_caches() {
+    let Some(machines) = Machines::new() else { return };
+    let saved = machines.save_a();
+    assert!(saved.stderr.contains("saved to"), "{}", saved.stderr);
+    let all = bytes(machines.store.path());
+    // Nothing new, nothing sent.
+    let again = machines.save_a();
+    assert!(again.stderr.contains("nothing is new"), "{}", again.stderr);
+    assert_eq!(bytes(machines.store.path()), all);
+    // The same commit: no step runs, and the files are the very same.
+    let ran = machines.build_b();
+    assert!(ran.stderr.contains("restored the result") && !ran.stderr.contains("] step"), "{}", ran.stderr);
+    assert_eq!(out(&machines.b), out(&machines.a));
+    assert!(machines.build_b().stderr.contains("up to date"));
+    // Another one: the slow step is restored, the changed one finds the cache of the other machine.
+    machines.b.write("main.txt", "two\n");
+    let ran = machines.build_b();
+    assert!(ran.stderr.contains("restored 1 stage") && ran.stderr.contains("restored tool"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("step build 2/4"), "{}", ran.stderr);
+    let seen = machines.b.read("out/seen");
+    assert!(seen.contains("one\n") && seen.contains("link\n"), "{seen}");
+    assert!(out(&machines.b).len() > 300_000 && out(&machines.b).ends_with(b"two\n"));
+    // A's next save builds on what is there.
+    machines.a.write("main.txt", "three\n");
+    machines.save_a();
+    let grown = bytes(machines.store.path()) - all;
+    assert!(grown < all * 2, "{grown} of {all}");
+}
+
+#[test]
+fn a_store_that_is_damaged_or_away_costs_time_alone() {
+    let Some(machines) = Machines::new() else { return };
+    machines.save_a();
+    let packs: Vec<_> = std::fs::read_dir(machines.store.path().join("packs")).expect("packs").flatten().collect();
+    for (index, pack) in packs.iter().enumerate() {
+        let mut content = std::fs::read(pack.path()).expect("read");
+        let middle = content.len() / 2;
+        content[middle] ^= 0x55;
+        if index % 2 == 0 {
+            content.truncate(middle);
+        }
+        std::fs::write(pack.path(), content).expect("written");
+    }
+    let ran = machines.build_b();
+    assert!(ran.stderr.contains("is damaged") && !ran.stderr.contains("restored the result"), "{}", ran.stderr);
+    assert!(machines.b.read("out/seen").contains("one"), "it was built");
+    machines.b.write("main.txt", "two\n");
+    // A place that is not there, and one that cannot be written to.
+    let file = machines.store.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    machines.run(&machines.b, "--cache-from", &format!("type=local,src={}", file.join("x").display()));
+    let to = format!("type=local,dest={}", file.display());
+    machines.b.write("main.txt", "three\n");
+    let ran = machines.run(&machines.b, "--cache-to", &to);
+    assert!(ran.stderr.contains("caches were not saved"), "{}", ran.stderr);
+    machines.b.write("main.txt", "four\n");
+    let ran = machines.start(&machines.b, "--cache-to", &format!("{to},ignore-error=false")).wait();
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    assert!(machines.b.path().join("out/out").exists());
+}
+
+#[test]
+fn killed_while_it_saves_or_restores_the_next_is_right() {
+    let Some(machines) = Machines::new() else { return };
+    machines.run(&machines.a, "--progress", "plain");
+    let kill_after = |running: Running, milliseconds: u64| {
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        running.signal(Signal::KILL);
+        running.wait();
+    };
+    for delay in [100, 120, 140, 180, 260, 420] {
+        kill_after(machines.start(&machines.a, "--cache-to", &machines.to()), delay);
+    }
+    machines.save_a();
+    machines.b.write("main.txt", "two\n");
+    for delay in [120, 160, 220, 340, 580] {
+        kill_after(machines.start(&machines.b, "--cache-from", &machines.from()), delay);
+    }
+    machines.build_b();
+    let seen = machines.b.read("out/seen");
+    assert!(!seen.contains(".kiln-arriving") && seen.contains("d\n"), "{seen}");
+    assert!(out(&machines.b).ends_with(b"two\n"));
+}
+
+#[test]
+fn the_cache_of_github_serves_and_what_it_refuses_costs_time_alone() {
+    let Some(mut machines) = Machines::new() else { return };
+    let server = GithubCache::start();
+    machines.variables = server.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let saved = machines.run(&machines.a, "--cache-to", "type=gha,mode=max");
+    assert!(saved.stderr.contains("saved to"), "{}", saved.stderr);
+    let ran = machines.run(&machines.b, "--cache-from", "type=gha");
+    assert!(ran.stderr.contains("restored the result"), "{}", ran.stderr);
+    machines.b.write("main.txt", "two\n");
+    let ran = machines.run(&machines.b, "--cache-from", "type=gha");
+    assert!(ran.stderr.contains("restored 1 stage") && ran.stderr.contains("restored tool"), "{}", ran.stderr);
+    assert!(machines.b.read("out/seen").contains("one\n"));
+    assert!(!ran.stderr.contains(&server.token) && !saved.stderr.contains(&server.token));
+    // Of a fork: it may read, and what it cannot write costs a notice.
+    machines.variables.retain(|(name, _)| name != "ACTIONS_RUNTIME_TOKEN");
+    machines.variables.push(("ACTIONS_RUNTIME_TOKEN".to_owned(), server.read_only_token("refs/heads/main")));
+    machines.b.write("main.txt", "three\n");
+    let ran = machines.run(&machines.b, "--cache-to", "type=gha");
+    assert!(ran.stderr.contains("not saved") && ran.stderr.contains("may read alone"), "{}", ran.stderr);
+    // Without the variables there is no way in, and one clear error.
+    machines.variables.clear();
+    let ran = machines.start(&machines.b, "--cache-from", "type=gha").wait();
+    assert_eq!(ran.code, Some(3), "{}", ran.stderr);
+    assert!(ran.stderr.contains("ACTIONS_RESULTS_URL"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_saved_by_hand_can_be_looked_at_and_mended() {
+    let Some(machines) = Machines::new() else { return };
+    machines.run(&machines.a, "--progress", "plain");
+    let scope = format!("cache.scope={}", machines.a.scope());
+    let store = machines.store.path().display().to_string();
+    let hand = |project: &Project, arguments: &[&str]| {
+        let more = ["-f", "Dockerfile", "--platform=linux/amd64", "-o", "out", "--set", &scope, "."];
+        let ran = project.kiln(&[&["cache"], arguments, &more].concat());
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+        ran.stderr
+    };
+    assert!(hand(&machines.a, &["save", "--to", &store, "--only", "tool,stages"]).contains("saved to"));
+    assert!(hand(&machines.a, &["save", "--to", &store, "--only", "tool,stages"]).contains("nothing is new"));
+    let said = hand(&machines.b, &["restore", "--from", &store, "--only", "tool"]);
+    assert!(said.contains("restored tool") && !said.contains("stage"), "{said}");
+    let kiln = |arguments: &[&str]| machines.a.kiln(&[&["cache"], arguments, &["--remote", &store]].concat());
+    let listed = kiln(&["ls", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let series: Vec<&str> = listed.as_array().into_iter().flatten().filter_map(|one| one["series"].as_str()).collect();
+    assert_eq!(series.len(), 2, "{listed}");
+    assert!(kiln(&["du"]).stdout.contains("(all)"));
+    assert_eq!(kiln(&["verify"]).code, Some(0));
+    let pack = std::fs::read_dir(machines.store.path().join("packs")).expect("packs").flatten().next().expect("one");
+    std::fs::write(pack.path(), "nonsense").expect("written");
+    let ran = kiln(&["verify"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("1 removed"), "{}", ran.stderr);
+    assert!(!pack.path().exists());
+    // The next save makes it anew.
+    assert!(hand(&machines.a, &["save", "--to", &store, "--only", "tool,stages"]).contains("object"));
+    assert_eq!(kiln(&["verify"]).code, Some(0));
+    assert!(kiln(&["prune", "--older-than", "1d"]).stderr.contains("removed 0 objects"));
+    kiln(&["prune", "--keep-size", "0B"]);
+    assert!(kiln(&["ls", "--json"]).stdout.starts_with("[]"));
+    assert!(!machines.store.path().join("series").exists());
+}

@@ -1,0 +1,141 @@
+//! Caches that travel, measured: machine A builds and saves, machine B, which has nothing, restores and builds; kiln with
+//! its store beside `docker buildx` with `--cache-to type=local,mode=max`, in one run.
+//!
+//! Machine B is the same daemon after all that the side has made was removed, so that both machines are equally fast.
+
+use std::fmt::Write;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use super::side::{Ground, Kind, Side};
+use super::{middle, seconds};
+
+const AMD64: &str = "linux/amd64";
+
+/// What was measured of one side.
+#[derive(Default)]
+struct Times {
+    cold: Vec<Duration>,
+    /// Machine A, nothing changed.
+    nothing: Vec<Duration>,
+    /// Machine A, a changed line.
+    warm: Vec<Duration>,
+    /// Machine B, the same sources.
+    same: Vec<Duration>,
+    /// Machine B, a changed line.
+    line: Vec<Duration>,
+    /// Bytes of the store after the first save, and what the changed line added.
+    stored: Vec<u64>,
+    added: Vec<u64>,
+}
+
+/// Measures and prints.
+pub(super) fn run(ground: &Ground, example: &str, runs: usize) -> Result<()> {
+    let (mut kiln, mut buildx) = (Times::default(), Times::default());
+    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 4000;
+    let mut keys = usize::try_from(start).unwrap_or_default();
+    for index in 0..runs {
+        keys += 1;
+        of_kiln(ground, example, (index, keys), &mut kiln)?;
+        if ground.peer().is_some() {
+            of_buildx(ground, example, index, &mut buildx)?;
+        }
+    }
+    let mut text = format!("{:<28}{:>12}{:>16}\n", "", "kiln", "docker buildx");
+    let mut row = |name: &str, of: fn(&Times) -> &Vec<Duration>| {
+        let (own, peer) = (middle(of(&kiln).iter().copied()), middle(of(&buildx).iter().copied()));
+        let ratio =
+            if peer.is_zero() { String::new() } else { format!("  {:.2}", own.as_secs_f64() / peer.as_secs_f64()) };
+        let _ = writeln!(text, "{name:<28}{:>10} s{:>14} s{ratio}", seconds(own), seconds(peer));
+        own
+    };
+    row("A: cold, saved", |times| &times.cold);
+    row("A: nothing changed", |times| &times.nothing);
+    let warm = row("A: one line", |times| &times.warm);
+    row("B: same sources, restored", |times| &times.same);
+    let line = row("B: one line, restored", |times| &times.line);
+    let (stored, added) = (bytes(&kiln.stored), bytes(&kiln.added));
+    let _ = writeln!(
+        text,
+        "kiln: B's line is {:.2} of A's; the store has {:.1} MB, the changed line added {:.1} MB ({:.1} %)",
+        line.as_secs_f64() / warm.as_secs_f64(),
+        stored / 1e6,
+        added / 1e6,
+        100.0 * added / stored
+    );
+    print!("\ncaches that travel, examples/{example}, {AMD64}\n{text}");
+    Ok(())
+}
+
+fn of_kiln(ground: &Ground, example: &str, (index, keys): (usize, usize), times: &mut Times) -> Result<()> {
+    let project = ground.project(example, "caches")?;
+    let store = ground.folder().join("kiln-store");
+    let _ = fs::remove_dir_all(&store);
+    // Its own keys: other builds of the example have left checkpoints.
+    let args = format!("build.args={{PACKAGES = \"{}\"}}", " ".repeat(keys));
+    let to = format!("--cache-to=type=local,dest={},mode=max", store.display());
+    let from = format!("--cache-from=type=local,src={}", store.display());
+    let build = |name: &str, more: &[&str]| -> Result<Duration> {
+        let took = project.build(AMD64, &[&["--set", &args], more].concat())?;
+        eprintln!("kiln, {name}: {:.2} s", took.as_secs_f64());
+        Ok(took)
+    };
+    project.forget()?;
+    times.cold.push(build("A cold, saved", &[&to])?);
+    let stored = size(&store)?;
+    times.nothing.push(build("A nothing", &[])?);
+    // What B will change is what A changes after it, so that neither has seen it.
+    project.change(1000 + index)?;
+    times.warm.push(build("A one line", &[])?);
+    project.forget()?;
+    times.same.push(build("B same", &[&from])?);
+    project.forget()?;
+    project.change(2000 + index)?;
+    times.line.push(build("B one line", &[&from])?);
+    project.change(3000 + index)?;
+    build("B one more line, saved", &[&to])?;
+    times.stored.push(stored);
+    times.added.push(size(&store)?.saturating_sub(stored));
+    project.forget()
+}
+
+fn of_buildx(ground: &Ground, example: &str, index: usize, times: &mut Times) -> Result<()> {
+    let side = Side::new(ground, Kind::Buildx, example, AMD64)?;
+    let store = ground.folder().join("buildx-store");
+    let _ = fs::remove_dir_all(&store);
+    let to = format!("--cache-to=type=local,dest={},mode=max", store.display());
+    let from = format!("--cache-from=type=local,src={}", store.display());
+    let told = |name: &str, took: Duration| {
+        eprintln!("docker buildx, {name}: {:.2} s", took.as_secs_f64());
+        took
+    };
+    side.forget()?;
+    times.cold.push(told("A cold, saved", side.with(&[&to])?.wall));
+    times.nothing.push(told("A nothing", side.with(&[])?.wall));
+    side.change(1000 + index)?;
+    times.warm.push(told("A one line", side.with(&[])?.wall));
+    side.forget()?;
+    times.same.push(told("B same", side.with(&[&from])?.wall));
+    side.forget()?;
+    side.change(2000 + index)?;
+    times.line.push(told("B one line", side.with(&[&from])?.wall));
+    side.forget()
+}
+
+fn size(folder: &std::path::Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
+    }
+    Ok(sum)
+}
+
+/// The median of bytes.
+fn bytes(values: &[u64]) -> f64 {
+    // Durations have the median already.
+    middle(values.iter().map(|value| Duration::from_micros(*value))).as_secs_f64() * 1e6
+}
