@@ -13,7 +13,7 @@ mod volumes;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use kiln_cache::{CacheError, Fetched, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack};
@@ -24,6 +24,8 @@ use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender};
 use crate::plan::Plan;
+use crate::shared::lock;
+use stages::Stock;
 
 /// Which checkpoints are taken along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +106,8 @@ pub(crate) struct Guide {
     pub(crate) owner: String,
     pub(crate) scope: String,
     pub(crate) locks: PathBuf,
+    /// Stores that did not answer: they are not asked again.
+    away: Arc<Mutex<HashSet<String>>>,
 }
 
 /// A snapshot that was found, and where.
@@ -122,6 +126,7 @@ impl Guide {
             owner: plan.request.owner.clone(),
             scope: plan.request.scope.clone(),
             locks: plan.request.locks.clone(),
+            away: Arc::default(),
         }
     }
 
@@ -139,6 +144,9 @@ impl Guide {
     async fn find(&self, kind: &str, name: &str, suits: impl Fn(&Snapshot) -> bool) -> Option<Found> {
         for branch in &self.travel.branches {
             for remote in &self.travel.from {
+                if lock(&self.away).contains(&remote.store.place()) {
+                    continue;
+                }
                 let series = self.series(branch, kind, name);
                 let found =
                     self.cancel.unless_stopped(newest(remote.store.as_ref(), &series, &self.travel.trust)).await;
@@ -147,7 +155,12 @@ impl Guide {
                         return Some(Found { snapshot: Arc::new(snapshot), store: remote.store.clone() });
                     }
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => self.say(None, told(&error)).await,
+                    Ok(Err(error)) => {
+                        if !matches!(error, CacheError::Damaged { .. } | CacheError::Untrusted { .. }) {
+                            lock(&self.away).insert(remote.store.place());
+                        }
+                        self.say(None, told(&error)).await;
+                    }
                     Err(_) => return None,
                 }
             }
@@ -288,9 +301,19 @@ pub async fn bring(
         if plan.is_up_to_date() && !travel.whole {
             return Ok(plan);
         }
-        let has_stages = travel.wanted.stages && stages::bring(&guide, &plan).await?;
-        let plan = if has_stages { Plan::make(engine, plan.request).await? } else { plan };
-        volumes::bring(&guide, &plan).await?;
+        let stock = if travel.wanted.stages { Stock::of(&guide, &plan).await? } else { None };
+        let plan = match stock {
+            Some(stock) => {
+                // What will run in any case gets its caches meanwhile.
+                let spared = stock.spares(&plan);
+                let (stages, volumes) =
+                    tokio::join!(stages::bring(&guide, &plan, stock), volumes::bring(&guide, &plan, &spared));
+                volumes?;
+                if stages? { Plan::make(engine, plan.request).await? } else { plan }
+            }
+            None => plan,
+        };
+        volumes::bring(&guide, &plan, &HashSet::new()).await?;
         Ok(plan)
     }
     .await;
@@ -313,7 +336,11 @@ pub async fn peek(
         return Ok(Default::default());
     }
     let guide = Guide::new(engine, plan, travel, events, cancel);
-    let found = async { Ok((stages::offered(&guide, plan).await?, results::offered(&guide, plan).await)) }.await;
+    let found = async {
+        let stages = Stock::of(&guide, plan).await?.map(|stock| stock.spares(plan)).unwrap_or_default();
+        Ok((stages, results::offered(&guide, plan).await))
+    }
+    .await;
     let _ = fs_err::remove_dir_all(&travel.spool);
     found
 }
@@ -365,6 +392,7 @@ pub async fn take(
         owner: cargo.owner.clone(),
         scope: cargo.scope.clone(),
         locks: cargo.locks.clone(),
+        away: Arc::default(),
     };
     let mut problem = None;
     for remote in &travel.to {

@@ -118,18 +118,36 @@ struct Offer {
     size: u64,
 }
 
-/// Brings checkpoints; whether there are any now that were not there.
-pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
-    // The containerd store takes whole images alone, and a base image of it cannot be told apart.
-    if guide.engine.info().store != StoreKind::Classic {
-        return Ok(false);
+/// Checkpoints that a store has.
+pub(crate) struct Stock {
+    found: super::Found,
+    fetched: Fetched,
+    list: HashMap<String, Checkpoint>,
+}
+
+impl Stock {
+    /// Looks for checkpoints that would spare a build work.
+    pub(crate) async fn of(guide: &Guide, plan: &Plan) -> Result<Option<Self>> {
+        // The containerd store takes whole images alone, and a base image of it cannot be told apart.
+        if guide.engine.info().store != StoreKind::Classic {
+            return Ok(None);
+        }
+        let suits = |snapshot: &Snapshot| !snapshot.entries.is_empty();
+        let Some(found) = guide.find("stages", &job_of(plan), suits).await else { return Ok(None) };
+        let mut fetched = Fetched::new(&guide.spool("stages"));
+        let list = catalogue(guide, &found, &mut fetched).await?;
+        Ok(Some(Self { found, fetched, list }))
     }
-    let Some(found) = guide.find("stages", &job_of(plan), |snapshot| !snapshot.entries.is_empty()).await else {
-        return Ok(false);
-    };
-    let spool = guide.spool("stages");
-    let mut fetched = Fetched::new(&spool);
-    let list = catalogue(guide, &found, &mut fetched).await?;
+
+    /// The steps that need not run if all of it is brought.
+    pub(crate) fn spares(&self, plan: &Plan) -> HashSet<VertexId> {
+        wanted(plan, &self.list).into_iter().flat_map(|(id, _)| plan.steps_of(id)).collect()
+    }
+}
+
+/// Brings checkpoints; whether there are any now that were not there.
+pub(crate) async fn bring(guide: &Guide, plan: &Plan, stock: Stock) -> Result<bool> {
+    let Stock { found, mut fetched, list } = stock;
     let mut known = known_layers(guide, plan).await?;
     let (mut count, started) = (0, Instant::now());
     let mut speed = GUESSED_SPEED;
@@ -170,7 +188,7 @@ pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
             Err(error) => guide.say(Some(platform), format!("a stage was not restored: {error}")).await,
         }
     }
-    let _ = fs_err::remove_dir_all(&spool);
+    let _ = fs_err::remove_dir_all(guide.spool("stages"));
     for text in dear {
         guide.say(None, format!("{text}: it runs instead")).await;
     }
@@ -185,18 +203,6 @@ pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
         guide.say(None, text).await;
     }
     Ok(count > 0)
-}
-
-/// The steps that a build would not run if it brought all that it could.
-pub(crate) async fn offered(guide: &Guide, plan: &Plan) -> Result<HashSet<VertexId>> {
-    if guide.engine.info().store != StoreKind::Classic {
-        return Ok(HashSet::new());
-    }
-    let suits = |snapshot: &Snapshot| !snapshot.entries.is_empty();
-    let Some(found) = guide.find("stages", &job_of(plan), suits).await else { return Ok(HashSet::new()) };
-    let mut fetched = Fetched::new(&guide.spool("stages"));
-    let list = catalogue(guide, &found, &mut fetched).await?;
-    Ok(wanted(plan, &list).into_iter().flat_map(|(id, _)| plan.steps_of(id)).collect())
 }
 
 /// What a snapshot says of its checkpoints, by key. Their descriptions are small and share few packs.
