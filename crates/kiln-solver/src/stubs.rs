@@ -15,8 +15,8 @@ use crate::error::Result;
 use crate::pattern::{clean, split_last};
 use crate::shared::Shared;
 
-/// The mode of a file that the daemon makes to mount over it.
-const MADE: u32 = 0o755;
+/// The modes of files that daemons make to mount over them: of older and newer versions of runc.
+const MADE: [u32; 2] = [0o755, 0o644];
 
 /// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
 const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
@@ -123,7 +123,7 @@ fn destinations(op: &FileOp) -> impl Iterator<Item = &str> {
 
 /// Whether something is as a daemon makes mount points; links and special files are not, by their modes.
 fn as_made(is_folder: bool, size: u64, mode: u32) -> bool {
-    is_folder || size == 0 && mode & 0o777 == MADE
+    is_folder || size == 0 && MADE.contains(&(mode & 0o777))
 }
 
 /// Whether a path is a folder or lies in it.
@@ -197,7 +197,8 @@ mod tests {
     fn what_was_put_into_a_stub_is_none() {
         let stubs = Stubs::of_label("w/file\nw/folder\n");
         assert!(stubs.hides("w/file", false, 0, 0o755));
-        assert!(!stubs.hides("w/file", false, 1, 0o755) && !stubs.hides("w/file", false, 0, 0o644));
+        assert!(stubs.hides("w/file", false, 0, 0o644));
+        assert!(!stubs.hides("w/file", false, 1, 0o755) && !stubs.hides("w/file", false, 0, 0o600));
         assert!(stubs.hides("w/folder", true, 0, 0o755) && !stubs.hides("w/other", true, 0, 0o755));
         let read = stubs.with_mounted(&["m".to_owned()]);
         assert!(read.hides("m", false, 9, 0o644) && read.hides("m/x", false, 9, 0o644));
@@ -214,11 +215,12 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
         };
         file("gone", "", 0o755);
-        file("other", "", 0o644);
+        file("newer", "", 0o644);
+        file("other", "", 0o600);
         file("full/x", "x", 0o755);
         std::fs::create_dir_all(dir.path().join("deep/er")).expect("folder");
         std::fs::create_dir_all(dir.path().join("dev/kiln")).expect("folder");
-        Stubs::of_label("gone\nother\nfull\nfull/x\ndeep\ndeep/er\nnowhere").remove_from(dir.path());
+        Stubs::of_label("gone\nnewer\nother\nfull\nfull/x\ndeep\ndeep/er\nnowhere").remove_from(dir.path());
         let mut left: Vec<_> =
             std::fs::read_dir(dir.path()).expect("folder").flatten().map(|e| e.file_name()).collect();
         left.sort();

@@ -15,7 +15,8 @@ pub(crate) fn run(arguments: &[OsString]) -> i32 {
         match fs::symlink_metadata(path) {
             // Only an empty folder goes.
             Ok(found) if found.is_dir() => drop(fs::remove_dir(path)),
-            Ok(found) if found.is_file() && found.len() == 0 && found.permissions().mode() & 0o777 == 0o755 => {
+            // Older versions of runc make files of mode 755, newer ones of mode 644.
+            Ok(found) if found.is_file() && found.len() == 0 && matches!(found.permissions().mode() & 0o777, 0o755 | 0o644) => {
                 drop(fs::remove_file(path));
             }
             _ => {}
