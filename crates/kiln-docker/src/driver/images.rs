@@ -235,8 +235,19 @@ impl BollardEngine {
     /// An image as the daemon describes it; with the containerd store, that of one platform.
     pub(super) async fn inspect(&self, name: &str, platform: Option<Platform>) -> Result<Option<models::ImageInspect>> {
         let platform = platform.map(|p| format!("?platform={}", query(&platform_json(p)))).unwrap_or_default();
-        match self.wire.get_json(&format!("/images/{name}/json{platform}")).await {
-            Ok(image) => Ok(Some(image)),
+        match self.wire.get_json::<serde_json::Value>(&format!("/images/{name}/json{platform}")).await {
+            Ok(mut image) => {
+                // Of an index without an image for its own machine, the containerd store says nothing here.
+                if let Some(files) = image.get_mut("RootFS").and_then(serde_json::Value::as_object_mut) {
+                    files.entry("Type").or_insert_with(|| "layers".into());
+                }
+                let read = serde_json::from_value(image);
+                read.map(Some).map_err(|error| EngineError::Api {
+                    action: format!("inspecting image `{name}`"),
+                    status: 200,
+                    message: format!("unexpected answer: {error}"),
+                })
+            }
             Err(error) => match self.doing("inspecting", format!("image `{name}`")).failed(error) {
                 error if error.is_not_found() => Ok(None),
                 error => Err(error),
