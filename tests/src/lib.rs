@@ -91,8 +91,10 @@ impl Project {
         let mut command = Command::new(&self.bin);
         command.args(arguments).current_dir(self.path()).env_clear();
         command.envs(std::env::vars().filter(|(name, _)| name == "PATH" || name.starts_with("KILN_NETWORK_")));
-        // One user runs all the tests: builds at the same time meet the same locks.
-        command.env("HOME", std::env::temp_dir().join("kiln-e2e-home"));
+        // One user runs all the tests of a daemon: builds at the same time meet the same locks. Those of another daemon do
+        // not, also where an old one takes its id from a file of the machine.
+        let daemon = self.host.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        command.env("HOME", std::env::temp_dir().join(format!("kiln-e2e-home-{daemon}")));
         command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", &self.scope).env("CI", "true");
         command
     }
