@@ -37,8 +37,6 @@ pub struct Pack {
 pub struct Packed {
     /// The snapshot.
     pub snapshot: Snapshot,
-    /// Bytes of files that no earlier pack had.
-    pub new_bytes: u64,
     /// Whether it has the very entries of the snapshot before.
     pub is_same: bool,
 }
@@ -83,7 +81,6 @@ pub struct Packer<'a> {
     block: Vec<u8>,
     buffer: Vec<u8>,
     blocks_out: Blocks,
-    new_bytes: u64,
 }
 
 impl<'a> Packer<'a> {
@@ -145,7 +142,6 @@ impl<'a> Packer<'a> {
             block: Vec::new(),
             buffer: vec![0; MOST_IN_BLOCK],
             blocks_out: Blocks::new(PACK, sink)?,
-            new_bytes: 0,
         })
     }
 
@@ -236,7 +232,6 @@ impl<'a> Packer<'a> {
         if let Some(found) = self.find(&digest) {
             return Ok(found);
         }
-        self.new_bytes += bytes.len() as u64;
         if !self.block.is_empty() && self.block.len() + bytes.len() > MOST_IN_BLOCK {
             self.close_block()?;
         }
@@ -280,7 +275,7 @@ impl<'a> Packer<'a> {
             (block.pack, block.at, block.stored, block.zstd) = (first + lies.pack, lies.at, lies.stored, lies.zstd);
         }
         let is_same = self.before.is_some_and(|before| same_tree(before, &self.snapshot));
-        Ok(Packed { snapshot: self.snapshot, new_bytes: self.new_bytes, is_same })
+        Ok(Packed { snapshot: self.snapshot, is_same })
     }
 }
 

@@ -116,7 +116,7 @@ impl Saving<'_> {
         // Ends at once when nobody takes its packs.
         let packed = packing.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         let (objects, bytes) = sent?;
-        let Packed { snapshot, is_same, .. } = packed.map_err(SaveError::Source)?;
+        let Packed { snapshot, is_same } = packed.map_err(SaveError::Source)?;
         let is_whole = self.before.as_ref().is_some_and(|before| before.packs.iter().all(|p| there.contains(&p.id)));
         let mut saved = Saved { is_new: false, files: snapshot.files(), size: snapshot.size(), objects, sent: bytes };
         if is_same && is_whole && objects == 0 {

@@ -29,10 +29,10 @@ const SIGNED: &str = "minisign ";
 const MOST_JSON: u64 = 1 << 30;
 /// Bytes of a block at most, unpacked.
 pub(crate) const MOST_IN_BLOCK: usize = 4 << 20;
-/// Mode bits that a cache may have.
-const MODES: u32 = 0o777;
+/// Mode bits that a cache may have: it needs no setuid programs.
+pub(crate) const MODES: u32 = 0o777;
 /// The sticky bit: caches that several users share have it on folders.
-const STICKY: u32 = 0o1000;
+pub(crate) const STICKY: u32 = 0o1000;
 
 /// A tree of files at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,13 +5,8 @@ use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
 
 use crate::pack::Packer;
-use crate::snapshot::{Entry, Kind, Snapshot, is_inside, stays};
+use crate::snapshot::{Entry, Kind, MODES, STICKY, Snapshot, is_inside, stays};
 use crate::unpack::Contents;
-
-/// Permission bits that are kept: no cache needs setuid programs.
-const MODES: u32 = 0o777;
-/// Folders may be sticky besides.
-const FOLDER_MODES: u32 = 0o1777;
 
 /// What of a tree was not taken along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +53,7 @@ pub fn pack_archive(archive: impl Read, skip: impl Fn(&str) -> bool, packer: &mu
         let link = entry.link_name_bytes().and_then(|name| String::from_utf8(name.into_owned()).ok());
         match (kind, link) {
             (EntryType::Directory, _) => {
-                made.mode = header.mode()? & FOLDER_MODES;
+                made.mode = header.mode()? & (MODES | STICKY);
                 packer.add(made);
             }
             (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse, _) => {
@@ -163,7 +158,7 @@ pub fn pack_path(from: &std::path::Path, path: &str, packer: &mut Packer<'_>) ->
         if meta.mode() & 0o6000 != 0 {
             left.odd += 1;
         }
-        let mode = meta.mode() & if meta.is_dir() { FOLDER_MODES } else { MODES };
+        let mode = meta.mode() & if meta.is_dir() { MODES | STICKY } else { MODES };
         let mut entry = Entry { path, mode, uid: meta.uid(), gid: meta.gid(), mtime: meta.mtime(), kind: Kind::Folder };
         if meta.is_dir() {
             for child in std::fs::read_dir(&from)? {

@@ -1,6 +1,6 @@
 //! Looking after a store: what is in it, what nobody needs any more, and what is damaged.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -79,21 +79,6 @@ pub async fn look(store: &dyn Store, trust: &Trust) -> Result<Option<Inventory>>
         kept.push(Kept { series, version: name(&last), snapshot, written: last.written });
     }
     Ok(Some(Inventory { kept, packs, old, size }))
-}
-
-impl Inventory {
-    /// Bytes of packs that a series alone needs, and of all that it needs.
-    pub fn use_of(&self, series: &Series) -> (u64, u64) {
-        let mut users: HashMap<PackId, usize> = HashMap::new();
-        for pack in self.kept.iter().flat_map(packs_of) {
-            *users.entry(pack.id).or_default() += 1;
-        }
-        let of = self.kept.iter().filter(|kept| kept.series == *series).flat_map(packs_of);
-        of.fold((0, 0), |(own, all), pack| {
-            let is_own = users.get(&pack.id) == Some(&1);
-            (own + if is_own { pack.size } else { 0 }, all + pack.size)
-        })
-    }
 }
 
 fn packs_of(kept: &Kept) -> impl Iterator<Item = &PackRef> {

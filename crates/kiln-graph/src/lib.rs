@@ -11,6 +11,7 @@ mod graph;
 pub mod key;
 mod platform;
 pub mod remote;
+mod words;
 
 pub use chmod::{Chmod, ChmodError};
 pub use config::{Healthcheck, HistoryEntry, ImageConfig};
@@ -22,3 +23,4 @@ pub use graph::{
 pub use key::{CacheKey, KeyParts, MissReason, PartKind};
 pub use platform::{Arch, ElfIdentity, Endian, Platform, PlatformError};
 pub use remote::{GitReference, Remote, RemoteError};
+pub use words::edits;

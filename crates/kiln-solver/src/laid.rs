@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-/// A file without a name in a folder.
-fn unnamed(folder: &Path, name: &str) -> io::Result<File> {
+/// A file without a name in a folder, which is made if it is not there.
+pub(crate) fn unnamed(folder: &Path, name: &str) -> io::Result<File> {
     std::fs::create_dir_all(folder)?;
     let path = folder.join(name);
     let file = File::options().read(true).write(true).create_new(true).open(&path)?;

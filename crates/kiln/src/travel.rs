@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_cache::address::{Address, Direction, Mode, Surroundings};
+use kiln_cache::address::{Address, Direction, Surroundings};
 use kiln_cache::reach::Network;
 use kiln_cache::{CacheError, Limits, Signer, Trust};
 use kiln_config::Section;
 use kiln_docker::registry::RegistryOptions;
-use kiln_solver::travel::{self, Remote, Travel, Wanted};
+use kiln_solver::travel::{Remote, Travel, Wanted};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -111,10 +111,7 @@ fn remote(
         let list = address.unused.join(", ");
         notices.push(format!("{address}: {list} mean nothing to kiln's caches"));
     }
-    let mode = match address.mode {
-        Some(Mode::Max) => travel::Mode::Max,
-        Some(Mode::Min) | None => travel::Mode::Min,
-    };
+    let mode = address.mode.unwrap_or_default();
     Ok(Remote { store: address.open(&around)?, mode, ignore_error: address.ignore_error })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kiln_graph::edits;
+
 /// The fields of one line of CSV, as Go's `encoding/csv` reads them: a field may stand in quotes, in which two quotes mean
 /// one.
 pub(super) fn csv(text: &str) -> Result<Vec<String>, &'static str> {
@@ -115,34 +117,14 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 
 /// The word that a misspelled one most resembles, if it is near enough to be a slip of the finger.
 pub(super) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (given.chars().count() / 3).clamp(1, 3);
-    let near = candidates.into_iter().map(|word| (distance(given, word), word));
+    let len = given.chars().count();
+    // A long text is no misspelled word, and to compare it would take long.
+    if len > 64 {
+        return None;
+    }
+    let limit = (len / 3).clamp(1, 3);
+    let near = candidates.into_iter().map(|word| (edits(given, word), word));
     near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
-}
-
-/// Edits between two words, a swap of neighbours counting as one (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // A long text is no misspelled word, and the table would grow with it.
-    if a.len() > 64 {
-        return usize::MAX;
-    }
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut best = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -27,15 +27,8 @@ use crate::plan::Plan;
 use crate::shared::lock;
 use stages::Stock;
 
-/// Which checkpoints are taken along.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Those that the targets stand on.
-    #[default]
-    Min,
-    /// All.
-    Max,
-}
+/// Which checkpoints are taken along: those that the targets stand on, or all.
+pub use kiln_cache::address::Mode;
 
 /// What is brought or taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +103,21 @@ pub(crate) struct Guide {
     away: Arc<Mutex<HashSet<String>>>,
 }
 
+/// What a build is on this machine.
+#[derive(Clone)]
+struct Home {
+    owner: String,
+    scope: String,
+    locks: PathBuf,
+}
+
+impl Home {
+    fn of(plan: &Plan) -> Self {
+        let request = &plan.request;
+        Self { owner: request.owner.clone(), scope: request.scope.clone(), locks: request.locks.clone() }
+    }
+}
+
 /// A snapshot that was found, and where.
 pub(crate) struct Found {
     pub(crate) snapshot: Arc<Snapshot>,
@@ -117,15 +125,16 @@ pub(crate) struct Found {
 }
 
 impl Guide {
-    fn new(engine: &Arc<dyn Engine>, plan: &Plan, travel: &Travel, events: &EventSender, cancel: &Cancel) -> Self {
+    fn new(engine: &Arc<dyn Engine>, home: &Home, travel: &Travel, events: &EventSender, cancel: &Cancel) -> Self {
+        let Home { owner, scope, locks } = home.clone();
         Self {
             engine: engine.clone(),
             events: events.clone(),
             cancel: cancel.clone(),
             travel: travel.clone(),
-            owner: plan.request.owner.clone(),
-            scope: plan.request.scope.clone(),
-            locks: plan.request.locks.clone(),
+            owner,
+            scope,
+            locks,
             away: Arc::default(),
         }
     }
@@ -248,9 +257,13 @@ fn now() -> u64 {
 
 /// A problem of a store as a notice.
 fn told(error: &CacheError) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
+    with_hint(error.to_string(), error.hint())
+}
+
+fn with_hint(text: String, hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
     }
 }
 
@@ -288,7 +301,7 @@ pub async fn bring(
     if travel.from.is_empty() || (plan.is_up_to_date() && !travel.whole) {
         return Ok(plan);
     }
-    let guide = Guide::new(engine, &plan, travel, events, cancel);
+    let guide = Guide::new(engine, &Home::of(&plan), travel, events, cancel);
     for notice in &travel.notices {
         guide.say(None, notice.clone()).await;
     }
@@ -335,7 +348,7 @@ pub async fn peek(
     if travel.from.is_empty() || plan.is_up_to_date() {
         return Ok(Default::default());
     }
-    let guide = Guide::new(engine, plan, travel, events, cancel);
+    let guide = Guide::new(engine, &Home::of(plan), travel, events, cancel);
     let found = async {
         let stages = Stock::of(&guide, plan).await?.map(|stock| stock.spares(plan)).unwrap_or_default();
         Ok((stages, results::offered(&guide, plan).await))
@@ -350,9 +363,7 @@ pub struct Cargo {
     volumes: Vec<volumes::Cargo>,
     stages: stages::Cargo,
     results: Vec<results::Cargo>,
-    owner: String,
-    scope: String,
-    locks: PathBuf,
+    home: Home,
 }
 
 impl Cargo {
@@ -362,9 +373,7 @@ impl Cargo {
             volumes: volumes::Cargo::of(plan),
             stages: stages::Cargo::of(plan),
             results: results::Cargo::of(plan),
-            owner: plan.request.owner.clone(),
-            scope: plan.request.scope.clone(),
-            locks: plan.request.locks.clone(),
+            home: Home::of(plan),
         }
     }
 }
@@ -384,16 +393,7 @@ pub async fn take(
     events: &EventSender,
     cancel: &Cancel,
 ) -> Result<()> {
-    let guide = Guide {
-        engine: engine.clone(),
-        events: events.clone(),
-        cancel: cancel.clone(),
-        travel: travel.clone(),
-        owner: cargo.owner.clone(),
-        scope: cargo.scope.clone(),
-        locks: cargo.locks.clone(),
-        away: Arc::default(),
-    };
+    let guide = Guide::new(engine, &cargo.home, travel, events, cancel);
     let mut problem = None;
     for remote in &travel.to {
         let started = Instant::now();
@@ -427,7 +427,7 @@ pub async fn take(
                 if !remote.ignore_error {
                     problem.get_or_insert(SolveError::Travel { problem: text.clone(), hint: hint.clone() });
                 }
-                hint.map_or(text.clone(), |hint| format!("{text} ({hint})"))
+                with_hint(text, hint)
             }
         };
         guide.say(None, text).await;

@@ -10,7 +10,7 @@ use kiln_artifact::place::{self, Manner};
 use kiln_cache::{Contents, Entry, Fetched, Kind, SaveError, Saved, tree};
 use kiln_graph::{CacheKey, Digest, Target};
 
-use super::{Guide, Remote, add, bytes, seconds};
+use super::{Found, Guide, Remote, add, bytes, seconds};
 use crate::archive::{StreamReader, writer};
 use crate::error::{Result, SolveError};
 use crate::finish::{bad, put_in_place};
@@ -63,14 +63,23 @@ impl Cargo {
     }
 }
 
+/// The targets whose files may be brought: they are not there, and nobody wants everything made anew.
+fn missing(plan: &Plan) -> impl Iterator<Item = Cargo> {
+    let is_forced = plan.graph().iter().any(|(_, vertex)| vertex.no_cache);
+    Cargo::of(plan).into_iter().filter(move |cargo| !is_forced && !plan.is_current(cargo.index))
+}
+
+/// The result that a target would have.
+async fn find(guide: &Guide, cargo: &Cargo) -> Option<Found> {
+    let made_of = cargo.made_of();
+    guide.find("result", &cargo.name(), |snapshot| snapshot.facts.get(KEY) == Some(&made_of)).await
+}
+
 /// Brings the files of targets that are not there; whether there are any.
 pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
     let mut changed = false;
-    let is_forced = plan.graph().iter().any(|(_, vertex)| vertex.no_cache);
-    for cargo in Cargo::of(plan).into_iter().filter(|cargo| !is_forced && !plan.is_current(cargo.index)) {
-        let made_of = cargo.made_of();
-        let suits = |snapshot: &kiln_cache::Snapshot| snapshot.facts.get(KEY) == Some(&made_of);
-        let Some(found) = guide.find("result", &cargo.name(), suits).await else { continue };
+    for cargo in missing(plan) {
+        let Some(found) = find(guide, &cargo).await else { continue };
         let platform = cargo.target.platform;
         let started = Instant::now();
         let spool = guide.spool(&cargo.name());
@@ -96,9 +105,8 @@ pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
 /// The targets, by index, whose files a store has.
 pub(crate) async fn offered(guide: &Guide, plan: &Plan) -> HashSet<usize> {
     let mut found = HashSet::new();
-    for cargo in Cargo::of(plan).into_iter().filter(|cargo| !plan.is_current(cargo.index)) {
-        let made_of = cargo.made_of();
-        if guide.find("result", &cargo.name(), |snapshot| snapshot.facts.get(KEY) == Some(&made_of)).await.is_some() {
+    for cargo in missing(plan) {
+        if find(guide, &cargo).await.is_some() {
             found.insert(cargo.index);
         }
     }

@@ -1,28 +1,20 @@
-//! Checkpoints: the layers that they add to a base image which every machine can pull.
-//!
-//! A tree has `layers/SHA256` (a layer as a tar archive; its name is what the daemon calls its diff id) and
-//! `checkpoints/KEY` (JSON: which image it is). A checkpoint is brought only if that is likely to be quicker than running
-//! what it stands for.
+//! From a store to the daemon.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kiln_cache::snapshot::PackRef;
-use kiln_cache::{Contents, Entry, Fetched, Kind, SaveError, Saved, Snapshot, pack};
-use kiln_docker::{Image, StoreKind, labels};
-use kiln_graph::{Digest, Op, Platform, Source, VertexId};
-use serde::{Deserialize, Serialize};
+use kiln_cache::{Contents, Entry, Fetched, Kind, Snapshot};
+use kiln_docker::{StoreKind, labels};
+use kiln_graph::{MissReason, Twin, VertexId};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-use super::{Guide, Mode, Remote, Times, add, bytes, seconds};
-use crate::archive::{PipeWriter, StreamReader, until_stopped, writer};
+use super::{Checkpoint, Found, Guide, bases, bytes, job_of, layer_path, now, seconds};
+use crate::archive::{PipeWriter, until_stopped, writer};
 use crate::error::{Result, SolveError};
-use crate::image::{self, guess, rfc3339};
+use crate::image::{self, rfc3339};
 use crate::plan::{Action, Plan};
 use crate::shared::joined;
 
@@ -30,82 +22,6 @@ use crate::shared::joined;
 const GUESSED_SPEED: f64 = 40e6;
 /// Bytes a second that a daemon unpacks and hashes.
 const LOAD_SPEED: f64 = 120e6;
-
-/// What is known of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Checkpoint {
-    /// Its labels.
-    labels: BTreeMap<String, String>,
-    /// Platform of the image.
-    platform: Platform,
-    /// Digests of all its layers, those of the base image too, lowest first.
-    layers: Vec<String>,
-    /// What a daemon says of its past, as an image configuration has it.
-    history: Vec<serde_json::Value>,
-    /// How long all commands took that it stands for, in seconds.
-    seconds: f64,
-}
-
-/// The checkpoints that a build can make.
-#[derive(Clone, Debug)]
-pub(crate) struct Cargo {
-    job: String,
-    steps: Vec<Step>,
-    /// Base images.
-    bases: Vec<String>,
-}
-
-/// A vertex that may have a checkpoint.
-#[derive(Clone, Debug)]
-struct Step {
-    key: String,
-    /// The keys of all that it needs, itself included.
-    needs: Vec<String>,
-    /// Whether a target needs it, and not only its twin.
-    main: bool,
-}
-
-impl Cargo {
-    pub(crate) fn of(plan: &Plan) -> Self {
-        let graph = plan.graph();
-        let (mut main, mut all): (BTreeSet<VertexId>, BTreeSet<VertexId>) = Default::default();
-        for target in &graph.targets {
-            main.extend(plan.steps_of(target.root));
-            all.extend(plan.helps(target.root));
-        }
-        let steps = all.iter().filter(|id| !matches!(graph.vertex(**id).op, Op::Source(_))).map(|id| Step {
-            key: plan.key(*id).to_string(),
-            needs: plan.steps_of(*id).into_iter().map(|id| plan.key(id).to_string()).collect(),
-            main: main.contains(id),
-        });
-        let bases = graph.iter().filter_map(|(_, vertex)| match &vertex.op {
-            Op::Source(Source::Image { id, .. }) => Some(id.clone()),
-            _ => None,
-        });
-        Self { job: job_of(plan), steps: steps.collect(), bases: bases.collect() }
-    }
-}
-
-/// What tells the builds of a project apart: what they build, and for whom.
-fn job_of(plan: &Plan) -> String {
-    let targets = plan.graph().targets.iter().map(|target| format!("{} {}", target.name, target.platform));
-    let mut all: Vec<String> = targets.collect();
-    all.sort();
-    let platforms: Vec<String> =
-        plan.graph().targets.iter().map(|target| target.platform.to_string().replace('/', "-")).collect();
-    let readable = if all.len() == 1 { platforms.concat() } else { format!("{}-targets", all.len()) };
-    format!("{readable}-{}", &Digest::of(all.join("\n")).short()[..8])
-}
-
-fn layer_path(diff_id: &str) -> String {
-    format!("layers/{}", diff_id.trim_start_matches("sha256:"))
-}
-
-fn checkpoint_path(key: &str) -> String {
-    format!("checkpoints/{key}")
-}
-
-// ---- Bringing.
 
 /// A checkpoint that is to be brought.
 struct Offer {
@@ -120,7 +36,7 @@ struct Offer {
 
 /// Checkpoints that a store has.
 pub(crate) struct Stock {
-    found: super::Found,
+    found: Found,
     fetched: Fetched,
     list: HashMap<String, Checkpoint>,
 }
@@ -206,7 +122,7 @@ pub(crate) async fn bring(guide: &Guide, plan: &Plan, stock: Stock) -> Result<bo
 }
 
 /// What a snapshot says of its checkpoints, by key. Their descriptions are small and share few packs.
-async fn catalogue(guide: &Guide, found: &super::Found, fetched: &mut Fetched) -> Result<HashMap<String, Checkpoint>> {
+async fn catalogue(guide: &Guide, found: &Found, fetched: &mut Fetched) -> Result<HashMap<String, Checkpoint>> {
     let entries: Vec<&Entry> =
         found.snapshot.entries.iter().filter(|entry| entry.path.starts_with("checkpoints/")).collect();
     let packs = packs_of(&found.snapshot, entries.iter().copied());
@@ -244,9 +160,7 @@ fn wanted<'a>(plan: &Plan, list: &'a HashMap<String, Checkpoint>) -> Vec<(Vertex
     let targets = graph.targets.iter().enumerate().filter(|(index, _)| !plan.is_current(*index));
     let mut stack: Vec<VertexId> = targets.map(|(_, target)| target.root).collect();
     while let Some(id) = stack.pop() {
-        if !seen.insert(id)
-            || !matches!(plan.action(id), Action::Run(reason) if *reason != kiln_graph::MissReason::NoCache)
-        {
+        if !seen.insert(id) || !matches!(plan.action(id), Action::Run(reason) if *reason != MissReason::NoCache) {
             continue;
         }
         if let Some(checkpoint) = list.get(&plan.key(id).to_string()) {
@@ -255,7 +169,7 @@ fn wanted<'a>(plan: &Plan, list: &'a HashMap<String, Checkpoint>) -> Vec<(Vertex
         }
         let vertex = graph.vertex(id);
         stack.extend(&vertex.inputs);
-        stack.extend(vertex.twin.into_iter().flat_map(kiln_graph::Twin::inputs));
+        stack.extend(vertex.twin.into_iter().flat_map(Twin::inputs));
     }
     found.into_iter().collect()
 }
@@ -263,11 +177,7 @@ fn wanted<'a>(plan: &Plan, list: &'a HashMap<String, Checkpoint>) -> Vec<(Vertex
 /// The layers of images that the daemon has: base images, and checkpoints that the build counts on.
 async fn known_layers(guide: &Guide, plan: &Plan) -> Result<HashSet<Vec<String>>> {
     let mut known: HashSet<Vec<String>> = HashSet::from([Vec::new()]);
-    let bases = plan.graph().iter().filter_map(|(_, vertex)| match &vertex.op {
-        Op::Source(Source::Image { id, .. }) => Some(id.clone()),
-        _ => None,
-    });
-    for id in bases.chain(plan.checkpoints()) {
+    for id in bases(plan).chain(plan.checkpoints()) {
         known.extend(guide.engine.inspect_image(&id).await?.map(|image| image.layers));
     }
     Ok(known)
@@ -340,7 +250,7 @@ fn config(checkpoint: &Checkpoint) -> Vec<u8> {
         "architecture": arch,
         "variant": variant,
         "os": "linux",
-        "created": rfc3339(i64::try_from(super::now()).unwrap_or_default()),
+        "created": rfc3339(i64::try_from(now()).unwrap_or_default()),
         "config": { "Labels": checkpoint.labels },
         "rootfs": { "type": "layers", "diff_ids": checkpoint.layers },
         "history": checkpoint.history,
@@ -355,150 +265,4 @@ fn short(text: &str) -> String {
     } else {
         format!("`{}...`", line.chars().take(45).collect::<String>())
     }
-}
-
-// ---- Taking.
-
-/// Takes the checkpoints of a build to a store.
-pub(crate) async fn take(
-    guide: &Guide,
-    remote: &Remote,
-    cargo: &Cargo,
-    times: &Times,
-    sum: &mut Saved,
-) -> Result<(), SaveError> {
-    if guide.engine.info().store != StoreKind::Classic {
-        return Ok(());
-    }
-    let failed = |error: kiln_docker::EngineError| SaveError::Source(io::Error::other(error));
-    let images = guide.engine.images_with_label(labels::KEY).await.map_err(failed)?;
-    let by_key: HashMap<&String, &Image> =
-        images.iter().filter_map(|image| Some((image.labels.get(labels::KEY)?, image))).collect();
-    let mut bases: HashSet<String> = HashSet::new();
-    for base in &cargo.bases {
-        let base = guide.engine.inspect_image(base).await.map_err(failed)?;
-        bases.extend(base.into_iter().flat_map(|base| base.layers));
-    }
-    let mut made: BTreeMap<String, (Checkpoint, Image)> = BTreeMap::new();
-    for step in &cargo.steps {
-        let Some(image) = by_key.get(&step.key).filter(|_| step.main || remote.mode == Mode::Max) else { continue };
-        // A listing does not tell layers.
-        let Some(image) = guide.engine.inspect_image(&image.id.0).await.map_err(failed)? else { continue };
-        let past = guide.engine.image_history(&image.id).await.map_err(failed)?;
-        let Some(platform) = image.labels.get(labels::PLATFORM).and_then(|text| text.parse().ok()) else { continue };
-        let history = past.iter().zip(guess(&past, image.layers.len())).map(|(step, has_layer)| {
-            json!({ "created": rfc3339(step.created), "created_by": step.created_by, "comment": step.comment,
-                    "empty_layer": !has_layer })
-        });
-        let checkpoint = Checkpoint {
-            labels: image.labels.clone(),
-            platform,
-            layers: image.layers.clone(),
-            history: history.collect(),
-            seconds: step.needs.iter().filter_map(|key| times.get(key)).sum::<Duration>().as_secs_f64(),
-        };
-        made.insert(step.key.clone(), (checkpoint, image));
-    }
-    if made.is_empty() {
-        return Ok(());
-    }
-    let (engine, spool) = (guide.engine.clone(), guide.spool("stages"));
-    let runtime = tokio::runtime::Handle::current();
-    let made = Arc::new(made);
-    let read = move |before: Option<&Snapshot>, packer: &mut pack::Packer<'_>| {
-        let wanted: BTreeSet<&String> = made
-            .values()
-            .flat_map(|(checkpoint, _)| &checkpoint.layers)
-            .filter(|layer| !bases.contains(*layer))
-            .collect();
-        packer.add(folder(""));
-        packer.add(folder("layers"));
-        let mut missing: BTreeSet<String> = wanted.into_iter().cloned().collect();
-        missing.retain(|layer| !packer.add_known(&layer_path(layer)));
-        // The images with most layers first: they have those of the others.
-        let mut tips: Vec<&Image> = made.values().map(|(_, image)| image).collect();
-        tips.sort_by_key(|image| std::cmp::Reverse(image.layers.len()));
-        for image in tips {
-            if image.layers.iter().any(|layer| missing.contains(layer)) {
-                let stream = runtime.block_on(engine.save_image(&image.id)).map_err(io::Error::other)?;
-                add_layers(StreamReader::new(stream), &spool, &mut missing, packer)?;
-            }
-        }
-        packer.add(folder("checkpoints"));
-        for (key, (checkpoint, _)) in made.iter() {
-            if checkpoint.layers.iter().all(|layer| !missing.contains(layer)) {
-                let before = before.and_then(|before| recorded(before, packer, key));
-                if before.is_none() {
-                    let text = serde_json::to_vec(checkpoint)?;
-                    packer.add_file(file(&checkpoint_path(key)), &mut text.as_slice())?;
-                }
-            }
-        }
-        Ok(())
-    };
-    let saved = guide.save(remote, ("stages", &cargo.job), read).await;
-    let _ = fs_err::remove_dir_all(guide.spool("stages"));
-    add(sum, saved?);
-    Ok(())
-}
-
-/// Keeps the description of a checkpoint that was there before: it knows how long its steps took when they ran.
-fn recorded(before: &Snapshot, packer: &mut pack::Packer<'_>, key: &str) -> Option<()> {
-    let path = checkpoint_path(key);
-    before.entries.iter().any(|entry| entry.path == path).then_some(())?;
-    packer.add_known(&path).then_some(())
-}
-
-fn folder(path: &str) -> Entry {
-    Entry { path: path.to_owned(), mode: 0o755, uid: 0, gid: 0, mtime: 0, kind: Kind::Folder }
-}
-
-fn file(path: &str) -> Entry {
-    Entry { mode: 0o644, kind: Kind::File(Vec::new()), ..folder(path) }
-}
-
-/// Adds the layers of an archive of `docker save` that are missing, and says no more that they are.
-fn add_layers(
-    archive: impl Read,
-    spool: &Path,
-    missing: &mut BTreeSet<String>,
-    packer: &mut pack::Packer<'_>,
-) -> io::Result<()> {
-    let mut archive = tar::Archive::new(archive);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.to_string_lossy().into_owned();
-        let is_layer = path.ends_with("layer.tar") || path.starts_with("blobs/");
-        if !entry.header().entry_type().is_file() || !is_layer {
-            continue;
-        }
-        // Only who has read a layer knows which it is.
-        let mut file = unnamed(spool)?;
-        let mut hasher = Sha256::new();
-        let mut block = vec![0; 256 << 10];
-        loop {
-            match entry.read(&mut block)? {
-                0 => break,
-                count => {
-                    hasher.update(&block[..count]);
-                    file.write_all(&block[..count])?;
-                }
-            }
-        }
-        let id = image::spelled(hasher.finalize().as_ref());
-        if missing.remove(&id) {
-            file.rewind()?;
-            packer.add_file(self::file(&layer_path(&id)), &mut file)?;
-        }
-    }
-    Ok(())
-}
-
-/// A file without a name in a folder.
-fn unnamed(folder: &Path) -> io::Result<File> {
-    fs_err::create_dir_all(folder)?;
-    let path = folder.join(".layer");
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-    std::fs::remove_file(path)?;
-    Ok(file)
 }
