@@ -257,7 +257,10 @@ impl InRegistry {
 fn may_pass(error: &RegistryError) -> bool {
     match error {
         RegistryError::Unreachable { .. } => true,
-        RegistryError::Failed { status, .. } => matches!(*status, 0 | 429 | 500..),
+        // While another saver's upload of the same content is moved into its place, the registry does not know it.
+        RegistryError::Failed { status, message, .. } => {
+            matches!(*status, 0 | 429 | 500..) || message.contains("blob unknown")
+        }
         _ => false,
     }
 }

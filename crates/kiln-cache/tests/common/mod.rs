@@ -81,7 +81,9 @@ async fn side_by_side(store: &dyn Store) {
     let bytes = noise(300_000);
     let (id, series) = (PackId::of(&bytes), Series::new(["side", "by", "side"]));
     let puts = futures::future::join_all((0..8).map(|_| store.put_pack(&id, bytes.clone()))).await;
-    assert!(puts.into_iter().all(|put| put.is_ok()));
+    for put in puts {
+        put.expect("put");
+    }
     assert!(store.pack(&id, 300_000).await.expect("pack") == Some(bytes));
     let texts: Vec<Bytes> = (0..8).map(|n| Bytes::from(format!("snapshot {n}"))).collect();
     let puts = texts.iter().map(|text| store.put_snapshot(&series, text.clone(), &[]));
