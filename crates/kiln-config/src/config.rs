@@ -13,7 +13,7 @@ use crate::layer::{Layer, LayerKind, Provenance, Source};
 use crate::mask::masked;
 use crate::raw;
 use crate::read::{Assignment, dotted, has_tool_table, read};
-use crate::settings::{Cache, Emulation, Lto, PlatformSettings, Settings, Toggle};
+use crate::settings::{Cache, Emulation, History, Lto, PlatformSettings, Settings, Toggle};
 use crate::view::View;
 
 /// The rank of the first layer that is given; defaults and what the project shows come before it.
@@ -96,6 +96,11 @@ impl Config {
                 install: view.flag(Section::Emulation, "install"),
                 qemu_image: view.text(Section::Emulation, "qemu-image"),
                 twin: view.twin(),
+            },
+            history: History {
+                keep: view.number(Section::History, "keep"),
+                minute_price: view.text(Section::History, "minute-price").and_then(|p| p.parse().ok()).unwrap_or(0.0),
+                currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
         }
     }

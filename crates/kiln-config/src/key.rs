@@ -25,12 +25,22 @@ pub enum Section {
     Cache,
     /// Foreign platforms.
     Emulation,
+    /// Records of builds.
+    History,
 }
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 7] =
-        [Self::Project, Self::Nuitka, Self::Build, Self::Network, Self::Verify, Self::Cache, Self::Emulation];
+    pub const ALL: [Self; 8] = [
+        Self::Project,
+        Self::Nuitka,
+        Self::Build,
+        Self::Network,
+        Self::Verify,
+        Self::Cache,
+        Self::Emulation,
+        Self::History,
+    ];
 
     /// The name as it stands in the file.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Section {
             Self::Verify => "verify",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
+            Self::History => "history",
         }
     }
 
@@ -55,6 +66,7 @@ impl Section {
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
+            Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
         }
     }
 
@@ -65,7 +77,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache)
+        !matches!(self, Self::Cache | Self::History)
     }
 }
 
@@ -156,7 +168,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Emulation, Network, Nuitka, Project, Verify};
+use Section::{Build, Cache, Emulation, History, Network, Nuitka, Project, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -262,6 +274,13 @@ pub(crate) static KEYS: &[Key] = &[
         "Image that registers QEMU."),
     key(Emulation, "twin", Kind::Choice(&["auto", "on", "off"]), Value(r#""auto""#), r#""off""#,
         "Native programs for platforms that are emulated: where they work (\"auto\"), always or fail (\"on\"), never (\"off\")."),
+
+    key(History, "keep", Kind::Count, Value("1000"), "200",
+        "How many builds are remembered; full logs are kept for the last thirty."),
+    key(History, "minute-price", Kind::Price, Value("0"), "0.008",
+        "What a minute of a CI runner costs, for `kiln stats`."),
+    key(History, "currency", Kind::Text, Value(r#""USD""#), r#""EUR""#,
+        "What that price is in."),
 ];
 
 #[cfg(test)]

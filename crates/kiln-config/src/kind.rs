@@ -41,6 +41,10 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// `auto` or a number from 1.
     Jobs,
+    /// A number from 1.
+    Count,
+    /// A price: a decimal number from 0.
+    Price,
     /// A number of bytes, as [`ByteSize`] reads it.
     Size,
     /// Whole seconds, or a duration.
@@ -132,6 +136,8 @@ impl Kind {
             Self::Toggle => "\"auto\", \"yes\" (or true), \"no\" (or false)".to_owned(),
             Self::Choice(words) => one_of(words),
             Self::Jobs => "\"auto\" or a number from 1 to 1024".to_owned(),
+            Self::Count => "a number from 1 to 1000000".to_owned(),
+            Self::Price => "a number from 0, such as 0.008".to_owned(),
             Self::Size => SIZE_FORM.to_owned(),
             Self::Seconds => format!("a number of seconds from 1, or {DURATION_FORM}"),
             Self::List(Item::Text) => "a list of texts".to_owned(),
@@ -177,8 +183,15 @@ impl Kind {
             (Self::Jobs, Data::Integer(number @ 1..=1024)) | (Self::Seconds, Data::Integer(number @ 1..)) => {
                 Ok(Value::Integer(number.unsigned_abs()))
             }
-            (Self::Jobs, Data::Text(text)) if text.parse::<u16>().is_ok() => {
+            (Self::Count, Data::Integer(number @ 1..=1_000_000)) => Ok(Value::Integer(number.unsigned_abs())),
+            (Self::Jobs | Self::Count, Data::Text(text)) if text.parse::<u16>().is_ok() => {
                 Err(because(Some("write the number without quotes".to_owned())))
+            }
+            // A float has no form of its own among the data; how it was written is all that counts.
+            (Self::Price, Data::Integer(_) | Data::Other(_) | Data::Text(_)) => {
+                let text = if let Data::Text(text) = data { text.trim().to_owned() } else { raw.to_toml() };
+                let price = text.parse::<f64>().ok().filter(|price| price.is_finite() && *price >= 0.0);
+                price.map(|price| Value::Text(price.to_string())).ok_or_else(no)
             }
             (Self::Seconds, Data::Text(text)) => match parse_duration(text) {
                 Ok(duration) if duration.as_secs() > 0 => Ok(Value::Integer(duration.as_secs())),

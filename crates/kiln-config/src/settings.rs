@@ -29,6 +29,8 @@ pub struct Settings {
     pub cache: Cache,
     /// `[emulation]`.
     pub emulation: Emulation,
+    /// `[history]`.
+    pub history: History,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -327,6 +329,17 @@ pub struct Emulation {
     pub qemu_image: Option<String>,
     /// Native programs for emulated platforms.
     pub twin: Twin,
+}
+
+/// Records of builds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// How many builds are remembered.
+    pub keep: usize,
+    /// What a minute of a CI runner costs.
+    pub minute_price: f64,
+    /// What that is in.
+    pub currency: String,
 }
 
 /// Whether steps of an emulated platform use native programs.

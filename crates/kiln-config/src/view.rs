@@ -105,6 +105,14 @@ impl View<'_> {
         self.text(section, name).and_then(|text| text.parse().ok()).unwrap_or_default()
     }
 
+    /// A number; zero where there is none.
+    pub(crate) fn number(&self, section: Section, name: &str) -> usize {
+        match self.value(section, name) {
+            Some((Value::Integer(number), _)) => usize::try_from(number).unwrap_or(usize::MAX),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn recipe(&self) -> Recipe {
         match self.text(Section::Build, "recipe") {
             Some(name) if name == RECIPES[1] => Recipe::Debian,

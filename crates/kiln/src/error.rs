@@ -8,6 +8,7 @@ use kiln_config::ConfigError;
 use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
+use kiln_history::HistoryError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -51,6 +52,9 @@ pub(crate) enum CliError {
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The records of builds.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// A base image; the place names it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Image { place: Option<String>, error: EngineError },
@@ -110,6 +114,7 @@ impl CliError {
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
+            Self::History(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
@@ -135,7 +140,10 @@ impl CliError {
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } | Self::Place(_) | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) => exit::DAEMON,
-            Self::Usage { .. } => exit::USAGE,
+            Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
+                exit::USAGE
+            }
+            Self::History(_) => exit::IO,
             Self::Shown { code } => *code,
         }
     }

@@ -3,6 +3,7 @@
 //! This crate alone reads the environment, talks to the terminal and ends the process.
 
 mod bake;
+mod checkout;
 mod checks;
 mod cli;
 mod commands;
@@ -11,6 +12,7 @@ mod emulate;
 mod environment;
 mod error;
 mod fields;
+mod history;
 mod job;
 mod lower;
 mod metadata;
@@ -73,6 +75,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
+        Command::History(args) => commands::history::run(ui, &args.command),
+        Command::Stats(args) => commands::history::stats(ui, environment, args),
     }
 }
 

@@ -82,6 +82,27 @@ impl fmt::Display for Phase {
     }
 }
 
+impl Phase {
+    /// What it is called without the numbers and names of the moment: `C compile`.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::PackageLists => "package lists",
+            Self::Packages(_) => "packages",
+            Self::Resolve(_) | Self::Requirements(_) => "requirements",
+            Self::Wheel(_) => "wheels",
+            Self::BeforeBuild => "before-build hook",
+            Self::Python { .. } => "Python",
+            Self::Generate => "generating C",
+            Self::Compile(_) => "C compile",
+            Self::Link(_) => "link",
+            Self::Payload => "payload",
+            Self::Bootstrap => "bootstrap",
+            Self::Report => "reports",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 /// Follows the log of one step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PhaseTracker {

@@ -14,7 +14,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::job::Job;
 use crate::project::Project;
-use crate::{network, output, session};
+use crate::{checkout, network, output, session};
 
 /// The variable with the password of `cache.sign-key`.
 const PASSWORD: &str = "KILN_SIGN_PASSWORD";
@@ -49,7 +49,7 @@ impl Job {
             to,
             // The folder of the project is another one on every machine.
             scope: if is_named { settings.cache.scope } else { settings.project.name },
-            branches: branches(environment, &self.project.folder),
+            branches: checkout::branches(environment, &self.project.folder),
             signer,
             trust,
             whole: written.is_some(),
@@ -162,99 +162,4 @@ pub(crate) fn keys(environment: &Environment, project: &Project) -> Result<(Opti
     let signer = Signer::new(&text, environment.get(PASSWORD)).map_err(|e| bad("sign-key", e.to_string()))?;
     let own = signer.trust().map_err(|e| bad("sign-key", e.to_string()))?;
     Ok((Some(Arc::new(signer)), own.or(trust)))
-}
-
-/// The branch that is built, then the one that it is to be merged into, then the default one.
-fn branches(environment: &Environment, folder: &Path) -> Vec<String> {
-    let get = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
-    let event: Option<serde_json::Value> = environment
-        .get("GITHUB_EVENT_PATH")
-        .and_then(|path| fs_err::read(path).ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let default = event.as_ref().and_then(|event| event.pointer("/repository/default_branch"));
-    let default = default.and_then(serde_json::Value::as_str).map(str::to_owned);
-    let own = get(&["GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME"]).or_else(|| checked_out(folder));
-    let base = get(&["GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"]);
-    let default = default.or_else(|| get(&["CI_DEFAULT_BRANCH"])).or_else(|| default_of(folder));
-    let mut list: Vec<String> = Vec::new();
-    for branch in [own, base, default].into_iter().flatten() {
-        if !list.contains(&branch) {
-            list.push(branch);
-        }
-    }
-    if list.is_empty() {
-        list.push("default".to_owned());
-    }
-    list
-}
-
-/// The git folder of a project.
-fn git_folder(folder: &Path) -> Option<PathBuf> {
-    folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())
-}
-
-/// The branch that is checked out, if it is one.
-fn checked_out(folder: &Path) -> Option<String> {
-    branch_in(&git_folder(folder)?.join("HEAD"), "ref: refs/heads/")
-}
-
-/// The branch that the remote says is its own, or one with the usual name.
-fn default_of(folder: &Path) -> Option<String> {
-    let git = git_folder(folder)?;
-    branch_in(&git.join("refs/remotes/origin/HEAD"), "ref: refs/remotes/origin/").or_else(|| {
-        let packed = fs_err::read_to_string(git.join("packed-refs")).unwrap_or_default();
-        let is_there = |name: &&str| {
-            let reference = format!("refs/heads/{name}");
-            git.join(&reference).exists() || packed.lines().any(|line| line.ends_with(&format!(" {reference}")))
-        };
-        ["main", "master"].into_iter().find(is_there).map(str::to_owned)
-    })
-}
-
-fn branch_in(file: &Path, prefix: &str) -> Option<String> {
-    let text = fs_err::read_to_string(file).ok()?;
-    text.trim().strip_prefix(prefix).map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(variables: &[(&str, &str)]) -> Environment {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Environment { variables, ..Environment::read() }
-    }
-
-    #[test]
-    fn a_branch_falls_back_to_the_one_that_it_will_be_merged_into() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let event = dir.path().join("event.json");
-        fs_err::write(&event, r#"{"repository": {"default_branch": "trunk"}}"#).expect("written");
-        let pull_request = environment(&[
-            ("GITHUB_HEAD_REF", "feature/x"),
-            ("GITHUB_REF_NAME", "7/merge"),
-            ("GITHUB_BASE_REF", "release"),
-            ("GITHUB_EVENT_PATH", event.to_str().expect("text")),
-        ]);
-        assert_eq!(branches(&pull_request, dir.path()), ["feature/x", "release", "trunk"]);
-        let gitlab = environment(&[("CI_COMMIT_REF_NAME", "main"), ("CI_DEFAULT_BRANCH", "main")]);
-        assert_eq!(branches(&gitlab, dir.path()), ["main"]);
-        assert_eq!(branches(&environment(&[]), dir.path()), ["default"]);
-    }
-
-    #[test]
-    fn without_variables_git_knows_the_branch() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let project = dir.path().join("sub/project");
-        fs_err::create_dir_all(&project).expect("made");
-        let git = dir.path().join(".git");
-        fs_err::create_dir_all(git.join("refs/remotes/origin")).expect("made");
-        fs_err::write(git.join("HEAD"), "ref: refs/heads/topic/one\n").expect("written");
-        fs_err::write(git.join("packed-refs"), "# pack-refs\n1234 refs/heads/master\n").expect("written");
-        assert_eq!(branches(&environment(&[]), &project), ["topic/one", "master"]);
-        fs_err::write(git.join("refs/remotes/origin/HEAD"), "ref: refs/remotes/origin/dev\n").expect("written");
-        assert_eq!(branches(&environment(&[]), &project), ["topic/one", "dev"]);
-        fs_err::write(git.join("HEAD"), "0123456789012345678901234567890123456789\n").expect("written");
-        assert_eq!(branches(&environment(&[]), &project), ["dev"]);
-    }
 }

@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod history;
 mod room;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::environment::Environment;
 
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
+pub(crate) use history::{History, HistoryCommand, Stats, StatsFormat, Where};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 
 const EVERYWHERE: &str = "Global options";
@@ -120,6 +122,11 @@ pub(crate) enum Command {
     Du(Du),
     /// List, measure or prune the cache volumes and checkpoints of projects
     Cache(Cache),
+    /// Show earlier builds: what ran and why, how long it took, their logs; compare two
+    History(History),
+    /// Show figures of builds per platform, and what is slower than it was and why
+    #[command(after_help = history::STATS_EXAMPLES)]
+    Stats(Stats),
 }
 
 #[derive(Args, Debug)]

@@ -30,7 +30,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         return Ok(());
     }
     let call = asked(args, &bake)?;
-    let surroundings = Surroundings::new(ui, environment, global, &args.show);
+    let surroundings = Surroundings::new(ui, environment, (global, &args.show), "bake");
     let attempt = async move {
         let here = cli::Project { path: PathBuf::from("."), ..cli::Project::default() };
         let twin = args.schedule.twin.clone();

@@ -16,7 +16,7 @@ use crate::{cli, metadata, output};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
     let call = call::asked(args.check, args.call.as_deref())?;
-    let surroundings = Surroundings::new(ui, environment, global, &args.show);
+    let surroundings = Surroundings::new(ui, environment, (global, &args.show), "build");
     let attempt = async move {
         // Held to the end: it removes what was brought in.
         let prepared = prepare(environment, args, Written::AsNamed, &surroundings.events, &surroundings.cancel).await?;

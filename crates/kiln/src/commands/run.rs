@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use kiln_docker::DaemonInfo;
 use kiln_graph::Platform;
 use kiln_solver::image::ImageResult;
 use kiln_solver::travel::{self, Cargo};
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
+use crate::history::{self, Begun};
 use crate::job::{Job, Run};
 use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
@@ -26,6 +28,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) global: &'a cli::Global,
     pub(super) show: &'a cli::Show,
     started: Instant,
+    begun: Begun,
     pub(super) events: mpsc::Sender<BuildEvent>,
     received: mpsc::Receiver<BuildEvent>,
     pub(super) cancel: Cancel,
@@ -33,11 +36,17 @@ pub(super) struct Surroundings<'a> {
 
 impl<'a> Surroundings<'a> {
     /// Begins to listen to the user's wish to stop.
-    pub(super) fn new(ui: Ui, environment: &'a Environment, global: &'a cli::Global, show: &'a cli::Show) -> Self {
+    pub(super) fn new(
+        ui: Ui,
+        environment: &'a Environment,
+        (global, show): (&'a cli::Global, &'a cli::Show),
+        command: &'static str,
+    ) -> Self {
         let cancel = Cancel::new();
+        let begun = Begun { command, at: SystemTime::now() };
         let (events, received) = mpsc::channel(256);
         session::stop_on_signals(cancel.clone(), events.downgrade());
-        Self { ui, environment, global, show, started: Instant::now(), events, received, cancel }
+        Self { ui, environment, global, show, started: Instant::now(), begun, events, received, cancel }
     }
 }
 
@@ -68,7 +77,7 @@ pub(super) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result
 }
 
 async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<BuildOutcome> {
-    let Surroundings { ui, environment, global, show, started, events, received, cancel } = surroundings;
+    let Surroundings { ui, environment, global, show, started, begun, events, received, cancel } = surroundings;
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     job.on_daemon(engine.info().arch);
     job.check_outputs(engine.info().store)?;
@@ -111,8 +120,9 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     .await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let outcome = outcome?;
-    conclude(ui, &collected, &outcome)?;
+    let concluded = outcome.and_then(|outcome| conclude(ui, &collected, &outcome).map(|()| outcome));
+    remember(ui, (environment, job), engine.info(), begun, &collected);
+    let outcome = concluded?;
     if let Some(error) = unsaved {
         return Err(error.into());
     }
@@ -123,6 +133,28 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         metadata::to_stdout(file)?;
     }
     Ok(outcome)
+}
+
+/// Writes the build down, and says what is slower than it was. A history is an aid: without one the build is no worse.
+fn remember(ui: Ui, (environment, job): (&Environment, &Job), info: &DaemonInfo, begun: Begun, collected: &Collected) {
+    if let Err(error) = history::remember(environment, job, info, begun, collected) {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        return ui.warn(&format!("this build is not remembered: {}{hint}", with_sources(&error)));
+    }
+    let worked = collected.finished.iter().any(|report| report.ran > 0);
+    if worked && collected.progress.is_for_people() {
+        match super::history::alarms(&history::file(&job.state)) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => ui.say(&text),
+            Err(error) => tracing::debug!(%error, "the history cannot be read"),
+        }
+    }
+}
+
+/// An error with its causes in one line.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {

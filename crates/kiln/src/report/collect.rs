@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_graph::{Origin, Platform};
+use kiln_history::record::Step;
 use kiln_solver::image::Exported;
 use kiln_solver::{BuildEvent, PlannedTarget, TargetReport};
 
 use super::choose::Progress;
+use super::recorder::Recorder;
 use super::summary::{Outcome, TargetRow};
 
 /// What a build said on its way.
@@ -32,8 +34,11 @@ pub(crate) struct Collected {
     pub(crate) logs: BTreeMap<Platform, PathBuf>,
     /// From the start to the last event.
     pub(crate) took: Duration,
+    /// The steps, as the history remembers them.
+    pub(crate) steps: Vec<Step>,
     notes: Vec<(Platform, String)>,
     failed_steps: BTreeMap<Platform, Origin>,
+    recorder: Recorder,
 }
 
 /// A target that failed.
@@ -50,7 +55,7 @@ pub(crate) struct FailedTarget {
 }
 
 impl Collected {
-    pub(super) fn new(progress: Progress, notes: Vec<(Platform, String)>) -> Self {
+    pub(crate) fn new(progress: Progress, notes: Vec<(Platform, String)>) -> Self {
         Self {
             progress,
             build: String::new(),
@@ -61,13 +66,16 @@ impl Collected {
             notices: Vec::new(),
             logs: BTreeMap::new(),
             took: Duration::ZERO,
+            steps: Vec::new(),
             notes,
             failed_steps: BTreeMap::new(),
+            recorder: Recorder::default(),
         }
     }
 
-    pub(super) fn event(&mut self, at: Duration, event: BuildEvent) {
+    pub(crate) fn event(&mut self, at: Duration, event: BuildEvent) {
         self.took = at;
+        self.recorder.event(at, &event);
         match event {
             BuildEvent::Planned { build, targets } => {
                 self.build = build;
@@ -91,6 +99,17 @@ impl Collected {
             | BuildEvent::StepFinished { .. }
             | BuildEvent::TargetStage { .. } => {}
         }
+    }
+
+    /// Takes note that there are no more events.
+    pub(crate) fn finish(&mut self, at: Duration) {
+        self.took = at;
+        self.steps = std::mem::take(&mut self.recorder).finish(at);
+    }
+
+    /// The policy of a platform.
+    pub(crate) fn note(&self, platform: Platform) -> Option<String> {
+        self.notes.iter().find(|(of, _)| *of == platform).map(|(_, note)| note.clone())
     }
 
     /// The rows of the summary, in the order of the plan.
@@ -133,7 +152,7 @@ impl Collected {
             })
             .collect();
         for row in &mut rows {
-            row.note = self.notes.iter().find(|(platform, _)| *platform == row.platform).map(|(_, note)| note.clone());
+            row.note = self.note(row.platform);
         }
         rows
     }

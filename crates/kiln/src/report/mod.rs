@@ -12,8 +12,10 @@ mod collect;
 mod failure;
 mod json;
 mod logs;
+pub(crate) mod past;
 mod plain;
 mod raw;
+mod recorder;
 #[cfg(test)]
 pub(crate) mod script;
 mod summary;
@@ -30,10 +32,11 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 pub(crate) use choose::{Progress, Terminal};
-pub(crate) use collect::Collected;
+pub(crate) use collect::{Collected, FailedTarget};
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
 #[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
+pub(crate) use recorder::seconds;
 pub(crate) use summary::render as render_summary;
 pub(crate) use text::size;
 
@@ -127,7 +130,7 @@ async fn follow(
     warn(logs.as_mut().and_then(|logs| logs.flush(None)), now(), &mut display, &mut collected);
     display.finish(now());
     collected.logs = logs.map(|logs| logs.paths()).unwrap_or_default();
-    collected.took = now();
+    collected.finish(now());
     collected
 }
 
@@ -197,6 +200,11 @@ pub(crate) fn columns() -> usize {
     console::Term::stderr().size_checked().map_or(80, |(_, columns)| usize::from(columns))
 }
 
+/// Columns of the terminal that standard output is; no limit if it is none.
+pub(crate) fn stdout_columns() -> usize {
+    console::Term::stdout().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns))
+}
+
 /// `compile 3/5`: where a step stands; empty if it stands nowhere, as the build context does.
 fn step_place(origin: &Origin) -> String {
     match (origin.stage.as_str(), origin.steps) {
@@ -213,7 +221,7 @@ fn step_name(origin: &Origin) -> String {
 }
 
 /// Whether the error of a target is that the user stopped the build.
-fn is_stop(error: &str) -> bool {
+pub(crate) fn is_stop(error: &str) -> bool {
     error == SolveError::Cancelled.to_string()
 }
 
