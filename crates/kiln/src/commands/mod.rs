@@ -8,6 +8,7 @@ mod check;
 pub(crate) mod config;
 pub(crate) mod du;
 pub(crate) mod emulation;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod plan;
 mod plan_graph;
