@@ -42,10 +42,22 @@ impl<'a> Surroundings<'a> {
         (global, show): (&'a cli::Global, &'a cli::Show),
         command: &'static str,
     ) -> Self {
-        let cancel = Cancel::new();
+        let alone = Self::within(&Cancel::new(), ui, environment, (global, show), command);
+        session::stop_on_signals(alone.cancel.clone(), Some(alone.events.downgrade()));
+        alone
+    }
+
+    /// Follows a wish to stop that somebody else listens to.
+    pub(super) fn within(
+        stop: &Cancel,
+        ui: Ui,
+        environment: &'a Environment,
+        (global, show): (&'a cli::Global, &'a cli::Show),
+        command: &'static str,
+    ) -> Self {
+        let cancel = stop.child();
         let begun = Begun { command, at: SystemTime::now() };
         let (events, received) = mpsc::channel(256);
-        session::stop_on_signals(cancel.clone(), events.downgrade());
         Self { ui, environment, global, show, started: Instant::now(), begun, events, received, cancel }
     }
 }
