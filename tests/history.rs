@@ -104,14 +104,15 @@ fn a_change_builds_again_and_stops_a_build_that_runs() {
     let running = Running::start(project.command(&arguments));
     let result = || std::fs::read_to_string(project.path().join("out/result")).unwrap_or_default();
     until("the first build", || result().ends_with("one\n"));
-    running.wait_for_line("waiting for changes");
+    let waits = |times: usize| running.said().matches("waiting for changes").count() >= times;
+    until("the first end", || waits(1));
     project.write("note.txt", "two\n");
     until("the second build", || result().ends_with("two\n"));
-    running.wait_for_line("waiting for changes");
+    until("the second end", || waits(2));
 
     // A broken file is no end, and one that is mended builds.
     project.write("Dockerfile", "FRM alpine:3.20\n");
-    running.wait_for_line("FRM");
+    until("the error", || running.said().contains("FRM") && waits(3));
     let slow = fresh("RUN sleep 1000\n");
     project.write("Dockerfile", &slow);
     project.daemon().wait_for_container(running.pid());
