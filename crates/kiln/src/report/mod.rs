@@ -35,7 +35,7 @@ pub(crate) use failure::{FailureOptions, render_chain, render_error};
 #[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
 pub(crate) use summary::render as render_summary;
-pub(crate) use text::size;
+pub(crate) use text::{Paint, harmless, pad, size, wrap};
 
 use kiln_solver::image::Exported;
 
