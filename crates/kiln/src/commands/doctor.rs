@@ -23,9 +23,9 @@ use crate::{network, project, report, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Doctor) -> Result<()> {
     let started = Instant::now();
-    let (mut facts, engine) = gather(environment, global, args).await?;
+    let (mut facts, engine) = Box::pin(gather(environment, global, args)).await?;
     if args.fix && mend(ui, environment, args, &facts, engine.as_ref()).await {
-        facts = gather(environment, global, args).await?.0;
+        facts = Box::pin(gather(environment, global, args)).await?.0;
     }
     let checks = doctor::verdicts(&facts);
     if args.json {

@@ -29,11 +29,13 @@ fn output(here: &HereFacts) -> Check {
         return Check::failed("output", detail, "check who owns it, or choose another folder with `build.output`");
     }
     let fix = "free some space on this machine, or choose another folder with `build.output`";
-    match *free {
-        ..NEEDED => Check::failed("output", format!("{detail}: results may not fit"), fix),
-        ..WANTED => Check::warning("output", format!("{detail}: nearly full"), fix),
-        _ => Check::ok("output", detail),
+    if *free < NEEDED {
+        return Check::failed("output", format!("{detail}: results may not fit"), fix);
     }
+    if *free < WANTED {
+        return Check::warning("output", format!("{detail}: nearly full"), fix);
+    }
+    Check::ok("output", detail)
 }
 
 fn artifact(artifact: &Artifact) -> Check {

@@ -69,7 +69,7 @@ fn present(there: &[&Volume], last: Option<&LastBuild>, is_recipe: bool) -> Chec
     let fix = "build once, which fills them again, or `kiln cache restore` them from a store";
     let ids: BTreeSet<&str> =
         there.iter().filter_map(|volume| volume.labels.get(labels::CACHE)).map(String::as_str).collect();
-    let list = ids.into_iter().collect::<Vec<_>>().join(", ");
+    let names = ids.into_iter().collect::<Vec<_>>().join(", ");
     match last {
         None if there.is_empty() => Check::skipped(name, "there are none yet: nothing was built here"),
         Some(build) if build.report.ccache.is_some() && !there.iter().any(|volume| is_ccache(volume)) => {
@@ -77,7 +77,7 @@ fn present(there: &[&Volume], last: Option<&LastBuild>, is_recipe: bool) -> Chec
                 name,
                 format!(
                     "the volume of ccache is gone (pruned, or another daemon), so the next change compiles everything{}",
-                    if list.is_empty() { String::new() } else { format!("; there are: {list}") }
+                    if names.is_empty() { String::new() } else { format!("; there are: {names}") }
                 ),
                 fix,
             )
@@ -88,7 +88,7 @@ fn present(there: &[&Volume], last: Option<&LastBuild>, is_recipe: bool) -> Chec
             fix,
         ),
         Some(_) if there.is_empty() => Check::skipped(name, "the Dockerfile mounts no caches, or they are gone"),
-        _ => Check::ok(name, list),
+        _ => Check::ok(name, names),
     }
 }
 

@@ -59,14 +59,17 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Check> {
 }
 
 fn reachable(located: &Seen<Located>, info: Result<&DaemonInfo, &Trouble>) -> Check {
-    let place = match located {
-        Ok(located) => format!("{} ({})", located.host, why(&located.chosen)),
+    let (host, place) = match located {
+        Ok(located) => (&located.host, format!("{} ({})", located.host, why(&located.chosen))),
         Err(trouble) => return Check::troubled("daemon", trouble),
     };
     match info {
         Ok(info) => Check::ok("daemon", format!("{} answers at {place}", info.name)),
         Err(trouble) => {
-            let what = format!("{}: {place}", trouble.what);
+            // Most failures name the address; what decided on it belongs there.
+            let is_named = trouble.what.contains(host.as_str());
+            let what =
+                if is_named { trouble.what.replacen(host, &place, 1) } else { format!("{place}: {}", trouble.what) };
             Check::troubled("daemon", &Trouble { what, fix: trouble.fix.clone() })
         }
     }
@@ -122,11 +125,13 @@ fn disk(disks: &[Disk]) -> Check {
             Check::warning("disk", detail, fix)
         };
     }
-    match disk.free {
-        ..DISK_NEEDED => Check::failed("disk", format!("{detail}: a build is likely to fill it"), fix),
-        ..DISK_WANTED => Check::warning("disk", format!("{detail}: nearly full"), fix),
-        _ => Check::ok("disk", detail),
+    if disk.free < DISK_NEEDED {
+        return Check::failed("disk", format!("{detail}: a build is likely to fill it"), fix);
     }
+    if disk.free < DISK_WANTED {
+        return Check::warning("disk", format!("{detail}: nearly full"), fix);
+    }
+    Check::ok("disk", detail)
 }
 
 /// How many compilers run at once if all platforms compile.

@@ -163,7 +163,7 @@ mod tests {
         Platform::linux(Arch::Arm64)
     }
 
-    fn handlers(name: &str, flags: &str, enabled: bool) -> Seen<Option<Handlers>> {
+    fn handlers(name: &str, flags: &str, enabled: bool) -> Handlers {
         let handler = Handler {
             name: name.to_owned(),
             enabled,
@@ -171,7 +171,7 @@ mod tests {
             flags: flags.to_owned(),
             arch: Some(Arch::Arm64),
         };
-        Ok(Some(Handlers { list: vec![handler], pinned: true }))
+        Handlers { list: vec![handler], pinned: true }
     }
 
     #[test]
@@ -195,22 +195,22 @@ mod tests {
 
     #[test]
     fn a_handler_without_f_is_explained() {
-        let check = handler(arm64(), &handlers("kiln-aarch64", "PC", true), None);
+        let check = handler(arm64(), &Ok(Some(handlers("kiln-aarch64", "PC", true))), None);
         assert_eq!(check.status, Status::Warning);
         for words in ["kiln-aarch64", "flags PC", "no such file or directory", "exec format error"] {
             assert!(check.detail.contains(words), "{words}: {}", check.detail);
         }
         assert!(check.fix.expect("a fix").contains("doctor --fix"));
-        let others = handler(arm64(), &handlers("qemu-aarch64", "", true), None);
+        let others = handler(arm64(), &Ok(Some(handlers("qemu-aarch64", "", true))), None);
         assert!(others.fix.is_some_and(|fix| fix.contains("whoever registered `qemu-aarch64`")));
-        assert_eq!(handler(arm64(), &handlers("kiln-aarch64", "PCF", true), None).status, Status::Ok);
-        let off = handler(arm64(), &handlers("kiln-aarch64", "PCF", false), None);
+        assert_eq!(handler(arm64(), &Ok(Some(handlers("kiln-aarch64", "PCF", true))), None).status, Status::Ok);
+        let off = handler(arm64(), &Ok(Some(handlers("kiln-aarch64", "PCF", false))), None);
         assert!(off.detail.contains("switched off"), "{}", off.detail);
     }
 
     #[test]
     fn only_our_handlers_are_registered_anew() {
-        let all = |name, flags| unfixed(&handlers(name, flags, true).expect("seen").expect("read"));
+        let all = |name, flags| unfixed(&handlers(name, flags, true));
         assert_eq!(all("kiln-aarch64", "PC"), [arm64()]);
         assert_eq!(all("kiln-aarch64", "PCF"), []);
         assert_eq!(all("qemu-aarch64", "PC"), []);

@@ -95,7 +95,7 @@ pub(crate) async fn gather(
     let settings = settings(environment, &wanted, &config, project.as_ref(), own, wrong);
     let of_daemon = async {
         match &engine {
-            Ok(engine) => Ok(daemon(engine, &settings, &folder).await),
+            Ok(engine) => Ok(Box::pin(daemon(engine, &settings, &folder)).await),
             Err(trouble) => Err(trouble.clone()),
         }
     };

@@ -61,7 +61,8 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Check {
     /// What was checked: one of [`CHECKS`].
-    pub(crate) check: &'static str,
+    #[serde(rename = "check")]
+    pub(crate) name: &'static str,
     /// The platform, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) platform: Option<String>,
@@ -101,29 +102,29 @@ pub(crate) const CHECKS: [(&str, u8); 22] = [
 ];
 
 impl Check {
-    fn new(check: &'static str, status: Status, detail: impl Into<String>) -> Self {
-        Self { check, platform: None, status, detail: detail.into(), fix: None }
+    fn new(name: &'static str, status: Status, detail: impl Into<String>) -> Self {
+        Self { name, platform: None, status, detail: detail.into(), fix: None }
     }
 
-    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(check, Status::Ok, detail)
+    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Status::Ok, detail)
     }
 
-    fn warning(check: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { fix: Some(fix.into()), ..Self::new(check, Status::Warning, detail) }
+    fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..Self::new(name, Status::Warning, detail) }
     }
 
-    fn failed(check: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { fix: Some(fix.into()), ..Self::new(check, Status::Failed, detail) }
+    fn failed(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..Self::new(name, Status::Failed, detail) }
     }
 
-    fn skipped(check: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(check, Status::Skipped, detail)
+    fn skipped(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Status::Skipped, detail)
     }
 
     /// A check whose facts could not be had.
-    fn troubled(check: &'static str, trouble: &Trouble) -> Self {
-        Self { fix: trouble.fix.clone(), ..Self::new(check, Status::Failed, trouble.what.clone()) }
+    fn troubled(name: &'static str, trouble: &Trouble) -> Self {
+        Self { fix: trouble.fix.clone(), ..Self::new(name, Status::Failed, trouble.what.clone()) }
     }
 
     fn on(self, platform: Platform) -> Self {
@@ -131,7 +132,7 @@ impl Check {
     }
 
     fn position(&self) -> usize {
-        CHECKS.iter().position(|(name, _)| *name == self.check).unwrap_or(CHECKS.len())
+        CHECKS.iter().position(|(name, _)| *name == self.name).unwrap_or(CHECKS.len())
     }
 }
 

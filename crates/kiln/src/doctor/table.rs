@@ -28,8 +28,8 @@ pub(crate) fn render(checks: &[Check], width: usize, color: bool) -> String {
             Status::Skipped => paint.faint(&status),
         };
         // One name over several lines is said once.
-        let name = pad(if check.check == last { "" } else { check.check }, NAME);
-        last = check.check;
+        let name = pad(if check.name == last { "" } else { check.name }, NAME);
+        last = check.name;
         let mut start = format!("{status}{name}");
         let fix = check.fix.iter().flat_map(|fix| wrap(&format!("fix: {}", harmless(fix)), room));
         for line in wrap(&detail, room).into_iter().chain(fix) {
@@ -47,8 +47,8 @@ fn merged(checks: &[Check]) -> Vec<(Vec<&str>, &Check)> {
     let mut rows: Vec<(Vec<&str>, &Check)> = Vec::new();
     for check in checks {
         let same = |other: &Check| {
-            (other.check, other.status, &other.detail, &other.fix)
-                == (check.check, check.status, &check.detail, &check.fix)
+            (other.name, other.status, &other.detail, &other.fix)
+                == (check.name, check.status, &check.detail, &check.fix)
         };
         match (rows.iter_mut().find(|(platforms, row)| !platforms.is_empty() && same(row)), &check.platform) {
             (Some((platforms, _)), Some(platform)) => platforms.push(platform),

@@ -51,10 +51,10 @@ pub(super) fn built(scope: &str, platform: Platform) -> LastBuild {
         target: "export".to_owned(),
         platform,
         way: Way::Native,
-        took: Duration::from_secs(60),
+        took: Duration::from_mins(1),
         ran: 3,
         cached: 7,
-        in_containers: Duration::from_secs(60),
+        in_containers: Duration::from_mins(1),
         up_to_date: false,
         artifacts: vec![ArtifactReport {
             path: format!("dist/hello-{}", platform.arch.artifact_name()).into(),
@@ -223,7 +223,7 @@ pub(super) fn away() -> Facts {
 fn of<'a>(checks: &'a [Check], name: &str) -> &'a Check {
     checks
         .iter()
-        .filter(|check| check.check == name)
+        .filter(|check| check.name == name)
         .max_by_key(|check| check.status == Status::Failed)
         .expect("checked")
 }
@@ -233,7 +233,7 @@ fn every_check_is_made_and_listed() {
     for facts in [healthy(), broken(), away()] {
         let checks = verdicts(&facts);
         for (name, _) in CHECKS {
-            assert!(checks.iter().any(|check| check.check == name), "{name}");
+            assert!(checks.iter().any(|check| check.name == name), "{name}");
         }
         assert!(checks.iter().all(|check| check.position() < CHECKS.len()));
         assert!(checks.is_sorted_by_key(Check::position));
