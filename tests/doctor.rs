@@ -12,9 +12,7 @@ const SETTINGS: &str = "[project]\nname = \"patient\"\nentry = \"main.py\"\n[bui
 const OFFLINE: &str = "[network]\nbuild-network = \"none\"\n";
 
 fn patient(more: &str) -> Option<Project> {
-    let body = "ARG OUTPUT\nRUN --mount=type=cache,id=ccache,target=/ccache echo x > /ccache/x && mkdir -p /out/.kiln && \
-                cp /bin/busybox /out/$OUTPUT && \
-                echo '{\"cache_miss\": 5, \"direct_cache_hit\": 95}' > /out/.kiln/ccache-stats.json\n\
+    let body = "RUN --mount=type=cache,id=ccache,target=/ccache echo x > /ccache/x && mkdir /out && cp /bin/busybox /out/patient\n\
                 FROM scratch\nCOPY --from=0 /out/ /\n";
     let settings = format!("{SETTINGS}{more}");
     Project::new(&[("kiln.toml", &settings), ("Dockerfile", &super::fresh(body)), ("main.py", "print('hello')\n")])
@@ -79,7 +77,6 @@ fn a_volume_that_was_removed_and_a_scope_that_changed_are_named() {
     let (ran, checks) = examined(&project, &[]);
     assert_eq!(ran.code, Some(0), "{checks:?}");
     assert_said(&checks, "cache volumes", "ok", "ccache");
-    assert_said(&checks, "ccache", "ok", "95 % of 100");
     assert_said(&checks, "scope", "ok", project.scope());
     assert_said(&checks, "artifact", "ok", "x86_64");
 
@@ -94,22 +91,21 @@ fn a_volume_that_was_removed_and_a_scope_that_changed_are_named() {
     assert_eq!(pruned.code, Some(0), "{}", pruned.stderr);
     let (ran, checks) = examined(&project, &[]);
     assert_eq!(ran.code, Some(0), "a build works without: {checks:?}");
-    assert_said(&checks, "cache volumes", "warning", "the volume of ccache is gone");
+    assert_said(&checks, "cache volumes", "warning", "they are gone");
 }
 
 #[test]
 fn a_program_of_another_machine_is_named() {
     let Some(project) = patient(OFFLINE) else { return };
     project.build(&[]);
-    let name = project.list("dist").into_iter().find(|name| name.contains("x86_64")).expect("a program");
-    let path = project.path().join("dist").join(&name);
+    let path = project.path().join("dist/patient");
     // A head of a 64-bit ARM program is enough to tell.
     let mut bytes = std::fs::read(&path).expect("the program");
     bytes[18..20].copy_from_slice(&183_u16.to_le_bytes());
     std::fs::write(&path, bytes).expect("written");
     let (ran, checks) = examined(&project, &[]);
     assert_eq!(ran.code, Some(6), "{checks:?}");
-    assert_said(&checks, "artifact", "failed", &format!("dist/{name} is for aarch64, not for linux/amd64"));
+    assert_said(&checks, "artifact", "failed", "dist/patient is for aarch64, not for linux/amd64");
     std::fs::remove_file(&path).expect("removed");
     assert_said(&examined(&project, &[]).1, "artifact", "warning", "is gone");
 }
@@ -145,7 +141,7 @@ fn a_certificate_that_is_none_is_named() {
 
 #[test]
 fn a_store_is_looked_at_and_a_full_one_is_named() {
-    let more = format!("{OFFLINE}[cache]\nremote = [\"store\"]\nkeep-size = \"1kB\"\n");
+    let more = format!("{OFFLINE}[cache]\nremote = [\"./store\"]\nkeep-size = \"1kB\"\n");
     let Some(project) = patient(&more) else { return };
     assert_said(&examined(&project, &[]).1, "remote cache", "ok", "can be read and written");
     project.build(&[]);

@@ -29,8 +29,9 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Check> {
         let last = last(&facts.here, platform);
         let there = volumes.as_ref().ok().map(|volumes| of(volumes, &facts.settings.scope, platform));
         if let Some(there) = &there {
-            let is_recipe = !matches!(settings.build.recipe, Recipe::Dockerfile(_));
-            checks.push(present(there, last.map(|(build, _)| build), is_recipe).on(platform));
+            let has_some = !matches!(settings.build.recipe, Recipe::Dockerfile(_))
+                || last.is_some_and(|(build, _)| mounts_caches(build));
+            checks.push(present(there, last.map(|(build, _)| build), has_some).on(platform));
         }
         checks.push(hits(last, there.as_deref()).on(platform));
     }
@@ -60,11 +61,16 @@ fn of<'a>(volumes: &'a [Volume], scope: &str, platform: Platform) -> Vec<&'a Vol
     volumes.iter().filter(is_one).collect()
 }
 
+/// Whether a step of the build names a cache mount.
+fn mounts_caches(build: &LastBuild) -> bool {
+    build.report.steps.iter().any(|step| step.text.contains("type=cache"))
+}
+
 fn is_ccache(volume: &Volume) -> bool {
     volume.labels.get(labels::CACHE).is_some_and(|id| id.contains("ccache"))
 }
 
-fn present(there: &[&Volume], last: Option<&LastBuild>, is_recipe: bool) -> Check {
+fn present(there: &[&Volume], last: Option<&LastBuild>, has_some: bool) -> Check {
     let name = "cache volumes";
     let fix = "build once, which fills them again, or `kiln cache restore` them from a store";
     let ids: BTreeSet<&str> =
@@ -82,7 +88,7 @@ fn present(there: &[&Volume], last: Option<&LastBuild>, is_recipe: bool) -> Chec
                 fix,
             )
         }
-        Some(_) if there.is_empty() && is_recipe => Check::warning(
+        Some(_) if there.is_empty() && has_some => Check::warning(
             name,
             "they are gone (pruned, or another daemon), though the project was built: the next change takes long",
             fix,

@@ -214,7 +214,7 @@ pub(super) fn away() -> Facts {
     let mut facts = healthy();
     facts.located = Ok(Located { host: "tcp://127.0.0.1:1".to_owned(), chosen: Chosen::HostVariable });
     facts.daemon = Err(Trouble {
-        what: "no Docker daemon answers".to_owned(),
+        what: "no Docker daemon answers at tcp://127.0.0.1:1: Connection refused (os error 111)".to_owned(),
         fix: Some("check DOCKER_HOST, the docker context, and that the host is up".to_owned()),
     });
     facts
