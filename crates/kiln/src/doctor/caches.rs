@@ -124,17 +124,19 @@ fn hits(last: Option<(&LastBuild, Option<i64>)>, there: Option<&[&Volume]>) -> C
 fn store(store: &StoreFacts) -> Check {
     let StoreFacts { place, size: found, written, budget } = store;
     let name = "remote cache";
+    // Most failures name the place themselves.
+    let at = |what: &str| if what.contains(place.as_str()) { what.to_owned() } else { format!("{place}: {what}") };
     let used = match found {
         Err(trouble) => {
             let fix = trouble.fix.clone();
             let fix = fix.unwrap_or_else(|| "mend the address or its credentials in `[cache] remote`".to_owned());
-            return Check::warning(name, format!("{}: builds go on without it", trouble.what), fix);
+            return Check::warning(name, format!("{}: builds go on without it", at(&trouble.what)), fix);
         }
         Ok(used) => *used,
     };
     if let Some(Err(trouble)) = written {
         let fix = "give it credentials that may write, if this machine is to save caches";
-        return Check::warning(name, format!("it can be read, but not written: {}", trouble.what), fix);
+        return Check::warning(name, format!("it can be read, but not written: {}", at(&trouble.what)), fix);
     }
     let may_write = if written.is_some() { "read and written (tried)" } else { "read (tried); writing was not tried" };
     let detail = match used {
