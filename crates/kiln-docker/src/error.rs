@@ -136,10 +136,28 @@ pub enum EngineError {
     },
 }
 
+/// Ends the hints of failures that have causes which only a look at the daemon tells.
+pub const DOCTOR: &str = "`kiln doctor` looks for the cause";
+
 impl EngineError {
     /// What the user can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
+        let hint = self.own_hint();
+        match self {
+            Self::Unreachable { .. } | Self::NoSpace { .. } | Self::Emulation { .. } => {
+                Some(hint.filter(|hint| !hint.is_empty()).map_or(DOCTOR.to_owned(), |hint| format!("{hint}; {DOCTOR}")))
+            }
+            Self::Transport { .. } => Some(DOCTOR.to_owned()),
+            _ => hint,
+        }
+    }
+
+    fn own_hint(&self) -> Option<String> {
         Some(match self {
+            // The kernel's own words, as every runtime passes them on.
+            Self::CannotStart { message } if message.contains("exec format error") => {
+                format!("programs of this platform do not run on the daemon; {DOCTOR}")
+            }
             Self::Unreachable { host, .. } if host.starts_with("unix://") => {
                 "is the daemon running? start it (`sudo systemctl start docker`), or set DOCKER_HOST or a docker context"
                     .to_owned()

@@ -6,7 +6,7 @@ pub const VERSION: &str = "kiln.version";
 pub const BUILD: &str = "kiln.build";
 /// On containers: who owns it, as `HOST/PID/START` (see `kiln-solver`'s sweep). Lets a later run tell a dead owner.
 pub const OWNER: &str = "kiln.owner";
-/// On containers: what it is for: `step`, `copy`, `verify`, `probe`, `toolbox`, `emulation`.
+/// On containers: what it is for: `step`, `copy`, `verify`, `probe`, `toolbox`, `emulation`, `doctor`.
 pub const ROLE: &str = "kiln.role";
 /// On checkpoint images: the cache key of the vertex.
 pub const KEY: &str = "kiln.key";

@@ -8,6 +8,7 @@ mod elf;
 pub mod emulation;
 mod engine;
 mod error;
+pub mod facts;
 pub mod labels;
 mod probe_image;
 pub mod registry;
@@ -22,7 +23,7 @@ pub use engine::{
     Image, ImageId, Limits, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
     StoreKind, Ulimit, Volume, VolumeSource,
 };
-pub use error::{Cause, EngineError, Result};
+pub use error::{Cause, DOCTOR, EngineError, Result};
 pub use probe_image::empty as empty_image;
 
 /// Hexadecimal digits, as daemons and registries write SHA-256.

@@ -68,6 +68,17 @@ pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Conta
     Ok(removed)
 }
 
+/// How many containers and volumes of dead owners there are; removes nothing.
+///
+/// # Errors
+/// If the daemon fails.
+pub async fn count(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<usize, EngineError> {
+    let containers = engine.containers_with_label(labels::OWNER);
+    let (containers, volumes) = futures::try_join!(containers, engine.volumes_with_label(labels::OWNER, false))?;
+    let stale = containers.iter().filter(|container| is_stale(container, host)).count();
+    Ok(stale + volumes.iter().filter(|volume| is_left(volume, host)).count())
+}
+
 /// Whether a step's volume is of a dead owner. Nothing tells whether one of another machine is in use but the daemon,
 /// which does not give away what a container holds; so it has to be old.
 pub fn is_left(volume: &Volume, host: &ThisHost<'_>) -> bool {

@@ -418,6 +418,7 @@ impl Dispatcher {
                     output: files.clone(),
                     key: plan.key(target.root),
                     report: report.clone(),
+                    scope: plan.request.scope.clone(),
                     placed: self.placed[index].clone(),
                 });
             }

@@ -268,11 +268,12 @@ impl SolveError {
         match self {
             Self::Step { oom: true, .. } => Some(
                 "the daemon's machine ran out of memory: build fewer platforms at once, lower `[nuitka] jobs`, or set \
-                 `[nuitka] lto = \"no\"`"
+                 `[nuitka] lto = \"no\"`; `kiln doctor` says how much there is"
                     .to_owned(),
             ),
             Self::Step { no_space: true, .. } => Some(
-                "free space with `kiln cache prune` or `docker system prune`, then build again; what is done is kept"
+                "free space with `kiln cache prune` or `docker system prune`, then build again; what is done is kept; `kiln \
+                 doctor` says how much there is"
                     .to_owned(),
             ),
             Self::Step { hints, .. } => hints.first().cloned(),

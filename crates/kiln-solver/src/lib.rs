@@ -42,7 +42,7 @@ pub use dispatch::{BuildOutcome, remove_replaced, run};
 pub use error::{Result, Searched, SolveError, file_hint};
 pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
 pub use plan::{Action, Plan};
-pub use record::last_reports;
+pub use record::{LastBuild, last_builds, last_reports};
 pub use report::{ArtifactReport, CcacheStats, StepReport, TargetReport};
 pub use request::{BuildRequest, FilesOutput, Group, Output, RunSettings, Smoke, SmokeCommand, StepSettings};
 pub use secret::Secret;

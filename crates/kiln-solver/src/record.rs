@@ -71,6 +71,9 @@ pub(crate) struct TargetRecord {
     /// Every file and folder of the result, in order.
     files: Vec<Placed>,
     pub(crate) report: TargetReport,
+    /// The scope of caches and checkpoints; older records have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    scope: String,
 }
 
 /// The files a step's `COPY` selected, with short digests: to name the one that changed.
@@ -167,6 +170,8 @@ pub(crate) struct BuiltTarget {
     pub(crate) output: FilesOutput,
     pub(crate) key: CacheKey,
     pub(crate) report: TargetReport,
+    /// The scope of its caches and checkpoints.
+    pub(crate) scope: String,
     /// The files as they were when they had just been placed.
     pub(crate) placed: Vec<Placed>,
 }
@@ -257,8 +262,8 @@ impl Records {
         let _turn = self.lock()?;
         if !targets.is_empty() {
             let mut stored = Self::load(&self.folder).targets;
-            for BuiltTarget { target, output, key, report, placed } in targets {
-                let record = TargetRecord { key, output: output_digest(&output), files: placed, report };
+            for BuiltTarget { target, output, key, report, scope, placed } in targets {
+                let record = TargetRecord { key, output: output_digest(&output), files: placed, report, scope };
                 stored.insert(target_id(&target, &output), record);
             }
             self.write("targets.json", &TargetFile { version: VERSION, targets: stored })?;
@@ -304,10 +309,28 @@ impl Records {
 /// What the last good build of each target of a project reported, by platform. `state` is the folder of
 /// [`crate::BuildRequest::state`].
 pub fn last_reports(state: &Path) -> Vec<TargetReport> {
-    let mut reports: Vec<TargetReport> =
-        Records::load(state).targets.into_values().map(|record| record.report).collect();
-    reports.sort_by_key(|report| report.platform);
-    reports
+    last_builds(state).into_iter().map(|build| build.report).collect()
+}
+
+/// A target as its last good build left it.
+#[derive(Clone, Debug)]
+pub struct LastBuild {
+    /// What it reported.
+    pub report: TargetReport,
+    /// The scope of its caches and checkpoints, if that was noted.
+    pub scope: Option<String>,
+}
+
+/// The last good build of each target of a project, by platform. `state` is the folder of [`crate::BuildRequest::state`].
+pub fn last_builds(state: &Path) -> Vec<LastBuild> {
+    let records = Records::load(state).targets.into_values();
+    let build = |record: TargetRecord| LastBuild {
+        report: record.report,
+        scope: Some(record.scope).filter(|scope| !scope.is_empty()),
+    };
+    let mut builds: Vec<LastBuild> = records.map(build).collect();
+    builds.sort_by_key(|build| build.report.platform);
+    builds
 }
 
 fn read<T: Default + serde::de::DeserializeOwned>(path: &Path) -> T {

@@ -8,6 +8,7 @@ mod checks;
 mod cli;
 mod commands;
 mod context;
+mod doctor;
 mod emulate;
 mod environment;
 mod error;
@@ -83,6 +84,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
+        Command::Doctor(args) => commands::doctor::run(ui, environment, &cli.global, args).await,
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,

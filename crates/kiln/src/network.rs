@@ -11,7 +11,8 @@ use kiln_fetch::http;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 
-const BUNDLE: &str = "ca-certificates.crt";
+/// The bundle in kiln's folder of a container.
+pub(crate) const BUNDLE: &str = "ca-certificates.crt";
 const APT_CONF: &str = "apt.conf";
 
 /// A bundle with fewer certificates than this is a company's own: programs that are pointed to it would not trust the

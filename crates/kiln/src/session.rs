@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{Engine, labels, stock, sweep};
+use kiln_docker::{Engine, EngineError, labels, stock, sweep};
 use kiln_graph::Digest;
 use kiln_solver::{BuildEvent, Cancel};
 use tokio::sync::mpsc::WeakSender;
@@ -17,6 +17,11 @@ use crate::error::Result;
 
 /// Connects to the daemon that the user means.
 pub(crate) async fn connect(environment: &Environment, global: &cli::Global) -> Result<Arc<dyn Engine>> {
+    Ok(Arc::new(BollardEngine::connect(&options(environment, global)).await?))
+}
+
+/// How the daemon that the user means is found.
+pub(crate) fn options(environment: &Environment, global: &cli::Global) -> ConnectOptions {
     let get = |name: &str| environment.get(name).map(str::to_owned);
     let mut sockets = Vec::new();
     if let Some(runtime) = environment.get("XDG_RUNTIME_DIR") {
@@ -26,7 +31,7 @@ pub(crate) async fn connect(environment: &Environment, global: &cli::Global) -> 
         sockets.push(PathBuf::from(home).join(".docker/run/docker.sock"));
         sockets.push(PathBuf::from(home).join(".docker/desktop/docker.sock"));
     }
-    let options = ConnectOptions {
+    ConnectOptions {
         host: global.host.clone(),
         context: global.docker_context.clone(),
         env_host: get("DOCKER_HOST"),
@@ -37,8 +42,7 @@ pub(crate) async fn connect(environment: &Environment, global: &cli::Global) -> 
         api_version: get("DOCKER_API_VERSION"),
         sockets,
         container_labels: BTreeMap::from([(labels::OWNER.to_owned(), Host::this().owner())]),
-    };
-    Ok(Arc::new(BollardEngine::connect(&options).await?))
+    }
 }
 
 /// An id for this run: sortable by time, unique, safe in names.
@@ -112,6 +116,19 @@ impl Host {
     /// Removes what dead processes of this machine left in the daemon; how many containers.
     pub(crate) async fn sweep(&self, engine: &dyn Engine) -> Result<usize> {
         Ok(sweep::sweep(engine, &self.facts()).await?.len())
+    }
+
+    /// How many containers and volumes of dead processes there are.
+    pub(crate) async fn leftovers(&self, engine: &dyn Engine) -> Result<usize, EngineError> {
+        sweep::count(engine, &self.facts()).await
+    }
+
+    /// Removes the containers that this process has made.
+    pub(crate) async fn remove_own(&self, engine: &dyn Engine) -> Result<()> {
+        for container in engine.containers_with_label(&format!("{}={}", labels::OWNER, self.owner())).await? {
+            engine.remove_container(&container.id).await?;
+        }
+        Ok(())
     }
 
     /// All that kiln has on the daemon.

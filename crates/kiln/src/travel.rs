@@ -85,7 +85,8 @@ pub(crate) fn remotes(
     Ok((open(&written.from, Direction::From, &here)?, open(&written.to, Direction::To, &here)?))
 }
 
-fn remote(
+/// Opens a store. What means nothing to kiln in its address goes to `notices`.
+pub(crate) fn remote(
     environment: &Environment,
     project: &Project,
     text: &str,

@@ -155,10 +155,30 @@ fn dockerfiles_that_are_wrong() {
 }
 
 #[test]
+fn the_doctor_works_without_a_daemon() {
+    let project = Project::new(&[MAIN, ("kiln.toml", "[nuitka]\nlto = \"maybe\"\n")]);
+    let ran = project.kiln(&["doctor"]);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    for words in ["no Docker daemon answers", "DOCKER_HOST says", "kiln.toml:2:7", "no daemon", "by intention"] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    assert!(ran.stderr.contains("2 failed"), "{}", ran.stderr);
+    assert!(ran.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ran.stdout);
+    project.write("kiln.toml", "");
+    let ran = project.kiln(&["doctor", "--json", "--platform", "linux/arm64"]);
+    let checks: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let of = |name: &str| checks.as_array().expect("a list").iter().filter(|check| check["check"] == name).count();
+    assert_eq!((ran.code, of("daemon"), of("lto"), of("artifact")), (4, 1, 1, 1), "{checks}");
+    assert_eq!(project.kiln(&["doctor", "nosuch"]).code, 3);
+    assert_eq!(project.kiln(&["doctor", "--platform", "linux/none"]).code, 3);
+    assert_eq!(project.names(), ["kiln.toml", "main.py"]);
+}
+
+#[test]
 fn daemons_that_do_not_answer() {
     let project = Project::new(&[MAIN]);
     let hint = "hint: is the daemon running? start it (`sudo systemctl start docker`), or set DOCKER_HOST or a docker \
-                context";
+                context; `kiln doctor` looks for the cause";
     assert_error(
         &project,
         &["build"],

@@ -51,6 +51,42 @@ pub(super) struct Address {
     pub(super) host: String,
 }
 
+/// What decided on an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// [`ConnectOptions::host`].
+    Host,
+    /// [`ConnectOptions::context`], by name.
+    Context(String),
+    /// `DOCKER_HOST`.
+    HostVariable,
+    /// `DOCKER_CONTEXT`, with its value.
+    ContextVariable(String),
+    /// The current context of the docker config, by name.
+    CurrentContext(String),
+    /// Nothing: it is the first socket that is there, or docker's own.
+    Socket,
+}
+
+/// A daemon's address, and why it is this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The address.
+    pub host: String,
+    /// What decided.
+    pub chosen: Chosen,
+}
+
+/// Finds the address as [`super::BollardEngine::connect`] does, and connects to nothing.
+///
+/// # Errors
+/// If what decides makes no sense.
+pub async fn locate(options: &ConnectOptions) -> Result<Located> {
+    let chosen = choose(options).await?;
+    let host = resolve_by(&chosen, options).await?.host;
+    Ok(Located { host, chosen })
+}
+
 /// Certificates to use with an address.
 struct Tls {
     folder: Option<PathBuf>,
@@ -59,28 +95,46 @@ struct Tls {
 
 /// Finds the address. Reads the docker config where that decides.
 pub(super) async fn resolve(options: &ConnectOptions) -> Result<Address> {
-    let given = |value: &Option<String>| value.clone().filter(|value| !value.trim().is_empty());
-    if options.host.is_some() && given(&options.context).is_some() {
+    resolve_by(&choose(options).await?, options).await
+}
+
+fn given(value: Option<&String>) -> Option<&str> {
+    value.map(String::as_str).filter(|value| !value.trim().is_empty())
+}
+
+/// What decides.
+async fn choose(options: &ConnectOptions) -> Result<Chosen> {
+    let context = given(options.context.as_ref());
+    if options.host.is_some() && context.is_some() {
         return Err(problem("both a host and a context were given", "give one of them"));
     }
+    if given(options.host.as_ref()).is_some() {
+        return Ok(Chosen::Host);
+    }
+    if let Some(context) = context {
+        return Ok(Chosen::Context(context.to_owned()));
+    }
+    if given(options.env_host.as_ref()).is_some() {
+        return Ok(Chosen::HostVariable);
+    }
+    if let Some(context) = given(options.env_context.as_ref()) {
+        return Ok(Chosen::ContextVariable(context.to_owned()));
+    }
+    Ok(current_context(options).await?.map_or(Chosen::Socket, Chosen::CurrentContext))
+}
+
+async fn resolve_by(chosen: &Chosen, options: &ConnectOptions) -> Result<Address> {
     let from_env =
         || Tls { folder: options.cert_path.clone().or_else(|| options.config_dir.clone()), verify: options.tls_verify };
-    if let Some(host) = given(&options.host) {
-        return address(&host, options.tls_verify.then(from_env));
-    }
-    if let Some(context) = given(&options.context) {
-        return from_context(&context, options).await;
-    }
-    if let Some(host) = given(&options.env_host) {
-        return address(&host, options.tls_verify.then(from_env));
-    }
-    let current = match given(&options.env_context) {
-        Some(context) => Some(context),
-        None => current_context(options).await?,
-    };
-    match current.filter(|context| context != "default") {
-        Some(context) => from_context(&context, options).await,
-        None => Ok(default_socket(options)),
+    let at = |host: &Option<String>| address(host.as_deref().unwrap_or_default(), options.tls_verify.then(from_env));
+    match chosen {
+        Chosen::Host => at(&options.host),
+        Chosen::HostVariable => at(&options.env_host),
+        Chosen::Context(context) => from_context(context, options).await,
+        Chosen::ContextVariable(context) | Chosen::CurrentContext(context) if context != "default" => {
+            from_context(context, options).await
+        }
+        Chosen::ContextVariable(_) | Chosen::CurrentContext(_) | Chosen::Socket => Ok(default_socket(options)),
     }
 }
 
@@ -267,6 +321,27 @@ mod tests {
         assert!(host(&options).await.contains("both a host and a context"));
         options.context = None;
         assert_eq!(host(&options).await, "unix:///x.sock");
+        std::fs::remove_dir_all(config_dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_decided_is_known() {
+        let config_dir = folder("chosen");
+        let chosen = async |options: &ConnectOptions| locate(options).await.map(|located| located.chosen).unwrap();
+        let mut options = ConnectOptions { config_dir: Some(config_dir.clone()), ..ConnectOptions::default() };
+        assert_eq!(chosen(&options).await, Chosen::Socket);
+        std::fs::write(config_dir.join("config.json"), r#"{"currentContext": "remote"}"#).unwrap();
+        assert_eq!(chosen(&options).await, Chosen::CurrentContext("remote".to_owned()));
+        options.env_context = Some("default".to_owned());
+        assert_eq!(chosen(&options).await, Chosen::ContextVariable("default".to_owned()));
+        options.env_host = Some("tcp://near:1234".to_owned());
+        assert_eq!(chosen(&options).await, Chosen::HostVariable);
+        options.context = Some("remote".to_owned());
+        let located = locate(&options).await.unwrap();
+        assert_eq!(located, Located { host: "ssh://ci@far".to_owned(), chosen: Chosen::Context("remote".to_owned()) });
+        options.context = None;
+        options.host = Some("unix:///x.sock".to_owned());
+        assert_eq!(chosen(&options).await, Chosen::Host);
         std::fs::remove_dir_all(config_dir).unwrap();
     }
 

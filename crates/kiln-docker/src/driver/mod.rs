@@ -27,7 +27,7 @@ use bollard::{ClientVersion, Docker, models};
 use kiln_graph::{Arch, Platform};
 use tokio::sync::Mutex;
 
-pub use address::ConnectOptions;
+pub use address::{Chosen, ConnectOptions, Located, locate};
 use connector::Connector;
 use containers::container;
 use errors::Doing;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use kiln_graph::{Arch, Platform};
 
 use super::{Ran, binfmt, run_created};
-use crate::{ContainerSpec, Engine, EngineError, ImageId, Result, probe_image};
+use crate::{ContainerSpec, Engine, EngineError, ImageId, Result, probe_image, toolbox};
 
 /// Where `binfmt_misc` belongs.
 const PRELUDE: &str = r#"
@@ -79,6 +79,27 @@ pub(super) async fn read(engine: &dyn Engine, image: &ImageId) -> Result<Handler
     parse(&output)
 }
 
+/// Reads the handlers with kiln's own program, so that no image with a shell is needed; none where kiln has no program for
+/// the daemon's machine.
+pub(super) async fn look(engine: &dyn Engine) -> Result<Option<Handlers>> {
+    if kiln_twin::program(engine.info().arch).is_none() {
+        return Ok(None);
+    }
+    let (volume, image) = futures::try_join!(toolbox::ensure_toolbox(engine, &[]), probe_image::ensure(engine))?;
+    let argv = [kiln_twin::PROGRAM, "handlers", probe_image::FOLDER].map(str::to_owned).into();
+    let spec = ContainerSpec {
+        privileged: true,
+        mounts: vec![toolbox::mount(&volume)],
+        ..probe_image::container(&image, engine, "emulation", argv)
+    };
+    let ran = run_privileged(engine, &spec).await?;
+    if !ran.output.contains("kiln ") {
+        let problem = format!("kiln's program ended with {}: {}", ran.exit.code, ran.output.trim());
+        return Err(failed(engine, &problem, ""));
+    }
+    parse(&ran.output).map(Some)
+}
+
 /// Reads the handlers, and makes sure that what is registered afterwards stays.
 pub(super) async fn read_and_pin(engine: &dyn Engine, image: &ImageId) -> Result<Handlers> {
     let output = script(engine, image, true, LIST).await?;
@@ -138,7 +159,11 @@ async fn script(engine: &dyn Engine, image: &ImageId, persist: bool, body: &str)
 /// Runs a command in a privileged container of `image`.
 pub(super) async fn privileged(engine: &dyn Engine, image: &ImageId, argv: Vec<String>) -> Result<Ran> {
     let spec = ContainerSpec { privileged: true, ..probe_image::container(image, engine, "emulation", argv) };
-    let id = engine.create_host_container(&spec).await.map_err(|error| refused(engine, error))?;
+    run_privileged(engine, &spec).await
+}
+
+async fn run_privileged(engine: &dyn Engine, spec: &ContainerSpec) -> Result<Ran> {
+    let id = engine.create_host_container(spec).await.map_err(|error| refused(engine, error))?;
     let ran = run_created(engine, &id).await;
     let removed = engine.remove_container(&id).await;
     let ran = ran.map_err(|error| refused(engine, error))?;

@@ -64,6 +64,15 @@ pub async fn status(engine: &dyn Engine, image: Option<&ImageId>) -> Result<Stat
     Ok(Status { probes, handlers })
 }
 
+/// The handlers of the daemon's kernel; none where kiln has no program of its own to read them with there. Needs a daemon
+/// that allows privileged containers.
+///
+/// # Errors
+/// If the daemon fails or refuses, or its kernel does not show them.
+pub async fn handlers(engine: &dyn Engine) -> Result<Option<Handlers>> {
+    handlers::look(engine).await
+}
+
 async fn probe_one(engine: &dyn Engine, image: &ImageId, platform: Platform) -> Result<(Platform, ProbeResult)> {
     let argv = vec![format!("/{}", program::path(platform.arch))];
     let spec = probe_image::container(image, engine, "probe", argv);

@@ -33,6 +33,7 @@ pub(crate) struct Cargo {
     output: FilesOutput,
     key: CacheKey,
     state: PathBuf,
+    scope: String,
 }
 
 impl Cargo {
@@ -48,6 +49,7 @@ impl Cargo {
             output: output.clone(),
             key: plan.key(target.root),
             state: plan.request.state.clone(),
+            scope: plan.request.scope.clone(),
         };
         files.map(cargo).collect()
     }
@@ -148,8 +150,8 @@ async fn put(cargo: Cargo, snapshot: Arc<kiln_cache::Snapshot>, fetched: Fetched
             }
             report.artifacts = artifacts;
             let records = Records::load(&cargo.state);
-            let Cargo { target, output, key, .. } = cargo;
-            records.save(vec![BuiltTarget { target, output, key, report, placed }], Vec::new())
+            let Cargo { target, output, key, scope, .. } = cargo;
+            records.save(vec![BuiltTarget { target, output, key, report, scope, placed }], Vec::new())
         })
         .await,
     )

@@ -45,6 +45,15 @@ Examples:
   kiln bake --print                           show what that is, as JSON
   kiln bake app docs --set app.args.VERSION=2 --set '*.platform=linux/arm64'";
 
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  kiln doctor
+  kiln doctor --platform linux/arm64 --fix
+  kiln doctor --json
+
+A check is ok, a warning (a build works, but slowly or by luck), failed (a build fails by it) or skipped. Each takes ten
+seconds at most. The exit code is 0 if nothing failed, else that of the first failed check, as a build would end.";
+
 /// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", disable_version_flag = true, arg_required_else_help = true, max_term_width = 100,
@@ -122,6 +131,9 @@ pub(crate) enum Command {
     Config(Config),
     /// Show, install or remove the emulators of foreign platforms
     Emulation(Emulation),
+    /// Look at all that a build needs: daemon, platforms, network, caches, settings, results
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
     #[command(after_help = room::PRUNE_EXAMPLES)]
     Prune(Prune),
@@ -181,6 +193,22 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Project folder
+    #[arg(default_value = ".", value_name = "PATH", hide_default_value = true)]
+    pub(crate) path: PathBuf,
+    /// Platforms to look at, separated by commas (repeatable); default: those of the project
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platforms: Vec<String>,
+    /// As JSON: a list of {check, platform?, status, detail, fix?}
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do what is safe first: install emulators, mend kiln's handlers, remove what dead builds left
+    #[arg(long)]
+    pub(crate) fix: bool,
 }
 
 #[derive(Args, Debug)]

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 mod call;
 mod check;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod emulation;
 pub(crate) mod help;
