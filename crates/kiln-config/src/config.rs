@@ -97,6 +97,7 @@ impl Config {
                 qemu_image: view.text(Section::Emulation, "qemu-image"),
                 twin: view.twin(),
             },
+            ci: view.ci(),
         }
     }
 
@@ -118,6 +119,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             twin: view.twin(),
+            runner: view.words(Section::Ci, "runner"),
         }
     }
 

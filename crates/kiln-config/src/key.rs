@@ -25,12 +25,14 @@ pub enum Section {
     Cache,
     /// Foreign platforms.
     Emulation,
+    /// What continuous integration runs.
+    Ci,
 }
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 7] =
-        [Self::Project, Self::Nuitka, Self::Build, Self::Network, Self::Verify, Self::Cache, Self::Emulation];
+    pub const ALL: [Self; 8] =
+        [Self::Project, Self::Nuitka, Self::Build, Self::Network, Self::Verify, Self::Cache, Self::Emulation, Self::Ci];
 
     /// The name as it stands in the file.
     pub fn name(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Section {
             Self::Verify => "verify",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
+            Self::Ci => "ci",
         }
     }
 
@@ -55,6 +58,7 @@ impl Section {
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
+            Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
         }
     }
 
@@ -118,7 +122,9 @@ impl Key {
             (self.section, self.name),
             (Section::Build, "platforms" | "output") | (Section::Emulation, "install" | "qemu-image")
         );
-        self.section.per_platform() && !whole_build
+        // Of these only the runner is one platform's.
+        let whole_project = self.section == Section::Ci && self.name != "runner";
+        self.section.per_platform() && !whole_build && !whole_project
     }
 
     /// Whether names in a section begin with this one and a dot.
@@ -156,7 +162,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Emulation, Network, Nuitka, Project, Verify};
+use Section::{Build, Cache, Ci, Emulation, Network, Nuitka, Project, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -262,6 +268,19 @@ pub(crate) static KEYS: &[Key] = &[
         "Image that registers QEMU."),
     key(Emulation, "twin", Kind::Choice(&["auto", "on", "off"]), Value(r#""auto""#), r#""off""#,
         "Native programs for platforms that are emulated: where they work (\"auto\"), always or fail (\"on\"), never (\"off\")."),
+
+    key(Ci, "python", Kind::List(Item::Python), Value(r#"["3.11", "3.12", "3.13"]"#), r#"["3.12", "3.13"]"#,
+        "Versions of Python to test with."),
+    key(Ci, "python-pull-request", Kind::List(Item::Python), Value(r#"["3.12"]"#), r#"["3.12", "3.13"]"#,
+        "Versions of Python to test pull requests with."),
+    key(Ci, "platforms", Kind::Platforms, Derived("those of build.platforms"), r#"["linux/amd64", "linux/arm64"]"#,
+        "Platforms of the default branch and of tags."),
+    key(Ci, "development-platforms", Kind::Platforms, Derived("those of ci.platforms"), r#"["linux/amd64"]"#,
+        "Platforms of pull requests and of other branches."),
+    key(Ci, "default-branch", Kind::Text, Derived("what the CI system or git says, else main"), r#""trunk""#,
+        "The branch on which everything is built and tested."),
+    key(Ci, "runner", Kind::Labels, Value(r#""ubuntu-latest""#), r#""ubuntu-24.04-arm""#,
+        "Label of the runner, or a list of labels. Of one platform in its own table: [platform.\"linux/arm64\".ci]; without that a foreign platform is built by its twin."),
 ];
 
 #[cfg(test)]

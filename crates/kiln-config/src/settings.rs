@@ -29,6 +29,8 @@ pub struct Settings {
     pub cache: Cache,
     /// `[emulation]`.
     pub emulation: Emulation,
+    /// `[ci]`.
+    pub ci: Ci,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -50,6 +52,8 @@ pub struct PlatformSettings {
     pub network: Network,
     /// `[verify]`.
     pub verify: Verify,
+    /// `ci.runner`: the labels of the runner.
+    pub runner: Vec<String>,
     /// The artifact's path below the output folder, `/`-separated.
     pub artifact: String,
 }
@@ -327,6 +331,21 @@ pub struct Emulation {
     pub qemu_image: Option<String>,
     /// Native programs for emulated platforms.
     pub twin: Twin,
+}
+
+/// What continuous integration runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ci {
+    /// Versions of Python to test with.
+    pub python: Vec<String>,
+    /// Versions of Python to test pull requests with.
+    pub python_pull_request: Vec<String>,
+    /// Platforms of the default branch and of tags; nothing is those of the build.
+    pub platforms: Option<Vec<Platform>>,
+    /// Platforms of pull requests and of other branches; nothing is the same.
+    pub development_platforms: Option<Vec<Platform>>,
+    /// The branch on which everything is built and tested, if it was set.
+    pub default_branch: Option<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

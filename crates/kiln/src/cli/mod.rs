@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod ci;
 mod room;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::environment::Environment;
 
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
+pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 
 const EVERYWHERE: &str = "Global options";
@@ -120,6 +122,11 @@ pub(crate) enum Command {
     Du(Du),
     /// List, measure or prune the cache volumes and checkpoints of projects
     Cache(Cache),
+    /// Say what a run of continuous integration builds and tests
+    Ci(Ci),
+    /// Turn a workflow or script that builds with docker into one that builds with kiln
+    #[command(after_help = ci::MIGRATE_EXAMPLES)]
+    Migrate(Migrate),
 }
 
 #[derive(Args, Debug)]
