@@ -87,7 +87,10 @@ mod tests {
         let found = containers(script);
         assert_eq!(found.len(), 1);
         let container = &found[0].1;
-        assert_eq!((container.platform.as_deref(), container.image.as_str()), (Some("linux/arm64"), "arm64v8/alpine:3.20"));
+        assert_eq!(
+            (container.platform.as_deref(), container.image.as_str()),
+            (Some("linux/arm64"), "arm64v8/alpine:3.20")
+        );
         assert_eq!(container.mounts, ["${PWD}:/src"]);
         assert!(container.script.contains("apk add gcc &&\npython3 -m nuitka"));
         assert!(script[found[0].0.span.clone()].ends_with('"'));
@@ -98,7 +101,10 @@ mod tests {
         let line = "sudo docker run --rm -it --platform=linux/arm64/v8 -e PLAT=x -v `pwd`:/io quay.io/pypa/many /io/build.sh a";
         let found = &containers(line)[0].1;
         assert_eq!((found.image.as_str(), found.script.as_str()), ("quay.io/pypa/many", "/io/build.sh a"));
-        assert_eq!((found.variables.as_slice(), found.mounts.as_slice()), (&["PLAT=x".to_owned()][..], &["`pwd`:/io".to_owned()][..]));
+        assert_eq!(
+            (found.variables.as_slice(), found.mounts.as_slice()),
+            (&["PLAT=x".to_owned()][..], &["`pwd`:/io".to_owned()][..])
+        );
         assert_eq!(containers("docker build . ; docker run --rm").len(), 0);
         let shell = &containers("docker run -e A=1 debian bash -exc 'a b'")[0].1;
         assert_eq!(shell.script, "a b");

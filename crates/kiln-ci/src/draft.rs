@@ -31,7 +31,8 @@ impl Value {
             Self::Number(number) => number.to_string(),
             Self::List(items) => format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", ")),
             Self::Pairs(pairs) => {
-                let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name} = {}", quote(value))).collect();
+                let pairs: Vec<String> =
+                    pairs.iter().map(|(name, value)| format!("{name} = {}", quote(value))).collect();
                 format!("{{ {} }}", pairs.join(", "))
             }
         }
@@ -82,6 +83,16 @@ impl Draft {
 
     /// Finds a pattern for the names of the programs: `tool-linux-arm64` is `{name}-linux-{arch}`.
     pub(crate) fn name(&mut self, names: &[(Platform, String)]) {
+        let twice = names.iter().find(|(platform, name)| names.iter().any(|(p, n)| p != platform && n == name));
+        if let Some((_, name)) = twice {
+            if is_name(name) {
+                self.general.insert("project.name", Value::Text(name.clone()));
+            }
+            self.comments.push(format!(
+                "kiln: differs: artifact: `{name}` was written anew for each platform, over the one before"
+            ));
+            return;
+        }
         let mut patterns: Vec<(String, String)> = names
             .iter()
             .map(|(platform, name)| {
@@ -150,6 +161,7 @@ impl Draft {
             text.push_str(&format!("# {comment}\n"));
         }
         sections(&mut text, &general, None);
+        own.sort_by_key(|(platform, _)| *platform);
         for (platform, settings) in own.iter().filter(|(_, settings)| !settings.is_empty()) {
             sections(&mut text, settings, Some(*platform));
         }
@@ -158,16 +170,17 @@ impl Draft {
 }
 
 fn sections(text: &mut String, settings: &Settings, platform: Option<Platform>) {
-    for section in ["project", "nuitka", "build", "emulation", "ci"] {
-        let mine: Vec<(&str, &Value)> = settings
-            .iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix(section)?.strip_prefix('.')?, value)))
+    for section in kiln_config::Section::ALL {
+        // In the order in which they are explained.
+        let mine: Vec<(&str, &Value)> = kiln_config::keys()
+            .filter(|key| key.section == section)
+            .filter_map(|key| Some((key.name, settings.get(key.dotted().as_str())?)))
             .collect();
         if mine.is_empty() {
             continue;
         }
         let header = platform.map(|platform| format!("platform.\"{platform}\".")).unwrap_or_default();
-        text.push_str(&format!("\n[{header}{section}]\n"));
+        text.push_str(&format!("\n[{header}{}]\n", section.name()));
         for (name, value) in mine {
             text.push_str(&format!("{name} = {}\n", value.to_toml()));
         }

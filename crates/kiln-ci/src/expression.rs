@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn the_expressions_of_the_guide() {
-        let python = "${{ github.event_name == 'pull_request' && fromJSON('[\"3.12\"]') || fromJSON('[\"3.11\", \"3.12\"]') }}";
+        let python =
+            "${{ github.event_name == 'pull_request' && fromJSON('[\"3.12\"]') || fromJSON('[\"3.11\", \"3.12\"]') }}";
         let context = &mut context();
         assert_eq!(value(python, context).unwrap().to_string(), "[\"3.12\"]");
         context.set("github", "event_name", "push".into());

@@ -80,7 +80,11 @@ struct Read<'a> {
 
 /// A workflow for what is asked about it: a script is one of one step.
 pub(crate) fn read(source: &Source) -> Result<Workflow, MigrateError> {
-    if is_script(source) { Workflow::read(&source.file, &as_workflow(&source.text)) } else { Workflow::read(&source.file, &source.text) }
+    if is_script(source) {
+        Workflow::read(&source.file, &as_workflow(&source.text))
+    } else {
+        Workflow::read(&source.file, &source.text)
+    }
 }
 
 fn as_workflow(script: &str) -> String {
@@ -194,6 +198,7 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
     let mut others: Vec<String> = Vec::new();
     let mut seen: BTreeMap<Platform, Vec<BTreeMap<String, String>>> = BTreeMap::new();
     let mut order: Vec<Platform> = Vec::new();
+    let mut names: Vec<(Platform, String)> = Vec::new();
     for build in builds {
         let How::Dockerfile { context, file, target, args } = &build.how else { continue };
         let key = (file.clone(), target.clone());
@@ -210,11 +215,17 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
         let Ok(platform) = build.platform.parse::<Platform>() else { continue };
         if !order.contains(&platform) {
             order.push(platform);
+            names.extend(build.artifact.clone().map(|name| (platform, name)));
         }
         seen.entry(platform).or_default().push(args.clone());
     }
     draft.comments.extend(others);
     let Some((file, target)) = chosen else { return };
+    let is_unique = names.iter().all(|(platform, name)| names.iter().all(|(p, n)| p == platform || n != name));
+    if is_unique && !names.is_empty() && names.iter().all(|(_, name)| !name.contains('$')) {
+        // The Dockerfile names its file itself; `kiln ci matrix` tells it to the workflow.
+        draft.name(&names);
+    }
     let is_path = file.contains(['/', '.']) || file.to_ascii_lowercase().starts_with("dockerfile");
     let recipe = if is_path { file } else { format!("./{file}") };
     draft.general.insert("build.recipe", Value::Text(recipe));

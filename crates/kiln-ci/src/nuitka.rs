@@ -165,8 +165,10 @@ mod tests {
 
     #[test]
     fn older_spellings_and_other_commands() {
-        let options =
-            read("CC=clang /venv/bin/python -O -m nuitka --standalone --onefile -o app --include-package=x --quiet a.py").unwrap();
+        let options = read(
+            "CC=clang /venv/bin/python -O -m nuitka --standalone --onefile -o app --include-package=x --quiet a.py",
+        )
+        .unwrap();
         assert_eq!((options.mode.as_deref(), options.output.as_deref()), (Some("onefile"), Some("app")));
         assert_eq!(options.extra, ["--include-package=x"]);
         assert_eq!(options.entry.as_deref(), Some("a.py"));

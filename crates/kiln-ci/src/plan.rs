@@ -113,11 +113,7 @@ pub(crate) fn plan(workflow: &Workflow, scenario: &Scenario, around: &Around<'_>
 }
 
 /// The variables of an `env:`, as far as they are known.
-pub(crate) fn add_environment(
-    node: Option<&Node>,
-    context: &mut Context,
-    environment: &mut BTreeMap<String, String>,
-) {
+pub(crate) fn add_environment(node: Option<&Node>, context: &mut Context, environment: &mut BTreeMap<String, String>) {
     for (name, value) in node.map_or(&[][..], Node::pairs) {
         let (Some(name), Some(text)) = (name.text(), value.text()) else { continue };
         if let Some(value) = expression::value(text, context) {
@@ -154,8 +150,10 @@ pub(crate) fn holds(node: Option<&Node>, context: &Context) -> Option<bool> {
 /// The name of the matrix's axis that a step takes its Python from.
 pub(crate) fn python_axis(job: &Job<'_>) -> Option<String> {
     let version = job.steps().iter().find_map(|step| is_setup_python(step).then(|| step.with("python-version"))?)?;
-    let [expression::Part::Expression(inner)] = expression::parts(version.trim()).try_into().ok()?;
-    inner.trim().strip_prefix("matrix.").map(str::to_owned)
+    match expression::parts(version.trim()).as_slice() {
+        [expression::Part::Expression(inner)] => inner.trim().strip_prefix("matrix.").map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// Whether a step installs Python.

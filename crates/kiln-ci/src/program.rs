@@ -79,7 +79,9 @@ pub(crate) fn program(container: &Container) -> Option<Program> {
         program.command(&words, found);
     }
     for variable in &container.variables {
-        program.lost.push((format!("-e {variable}"), "settings have no variables for the build: use build.before-build"));
+        program
+            .lost
+            .push((format!("-e {variable}"), "settings have no variables for the build: use build.before-build"));
     }
     program.relative(container);
     found.then_some(program)
@@ -90,7 +92,8 @@ impl Program {
     fn relative(&mut self, container: &Container) {
         let of_project = |mount: &String| {
             let (source, rest) = mount.split_once(':')?;
-            let is_project = ["PWD", "pwd", "workspace", "WORKSPACE"].iter().any(|word| source.contains(word)) || source == ".";
+            let is_project =
+                ["PWD", "pwd", "workspace", "WORKSPACE"].iter().any(|word| source.contains(word)) || source == ".";
             is_project.then(|| rest.split(':').next().unwrap_or(rest).trim_end_matches('/').to_owned())
         };
         let Some(root) = container.mounts.iter().find_map(of_project) else { return };
@@ -99,7 +102,9 @@ impl Program {
             inside.trim_start_matches("./").to_owned()
         };
         let options = &mut self.options;
-        for path in [&mut options.entry, &mut options.icon, &mut options.folder, &mut self.requirements].into_iter().flatten() {
+        for path in
+            [&mut options.entry, &mut options.icon, &mut options.folder, &mut self.requirements].into_iter().flatten()
+        {
             *path = plain(path);
         }
         for data in &mut options.data {
@@ -203,7 +208,8 @@ pub(crate) fn of_dockerfile(name: &str, text: &str, args: &dyn Fn(&str) -> Optio
                 Instruction::Arg(declarations) => {
                     for declaration in declarations {
                         let name = declaration.name.value.clone();
-                        let default = declaration.default.as_ref().map(|word| word.value.trim_matches(['"', '\'']).to_owned());
+                        let default =
+                            declaration.default.as_ref().map(|word| word.value.trim_matches(['"', '\'']).to_owned());
                         let value = args(&name).or(default);
                         known.push((name, value));
                     }
@@ -217,10 +223,14 @@ pub(crate) fn of_dockerfile(name: &str, text: &str, args: &dyn Fn(&str) -> Optio
                     if let CommandLine::Shell(line) = &run.command {
                         scripts.insert(0, line.clone());
                     }
-                    let value = |name: &str| known.iter().rev().find(|(known, _)| known == name).and_then(|(_, v)| v.clone());
+                    let value =
+                        |name: &str| known.iter().rev().find(|(known, _)| known == name).and_then(|(_, v)| v.clone());
                     for command in scripts.iter().flat_map(|script| commands(script)) {
-                        let words: Vec<String> =
-                            command.words.iter().map(|word| word.expand(&value).unwrap_or_else(|| word.text())).collect();
+                        let words: Vec<String> = command
+                            .words
+                            .iter()
+                            .map(|word| word.expand(&value).unwrap_or_else(|| word.text()))
+                            .collect();
                         if let Some(arguments) = nuitka::arguments(&words) {
                             return Some(nuitka::options(arguments));
                         }
@@ -253,7 +263,10 @@ mod tests {
         );
         assert_eq!((found.system, found.base.as_str()), (Some("alpine"), "alpine:3.20"));
         assert_eq!(found.packages, ["rust", "cargo", "git"]);
-        assert_eq!((found.requirements.as_deref(), found.version.as_deref()), (Some("requirements.txt"), Some("2.4.8")));
+        assert_eq!(
+            (found.requirements.as_deref(), found.version.as_deref()),
+            (Some("requirements.txt"), Some("2.4.8"))
+        );
         assert_eq!(found.before, ["python tools/make.py"]);
         let lost: Vec<&str> = found.lost.iter().map(|(what, _)| what.as_str()).collect();
         assert_eq!(lost, ["strip a"]);
@@ -267,7 +280,10 @@ mod tests {
         );
         let lost: Vec<&str> = found.lost.iter().map(|(what, _)| what.as_str()).collect();
         assert_eq!(lost, ["yum install -y x", "export FOO=1", "pip install .", "nuitka b.py"]);
-        assert_eq!((found.requires.as_slice(), found.packages.as_slice()), (&["requests".to_owned()][..], &["git".to_owned()][..]));
+        assert_eq!(
+            (found.requires.as_slice(), found.packages.as_slice()),
+            (&["requests".to_owned()][..], &["git".to_owned()][..])
+        );
     }
 
     #[test]

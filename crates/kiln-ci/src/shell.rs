@@ -277,7 +277,8 @@ mod tests {
 
     #[test]
     fn a_script_inside_a_script_is_one_word() {
-        let text = "docker run -v \"$PWD\":/src alpine sh -c \"\n  echo a &&\n  echo \\\"b\\\" \\\n   c\n\"\necho done\n";
+        let text =
+            "docker run -v \"$PWD\":/src alpine sh -c \"\n  echo a &&\n  echo \\\"b\\\" \\\n   c\n\"\necho done\n";
         let all = shown(text);
         assert_eq!(all[0].last().unwrap(), "\n  echo a &&\n  echo \"b\"    c\n");
         assert_eq!(all[1], ["echo", "done"]);

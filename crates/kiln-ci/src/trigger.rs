@@ -168,9 +168,9 @@ impl Trigger {
         }
         // What a merge queue tries is what the branch will be.
         let branch = self.reference.trim_start_matches("refs/heads/");
-        let queued = branch.strip_prefix("gh-readonly-queue/").is_some_and(|rest| {
-            rest.strip_prefix(default_branch).is_some_and(|rest| rest.starts_with('/'))
-        });
+        let queued = branch
+            .strip_prefix("gh-readonly-queue/")
+            .is_some_and(|rest| rest.strip_prefix(default_branch).is_some_and(|rest| rest.starts_with('/')));
         if branch == default_branch || queued { Occasion::DefaultBranch } else { Occasion::Branch }
     }
 }
@@ -211,9 +211,7 @@ mod tests {
     #[test]
     fn the_command_line_wins() {
         let around = [("GITHUB_EVENT_NAME", "pull_request"), ("GITHUB_REF", "refs/pull/7/merge")];
-        let of = |event, reference| {
-            read(&Given { event, reference, base: None }, &around).occasion("main")
-        };
+        let of = |event, reference| read(&Given { event, reference, base: None }, &around).occasion("main");
         assert_eq!(of(None, Some("main")), Occasion::DefaultBranch);
         assert_eq!(of(Some("push"), Some("refs/tags/v2")), Occasion::Tag);
         assert_eq!(of(Some("pull_request"), Some("main")), Occasion::PullRequest);
@@ -224,6 +222,9 @@ mod tests {
     fn an_event_that_nobody_has_is_refused() {
         let given = Given { event: Some("pull-request"), ..Given::default() };
         let error = Trigger::read(&given, &|_| None, (None, None)).unwrap_err();
-        assert_eq!((error.to_string(), error.hint()), ("unknown event `pull-request`".into(), "did you mean pull_request?".into()));
+        assert_eq!(
+            (error.to_string(), error.hint()),
+            ("unknown event `pull-request`".into(), "did you mean pull_request?".into())
+        );
     }
 }

@@ -70,14 +70,6 @@ impl<'a> Job<'a> {
     pub(crate) fn matrix(&self) -> Option<&'a Node> {
         self.node.path(&["strategy", "matrix"])
     }
-
-    /// The jobs that it needs.
-    pub(crate) fn needs(&self) -> Vec<&'a str> {
-        match self.node.get("needs") {
-            Some(node) => node.text().into_iter().chain(node.items().iter().filter_map(Node::text)).collect(),
-            None => Vec::new(),
-        }
-    }
 }
 
 impl<'a> Step<'a> {

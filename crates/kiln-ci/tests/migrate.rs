@@ -25,7 +25,8 @@ fn file(path: &str) -> Option<String> {
 fn config(migration: &Migration) -> (Config, String) {
     let text = migration.settings.clone().unwrap_or_default();
     let facts = ProjectFacts { folder_name: "project".to_owned(), ..ProjectFacts::default() };
-    let loaded = Config::load([Layer::file("kiln.toml", text.clone())], &facts).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let loaded =
+        Config::load([Layer::file("kiln.toml", text.clone())], &facts).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(loaded.warnings, [], "{text}");
     (loaded.config, text)
 }
@@ -106,7 +107,10 @@ fn the_containers_of_the_guide_become_the_recipe() {
         let artifact = value(&comparison, &format!("artifact of build, {platform}"), "push main");
         assert_eq!(artifact, format!("chatrixcd-linux-{arch}"));
         let flags = value(&comparison, &format!("flags of build, {platform}"), "push main");
-        assert!(flags.contains(&format!("--lto={lto} --mode=onefile --static-libpython=yes musl alpine:3.20")), "{flags}");
+        assert!(
+            flags.contains(&format!("--lto={lto} --mode=onefile --static-libpython=yes musl alpine:3.20")),
+            "{flags}"
+        );
     }
     insta::assert_snapshot!("guide-docker-run", said);
 }
@@ -183,7 +187,7 @@ fn what_cannot_be_read_is_one_clear_error() {
         (error.to_string(), error.hint())
     };
     let (error, _) = wrong("w.yml", "jobs:\n  a:\n    steps: [\n  b: 1\n");
-    assert!(error.starts_with("w.yml:4:") && error.contains("invalid YAML: "), "{error}");
+    assert!(error.starts_with("w.yml:3:12: ") && error.contains("invalid YAML: "), "{error}");
     let (error, hint) = wrong("compose.yml", "services: {}\n");
     assert_eq!(error, "compose.yml: no workflow: it has neither `jobs:` nor the `runs: steps:` of an action");
     assert!(hint.starts_with("name a workflow"), "{hint}");

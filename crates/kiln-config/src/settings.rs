@@ -346,6 +346,8 @@ pub struct Ci {
     pub development_platforms: Option<Vec<Platform>>,
     /// The branch on which everything is built and tested, if it was set.
     pub default_branch: Option<String>,
+    /// The labels of the runner, where a platform has none of its own.
+    pub runner: Vec<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

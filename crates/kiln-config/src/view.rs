@@ -109,6 +109,7 @@ impl View<'_> {
             platforms: self.platforms(Section::Ci, "platforms"),
             development_platforms: self.platforms(Section::Ci, "development-platforms"),
             default_branch: self.text(Section::Ci, "default-branch"),
+            runner: self.words(Section::Ci, "runner"),
         }
     }
 

@@ -10,7 +10,8 @@ const DOCKERFILE: &str = include_str!("../../kiln-ci/tests/fixtures/Dockerfile.b
 #[test]
 fn a_matrix_follows_event_and_branch() {
     let project = Project::new(&[("main.py", ""), ("kiln.toml", "[ci]\ndevelopment-platforms = [\"linux/amd64\"]\n")]);
-    let request = [("GITHUB_EVENT_NAME", "pull_request"), ("GITHUB_REF", "refs/pull/3/merge"), ("GITHUB_BASE_REF", "main")];
+    let request =
+        [("GITHUB_EVENT_NAME", "pull_request"), ("GITHUB_REF", "refs/pull/3/merge"), ("GITHUB_BASE_REF", "main")];
     let ran = project.kiln_with(&["ci", "matrix", "--name", "tool"], &request);
     assert_eq!(
         (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
@@ -47,7 +48,10 @@ fn wrong_rules_and_events_are_one_error() {
     );
     project.write("kiln.toml", "");
     let ran = project.kiln(&["ci", "matrix", "--event", "pull-request"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (2, "error: unknown event `pull-request`\nhint: did you mean pull_request?\n"));
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (2, "error: unknown event `pull-request`\nhint: did you mean pull_request?\n")
+    );
 }
 
 #[test]
@@ -55,7 +59,11 @@ fn settings_of_ci_are_shown() {
     let project = Project::new(&[("kiln.toml", "[platform.\"linux/arm64\".ci]\nrunner = \"ubuntu-24.04-arm\"\n")]);
     let ran = project.kiln(&["config", "show"]);
     assert!(ran.stdout.contains("ci.python = [\"3.11\", \"3.12\", \"3.13\"]  # default\n"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("platform.\"linux/arm64\".ci.runner = \"ubuntu-24.04-arm\"  # kiln.toml:2\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("platform.\"linux/arm64\".ci.runner = \"ubuntu-24.04-arm\"  # kiln.toml:2\n"),
+        "{}",
+        ran.stdout
+    );
 }
 
 fn guide() -> Project {
@@ -114,7 +122,10 @@ fn both_ways_are_compared() {
     let ran = project.kiln(&["migrate", "--check"]);
     assert_eq!(ran.code, 1, "{}", ran.stdout);
     assert!(ran.stdout.contains("DIFFERS"), "{}", ran.stdout);
-    project.write(".github/workflows/kiln-build.yml", &format!("# kiln: differs: flags: tried\n# kiln: differs: args: tried\n{workflow}"));
+    project.write(
+        ".github/workflows/kiln-build.yml",
+        &format!("# kiln: differs: flags: tried\n# kiln: differs: args: tried\n{workflow}"),
+    );
     assert_eq!(project.kiln(&["migrate", "--check"]).code, 0);
 }
 
@@ -124,7 +135,10 @@ fn what_cannot_be_migrated_is_one_error() {
     let ran = project.kiln(&["migrate"]);
     assert_eq!(
         (ran.code, ran.stderr.as_str()),
-        (3, "error: there is no workflow in .github/workflows\nhint: run this in the project's folder, or name a workflow or script\n")
+        (
+            3,
+            "error: there is no workflow in .github/workflows\nhint: run this in the project's folder, or name a workflow or script\n"
+        )
     );
     let ran = project.kiln(&["migrate", "nosuch.yml"]);
     assert_eq!((ran.code, ran.stderr.lines().next()), (3, Some("error: nosuch.yml does not exist")));

@@ -32,7 +32,8 @@ impl Run<'_> {
             }
             let mut own = (context.clone(), environment.clone());
             add_environment(step.node.get("env"), &mut own.0, &mut own.1);
-            if is_test && is_setup_python(&step)
+            if is_test
+                && is_setup_python(&step)
                 && let Some(version) = step.with("python-version")
             {
                 let version = expression::render(version, &own.0);
@@ -171,7 +172,10 @@ impl Run<'_> {
     fn program_by_settings(&self, step: &Step<'_>, words: &[String], plan: &mut Plan) -> bool {
         let is_file = |word: &String| word == "-f" || word.starts_with("--file");
         let Some(config) = self.around.config else { return false };
-        if words[0] != "build" || words.iter().any(is_file) || matches!(config.resolved().build.recipe, Recipe::Dockerfile(_)) {
+        if words[0] != "build"
+            || words.iter().any(is_file)
+            || matches!(config.resolved().build.recipe, Recipe::Dockerfile(_))
+        {
             return false;
         }
         let mut platforms: Vec<Platform> = Vec::new();
@@ -181,7 +185,9 @@ impl Run<'_> {
                 Some(rest) => rest.strip_prefix('='),
                 None => None,
             };
-            platforms.extend(list.into_iter().flat_map(|list| list.split(',')).filter_map(|name| name.parse().ok()));
+            platforms.extend(
+                list.into_iter().flat_map(|list| list.split(',')).filter_map(|name| name.parse::<Platform>().ok()),
+            );
         }
         if platforms.is_empty() {
             platforms = config.resolved().build.platforms;
@@ -202,7 +208,11 @@ impl Run<'_> {
         };
         let set = expression::render(step.with("set").unwrap_or_default(), context);
         words.extend(lines("files").iter().flat_map(|file| ["-f".to_owned(), plain(file)]));
-        words.extend(set.lines().filter(|line| !line.trim().is_empty()).flat_map(|line| ["--set".to_owned(), line.trim().to_owned()]));
+        words.extend(
+            set.lines()
+                .filter(|line| !line.trim().is_empty())
+                .flat_map(|line| ["--set".to_owned(), line.trim().to_owned()]),
+        );
         for switch in ["push", "load", "no-cache", "pull"] {
             let text = expression::render(step.with(switch).unwrap_or_default(), context);
             if !text.trim().is_empty() && text.trim() != "false" {
@@ -225,8 +235,11 @@ impl Run<'_> {
         let script = expression::render(run, context);
         for (variables, command) in unfolded(&script, environment) {
             let value = |name: &str| variables.get(name).cloned();
-            let words: Vec<String> =
-                command.words.iter().map(|word| word.expand(&value).unwrap_or_else(|| replaced(&word.text(), &variables))).collect();
+            let words: Vec<String> = command
+                .words
+                .iter()
+                .map(|word| word.expand(&value).unwrap_or_else(|| replaced(&word.text(), &variables)))
+                .collect();
             let Some((_, found)) = buildx(&words) else { continue };
             let found: Vec<String> = found.into_iter().filter(|word| !word.is_empty()).collect();
             if words[0] == "kiln" && self.program_by_settings(step, &found, plan) {
@@ -297,7 +310,11 @@ fn unfolded(script: &str, environment: &BTreeMap<String, String>) -> Vec<(BTreeM
             loops.pop();
             continue;
         }
-        while command.words.first().is_some_and(|word| matches!(word.text().as_str(), "do" | "then" | "else" | "{" | "if" | "!")) {
+        while command
+            .words
+            .first()
+            .is_some_and(|word| matches!(word.text().as_str(), "do" | "then" | "else" | "{" | "if" | "!"))
+        {
             command.words.remove(0);
         }
         let (Some(first), Some(last)) = (command.words.first(), command.words.last()) else { continue };

@@ -15,8 +15,10 @@ pub(super) enum Input {
 pub(super) fn build(name: &str, value: &str) -> Input {
     let is_off = matches!(value.trim(), "false" | "" | "disabled=true");
     match name {
-        "context" | "file" | "target" | "platforms" | "build-args" | "secrets" | "tags" | "labels" | "push" | "load"
-        | "outputs" | "cache-from" | "cache-to" | "no-cache" | "pull" | "build-contexts" | "network" => Input::Same,
+        "context" | "file" | "target" | "platforms" | "build-args" | "secrets" | "tags" | "labels" | "push"
+        | "load" | "outputs" | "cache-from" | "cache-to" | "no-cache" | "pull" | "build-contexts" | "network" => {
+            Input::Same
+        }
         "builder" => Input::NotNeeded("kiln has no builders"),
         "provenance" | "sbom" | "attests" if is_off => Input::NotNeeded("kiln writes no attestations"),
         "provenance" | "sbom" | "attests" => Input::Lost("kiln writes no attestations yet"),
@@ -28,7 +30,9 @@ pub(super) fn build(name: &str, value: &str) -> Input {
         "add-hosts" => Input::Lost("use a `run:` step: kiln build --add-host NAME:ADDRESS"),
         "annotations" => Input::Lost("use a `run:` step: kiln build --annotation NAME=VALUE"),
         "no-cache-filters" => Input::Lost("use a `run:` step: kiln build --no-cache-filter STAGE"),
-        "cgroup-parent" | "shm-size" | "ulimit" => Input::Lost("use a `run:` step: kiln build has an option of this name"),
+        "cgroup-parent" | "shm-size" | "ulimit" => {
+            Input::Lost("use a `run:` step: kiln build has an option of this name")
+        }
         "call" => Input::Lost("use a `run:` step: kiln build --call"),
         _ => Input::Lost("the action of kiln has no such input"),
     }
@@ -52,7 +56,9 @@ pub(super) fn bake(name: &str, value: &str) -> Input {
 pub(super) fn blocked(outputs: &str) -> Option<&'static str> {
     let is_set = |name: &str| outputs.contains(&format!("{name}=true")) || outputs.contains(&format!("{name}=1"));
     if is_set("push-by-digest") {
-        return Some("kiln pushes an image of all platforms at once, not each by its digest; build all platforms in one step");
+        return Some(
+            "kiln pushes an image of all platforms at once, not each by its digest; build all platforms in one step",
+        );
     }
     if is_set("rewrite-timestamp") {
         return Some("kiln does not rewrite times in layers");

@@ -131,7 +131,8 @@ fn test(node: &Node, scenarios: &[Scenario], default_branch: &str, draft: &mut D
 
 fn is_version(text: &str) -> bool {
     let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
-    number.starts_with("3.") && number.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    number.starts_with("3.")
+        && number.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Drafts the platforms and runners of a build job. Whether its runner is kiln's, too.
@@ -161,8 +162,10 @@ fn build(
             if mine.iter().any(|build| build.platform != first.platform) {
                 return Err("one of its jobs builds several platforms".to_owned());
             }
-            let platform: Platform =
-                first.platform.parse().map_err(|_| format!("`{}` is no platform that is known here", first.platform))?;
+            let platform: Platform = first
+                .platform
+                .parse()
+                .map_err(|_| format!("`{}` is no platform that is known here", first.platform))?;
             for (name, value) in &combination {
                 let value = shown(value);
                 let known = match name.as_str() {
@@ -280,11 +283,7 @@ impl Rewriter<'_> {
 
     fn set_matrix(&mut self, matrix: &Node, text: &str) {
         let is_flow = self.text[matrix.span.clone()].starts_with('{') || matches!(matrix.data, Data::Scalar(..));
-        let text = if is_flow {
-            format!("\n{}  {text}", self.indent(matrix.span.start))
-        } else {
-            text.to_owned()
-        };
+        let text = if is_flow { format!("\n{}  {text}", self.indent(matrix.span.start)) } else { text.to_owned() };
         self.replace(matrix.span.clone(), text);
     }
 

@@ -108,7 +108,9 @@ impl Rewriter<'_> {
 
     /// A step for the commands that stood around the container.
     fn rest(&self, step: &Step<'_>, dash: &str, script: &str, place: &str) -> String {
-        let name = step.text("name").map_or_else(|| format!("Commands {place} the build"), |name| format!("{name} ({place} the build)"));
+        let name = step
+            .text("name")
+            .map_or_else(|| format!("Commands {place} the build"), |name| format!("{name} ({place} the build)"));
         let fields = self.fields(step, dash, &["run", "id"], Some(&name));
         let lines: String = script
             .lines()
@@ -133,7 +135,8 @@ impl Rewriter<'_> {
         }
         self.changed |= found;
         if raw.contains("type=gha") {
-            let why = "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
+            let why =
+                "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
             self.comment(step, why);
             self.note(step.node.span.start, "type=gha", why);
         }
@@ -144,7 +147,11 @@ impl Rewriter<'_> {
 pub(crate) fn edits(script: &str) -> Vec<(Range<usize>, String)> {
     let mut edits = Vec::new();
     for mut command in commands(script) {
-        while command.words.first().is_some_and(|word| matches!(word.text().as_str(), "do" | "then" | "else" | "{" | "if" | "|" | "!")) {
+        while command
+            .words
+            .first()
+            .is_some_and(|word| matches!(word.text().as_str(), "do" | "then" | "else" | "{" | "if" | "|" | "!"))
+        {
             command.words.remove(0);
         }
         let words = command.texts();

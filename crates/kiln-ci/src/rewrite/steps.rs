@@ -79,7 +79,9 @@ impl Rewriter<'_> {
             found.map(|(step, _)| step.label())
         };
         let qemu = stays(&|text| {
-            text.contains("cibuildwheel") || text.contains("run-on-arch") || text.contains("docker ") && text.contains("--platform")
+            text.contains("cibuildwheel")
+                || text.contains("run-on-arch")
+                || text.contains("docker ") && text.contains("--platform")
         });
         let buildx = stays(&|text| text.contains("docker buildx") || text.contains("docker/build-cloud"));
         let mut has_kiln = false;
@@ -125,8 +127,16 @@ impl Rewriter<'_> {
                 let text = command.texts().join(" ");
                 if text.contains("--platform") || container.image.contains("manylinux") {
                     let what: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                    let what = if what.len() > 70 { format!("{}...", what.chars().take(70).collect::<String>()) } else { what };
-                    self.note(step.node.span.start, what, "it does not call Nuitka: kiln builds programs, so this step stays as it is");
+                    let what = if what.len() > 70 {
+                        format!("{}...", what.chars().take(70).collect::<String>())
+                    } else {
+                        what
+                    };
+                    self.note(
+                        step.node.span.start,
+                        what,
+                        "it does not call Nuitka: kiln builds programs, so this step stays as it is",
+                    );
                 }
             }
         }
@@ -154,7 +164,8 @@ impl Rewriter<'_> {
     fn place(&mut self, job: &Job<'_>) {
         if let Some((key, _)) = job.node.entry("container") {
             let start = self.line_start(key.span.start);
-            let why = "kiln talks to a daemon: mount its socket here, volumes: [/var/run/docker.sock:/var/run/docker.sock]";
+            let why =
+                "kiln talks to a daemon: mount its socket here, volumes: [/var/run/docker.sock:/var/run/docker.sock]";
             let comment = format!("{}{MARK}{why}\n", self.indent(start));
             self.replace(start..start, comment);
             self.note(key.span.start, "container:", why);
@@ -253,7 +264,9 @@ impl Rewriter<'_> {
         for (key, value) in pairs {
             let (name, text) = (key.text().unwrap_or_default(), value.text().unwrap_or_default());
             match (inputs::bake(name, text), name) {
-                (Input::Same, "files") => words.extend(list(text).iter().flat_map(|file| ["-f".to_owned(), quoted(file, &mut variables)])),
+                (Input::Same, "files") => {
+                    words.extend(list(text).iter().flat_map(|file| ["-f".to_owned(), quoted(file, &mut variables)]))
+                }
                 (Input::Same, "set") => {
                     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
                     words.extend(lines.flat_map(|line| ["--set".to_owned(), quoted(line, &mut variables)]));
@@ -266,7 +279,8 @@ impl Rewriter<'_> {
                         // The option has no value: the expression becomes the option or nothing.
                         if let [Part::Expression(inner)] = expression::parts(dynamic).as_slice() {
                             let name = format!("BAKE_{}", switch.to_ascii_uppercase().replace('-', "_"));
-                            variables.push((name.clone(), format!("${{{{ ({}) && '--{switch}' || '' }}}}", inner.trim())));
+                            variables
+                                .push((name.clone(), format!("${{{{ ({}) && '--{switch}' || '' }}}}", inner.trim())));
                             words.push(format!("${name}"));
                         }
                     }
@@ -283,9 +297,11 @@ impl Rewriter<'_> {
                 }
             }
         }
-        words.extend(list(step.with("targets").unwrap_or_default()).iter().map(|target| quoted(target, &mut variables)));
+        words
+            .extend(list(step.with("targets").unwrap_or_default()).iter().map(|target| quoted(target, &mut variables)));
         if self.text[step.node.span.clone()].contains("type=gha") {
-            let why = "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
+            let why =
+                "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
             comments.push_str(&format!("{indent}{MARK}{why}\n"));
             self.note(step.node.span.start, "type=gha", why);
         }
@@ -301,7 +317,12 @@ impl Rewriter<'_> {
         if self.workflow.is_action() {
             text.push_str(&format!("shell: bash\n{indent}"));
         }
-        text.push_str(&format!("run: kiln bake {}", words.join(" ")).replace(": kiln bake ", ": kiln bake ").trim_end().to_owned());
+        text.push_str(
+            &format!("run: kiln bake {}", words.join(" "))
+                .replace(": kiln bake ", ": kiln bake ")
+                .trim_end()
+                .to_owned(),
+        );
         // A word with `: ` or ` #` would end a plain text.
         if text.contains(" #") {
             text = text.replacen("run: ", &format!("run: |\n{indent}  "), 1);
@@ -339,7 +360,10 @@ impl Rewriter<'_> {
         if paths.iter().all(|path| is_ours(&path)) && !self.is_referred_to(step) {
             self.remove(step, "kiln keeps these caches in volumes, and cache-from and cache-to take them along");
         } else {
-            self.comment(step, "kiln keeps caches of compilers and pip in volumes, and cache-from and cache-to take them along");
+            self.comment(
+                step,
+                "kiln keeps caches of compilers and pip in volumes, and cache-from and cache-to take them along",
+            );
         }
     }
 }
