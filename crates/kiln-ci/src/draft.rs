@@ -127,7 +127,12 @@ impl Draft {
     pub(crate) fn to_toml(&self) -> String {
         let mut general = self.general.clone();
         let mut own: Vec<(Platform, Settings)> = self.platforms.clone();
-        if let Some((_, first)) = self.platforms.first() {
+        let all = match self.general.get("build.platforms") {
+            Some(Value::List(list)) => list.len(),
+            _ => own.len(),
+        };
+        // What not every platform has cannot be the rule.
+        if let Some((_, first)) = self.platforms.first().filter(|_| own.len() >= all) {
             for (key, value) in first {
                 if own.iter().all(|(_, settings)| settings.get(key) == Some(value)) {
                     general.insert(key, value.clone());

@@ -152,6 +152,7 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
             reasons: migration.notes.iter().map(Note::to_string).collect(),
         });
     }
+    migration.notes.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     migration.settings = (!draft.is_empty()).then(|| draft.to_toml());
     Ok(migration)
 }

@@ -16,7 +16,7 @@ use crate::workflow::{Job, Step, Workflow};
 use crate::yaml::Node;
 
 pub(crate) use event::{Scenario, default_branch, scenarios};
-pub(crate) use steps::{buildx, words_of};
+pub(crate) use steps::{buildx, dockerfile_of, words_of};
 
 /// The job that the new workflow gets its matrix from.
 pub(crate) const MATRIX_JOB: &str = "kiln-matrix";

@@ -12,6 +12,7 @@ use crate::migrate::Note;
 use crate::plan::{Build, Plan};
 use crate::workflow::{Step, Workflow};
 
+pub(crate) use inputs::blocked;
 pub(crate) use jobs::{Axes, axes};
 pub(crate) use run::{edits, region};
 

@@ -12,6 +12,7 @@ use crate::expression::{self, Context};
 use crate::outputs;
 use crate::program::{of_dockerfile, program};
 use crate::recipe;
+use crate::rewrite::blocked;
 use crate::shell::{Command, commands};
 use crate::workflow::{Job, Step};
 
@@ -40,6 +41,8 @@ impl Run<'_> {
                 plan.tests.entry(self.job.id.to_owned()).or_default().insert(version);
             }
             match step.action() {
+                // What stays docker's is no business of kiln's.
+                Some("docker/build-push-action") if blocked(step.with("outputs").unwrap_or_default()).is_some() => {}
                 Some("docker/build-push-action") => self.dockerfile(&step, &own.0, plan),
                 Some("docker/bake-action") => self.bake(&step, &own.0, plan),
                 Some(ACTION) if step.with("install-only").is_none() => self.kiln(&step, &own.0, plan),
@@ -233,6 +236,13 @@ impl Run<'_> {
         plan: &mut Plan,
     ) {
         let script = expression::render(run, context);
+        let mut environment = environment.clone();
+        // What nobody knows is the same on both sides as long as it is written the same.
+        for (name, value) in step.node.get("env").map_or(&[][..], crate::yaml::Node::pairs) {
+            let (Some(name), Some(text)) = (name.text(), value.text()) else { continue };
+            environment.entry(name.to_owned()).or_insert_with(|| expression::render(text, context));
+        }
+        let environment = &environment;
         for (variables, command) in unfolded(&script, environment) {
             let value = |name: &str| variables.get(name).cloned();
             let words: Vec<String> = command
@@ -278,7 +288,7 @@ fn known(name: &str, args: &BTreeMap<String, String>, platform: &str) -> Option<
 
 /// A path without `./` in front.
 fn plain(path: &str) -> String {
-    let path = path.trim_start_matches("./").trim_end_matches('/');
+    let path = path.trim_start_matches("cwd://").trim_start_matches("./").trim_end_matches('/');
     if path.is_empty() { ".".to_owned() } else { path.to_owned() }
 }
 
@@ -352,8 +362,8 @@ fn unfolded(script: &str, environment: &BTreeMap<String, String>) -> Vec<(BTreeM
 
 /// A command of buildx or kiln that builds: how many of its words say so, and `build` or `bake` with its arguments.
 pub(crate) fn buildx(words: &[String]) -> Option<(usize, Vec<String>)> {
-    let plain: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (length, kind) = match plain.as_slice() {
+    let texts: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (length, kind) = match texts.as_slice() {
         ["docker", "buildx", kind @ ("build" | "b" | "bake" | "f"), ..] => (3, *kind),
         ["docker-buildx" | "kiln", kind @ ("build" | "bake"), ..] => (2, *kind),
         _ => return None,
@@ -371,7 +381,33 @@ pub(crate) fn buildx(words: &[String]) -> Option<(usize, Vec<String>)> {
             word => found.push(word.to_owned()),
         }
     }
+    if kind == "build" {
+        // First, because without it kiln builds by the settings, and buildx takes the context's own.
+        let file = take_file(&mut found).or_else(|| (words[0] != "kiln").then(|| dockerfile_of(&found)).flatten());
+        if let Some(file) = file {
+            found.splice(1..1, ["-f".to_owned(), plain(&file)]);
+        }
+    }
     Some((length, found))
+}
+
+/// Takes `-f FILE` out of the words.
+fn take_file(words: &mut Vec<String>) -> Option<String> {
+    let at = words.iter().position(|word| word == "-f" || word == "--file" || word.starts_with("--file="))?;
+    let word = words.remove(at);
+    match word.split_once('=') {
+        Some((_, file)) => Some(file.to_owned()),
+        None => (at < words.len()).then(|| words.remove(at)),
+    }
+}
+
+/// The Dockerfile of the context that `docker buildx build` names last, if that is a folder.
+pub(crate) fn dockerfile_of(words: &[String]) -> Option<String> {
+    let context = words.iter().rev().find(|word| !word.is_empty())?;
+    let is_folder = !context.starts_with('-') && !context.contains("://") && words.len() > 1;
+    is_folder.then(|| {
+        if context == "." { "Dockerfile".to_owned() } else { format!("{}/Dockerfile", context.trim_end_matches('/')) }
+    })
 }
 
 /// The words of the build commands in a script, for those that look for them.

@@ -53,7 +53,7 @@ pub(super) fn bake(name: &str, value: &str) -> Input {
 }
 
 /// What in `outputs` kiln does not do, so that docker's action has to stay.
-pub(super) fn blocked(outputs: &str) -> Option<&'static str> {
+pub(crate) fn blocked(outputs: &str) -> Option<&'static str> {
     let is_set = |name: &str| outputs.contains(&format!("{name}=true")) || outputs.contains(&format!("{name}=1"));
     if is_set("push-by-digest") {
         return Some(

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{MARK, Rewriter, USES};
 use crate::container::containers;
-use crate::plan::{How, buildx};
+use crate::plan::{How, buildx, dockerfile_of};
 use crate::program::program;
 use crate::recipe;
 use crate::shell::{Command, commands};
@@ -164,7 +164,10 @@ pub(crate) fn edits(script: &str) -> Vec<(Range<usize>, String)> {
         }
         let (Some((length, found)), false) = (buildx(&words), plain.first() == Some(&"kiln")) else { continue };
         let span = command.words[0].span.start..command.words[length - 1].span.end;
-        edits.push((span, format!("kiln {}", found[0])));
+        let has_file = words.iter().any(|word| word == "-f" || word.starts_with("--file"));
+        let file = if has_file || found[0] != "build" { None } else { dockerfile_of(&words) };
+        let file = file.map(|file| format!(" -f {file}")).unwrap_or_default();
+        edits.push((span, format!("kiln {}{file}", found[0])));
         let builder = words.iter().position(|word| word == "--builder" || word.starts_with("--builder="));
         if let Some(at) = builder {
             let last = if words[at] == "--builder" { (at + 1).min(words.len() - 1) } else { at };
@@ -245,7 +248,7 @@ mod tests {
         for (range, new) in edits(script).into_iter().rev() {
             text.replace_range(range, &new);
         }
-        assert_eq!(text, "true\nkiln build  \\\n  --platform linux/arm64 . && kiln bake\nkiln build\n");
+        assert_eq!(text, "true\nkiln build -f Dockerfile  \\\n  --platform linux/arm64 . && kiln bake\nkiln build\n");
     }
 
     #[test]

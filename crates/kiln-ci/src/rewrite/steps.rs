@@ -21,6 +21,8 @@ enum Kind {
     SetupQemu,
     SetupBuildx,
     Cache,
+    /// Commands that only set a builder or emulators up.
+    SetupCommands,
     /// docker's action with something that kiln does not do at all.
     Blocked(&'static str),
     Other,
@@ -43,11 +45,31 @@ fn kind(step: &Step<'_>) -> Kind {
                 Kind::Container
             } else if words_of(script).iter().any(|(command, _)| command.words[0].text() != "kiln") {
                 Kind::Command
+            } else if is_setup(script) {
+                Kind::SetupCommands
             } else {
                 Kind::Other
             }
         }
     }
+}
+
+/// Whether all commands of a script set a builder or emulators up.
+fn is_setup(script: &str) -> bool {
+    let commands = crate::shell::commands(script);
+    let is_setup = |command: &crate::shell::Command| {
+        let words = command.texts();
+        let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "sudo").collect();
+        match words.as_slice() {
+            ["docker", "buildx", "create" | "use" | "inspect" | "install" | "ls", ..] => true,
+            ["docker", "run", rest @ ..] => rest
+                .iter()
+                .any(|word| word.contains("tonistiigi/binfmt") || word.contains("multiarch/qemu-user-static")),
+            ["set" | "docker", "-eu" | "-e" | "-x" | "version" | "info", ..] => true,
+            _ => false,
+        }
+    };
+    !commands.is_empty() && commands.iter().all(is_setup)
 }
 
 impl Rewriter<'_> {
@@ -103,6 +125,9 @@ impl Rewriter<'_> {
                     None if self.is_referred_to(step) => self.comment(step, "stays because its outputs are used"),
                     None => self.remove(step, "kiln needs no builder"),
                 },
+                Kind::SetupCommands if qemu.is_none() && buildx.is_none() => {
+                    self.remove(step, "kiln needs no builder, and sets up emulation itself");
+                }
                 Kind::Cache => self.cache(step, &steps),
                 Kind::Build => self.build(job, step, &steps),
                 Kind::Bake => {
@@ -114,7 +139,7 @@ impl Rewriter<'_> {
                     self.command(step);
                 }
                 Kind::Container => self.container(job, step),
-                Kind::Blocked(_) | Kind::Other => {}
+                Kind::Blocked(_) | Kind::SetupCommands | Kind::Other => {}
             }
         }
     }
@@ -168,7 +193,7 @@ impl Rewriter<'_> {
                 "kiln talks to a daemon: mount its socket here, volumes: [/var/run/docker.sock:/var/run/docker.sock]";
             let comment = format!("{}{MARK}{why}\n", self.indent(start));
             self.replace(start..start, comment);
-            self.note(key.span.start, "container:", why);
+            self.note(key.span.start, "container", why);
         }
     }
 
@@ -200,8 +225,39 @@ impl Rewriter<'_> {
                 self.note(step.node.span.start, context.clone(), why);
             }
         }
-        let Some((with, inputs)) = step.node.entry("with") else { return };
+        let inputs = step.node.entry("with");
+        if step.with("file").is_none() {
+            // Without it kiln builds by the settings.
+            let file = match step.with("context").map(|context| context.trim_end_matches('/')) {
+                None | Some("." | "") => Some("./Dockerfile".to_owned()),
+                Some(context) if context.contains("://") || context.starts_with("{{") => None,
+                Some(context) => Some(format!("{context}/Dockerfile")),
+            };
+            let first = inputs.and_then(|(_, inputs)| inputs.pairs().first()).map(|(key, _)| key.span.start);
+            match (file, first) {
+                (Some(file), Some(first)) if inputs.is_some_and(|(_, inputs)| self.is_flow(inputs)) => {
+                    self.replace(first..first, format!("file: {file}, "));
+                }
+                (Some(file), Some(first)) => {
+                    let start = self.line_start(first);
+                    let line = format!("{}file: {file}\n", self.key_indent(first));
+                    self.replace(start..start, line);
+                }
+                (Some(file), None) => {
+                    let indent = self.key_indent(step.node.span.start);
+                    let end = self.line_end(step.node.span.end);
+                    self.replace(end..end, format!("{indent}with:\n{indent}  file: {file}\n"));
+                }
+                (None, _) => {}
+            }
+        }
+        let Some((with, inputs)) = inputs else { return };
         self.inputs(with, inputs, inputs::build);
+    }
+
+    /// Whether a value is written in braces.
+    fn is_flow(&self, node: &Node) -> bool {
+        self.text[node.span.clone()].starts_with('{')
     }
 
     /// Comments those inputs that are not the action's.
@@ -217,13 +273,18 @@ impl Rewriter<'_> {
                 Input::NotNeeded(why) => (false, why),
                 Input::Lost(why) => (true, why),
             };
+            if self.is_flow(inputs) {
+                self.note(key.span.start, name, format!("{why}; take it out by hand"));
+                left += 1;
+                continue;
+            }
             let lines = self.line_start(key.span.start)..self.line_end(value.span.end.max(key.span.end));
             let indent = self.indent(lines.start);
             let said = if is_lost { "not carried over" } else { "not needed" };
             let comment = format!("{indent}{MARK}{said}: {why}\n{}", self.commented(lines.clone()));
             self.replace(lines, comment);
             if is_lost {
-                self.note(key.span.start, format!("{name}:"), why);
+                self.note(key.span.start, name, why);
             }
         }
         if left == 0 {
@@ -254,7 +315,7 @@ impl Rewriter<'_> {
         };
         self.changed = true;
         let indent = self.key_indent(step.node.span.start);
-        let mut words: Vec<String> = Vec::new();
+        let (mut files, mut sets, mut words): (Vec<String>, Vec<String>, Vec<String>) = Default::default();
         let mut variables: Vec<(String, String)> = Vec::new();
         let mut comments = String::new();
         let list = |text: &str| -> Vec<String> {
@@ -265,11 +326,14 @@ impl Rewriter<'_> {
             let (name, text) = (key.text().unwrap_or_default(), value.text().unwrap_or_default());
             match (inputs::bake(name, text), name) {
                 (Input::Same, "files") => {
-                    words.extend(list(text).iter().flat_map(|file| ["-f".to_owned(), quoted(file, &mut variables)]))
+                    let plain = |file: &str| file.trim_start_matches("cwd://").trim_start_matches("./").to_owned();
+                    let all = list(text);
+                    let all = all.iter().map(|file| quoted(&plain(file), &mut variables));
+                    files.extend(all.flat_map(|file| ["-f".to_owned(), file]));
                 }
                 (Input::Same, "set") => {
                     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                    words.extend(lines.flat_map(|line| ["--set".to_owned(), quoted(line, &mut variables)]));
+                    sets.extend(lines.flat_map(|line| ["--set".to_owned(), quoted(line, &mut variables)]));
                 }
                 (Input::Same, "targets") => {}
                 (Input::Same, switch) => match text.trim() {
@@ -293,12 +357,13 @@ impl Rewriter<'_> {
                     let old: String =
                         self.text[lines].lines().map(|line| format!("{indent}# {}\n", line.trim_start())).collect();
                     comments.push_str(&format!("{indent}{MARK}not carried over: {why}\n{old}"));
-                    self.note(key.span.start, format!("{name}:"), why);
+                    self.note(key.span.start, name, why);
                 }
             }
         }
-        words
-            .extend(list(step.with("targets").unwrap_or_default()).iter().map(|target| quoted(target, &mut variables)));
+        let targets = list(step.with("targets").unwrap_or_default());
+        words.extend(targets.iter().map(|target| quoted(target, &mut variables)));
+        let command = format!("kiln bake {}", [files, sets, words].concat().join(" "));
         if self.text[step.node.span.clone()].contains("type=gha") {
             let why =
                 "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
@@ -317,16 +382,10 @@ impl Rewriter<'_> {
         if self.workflow.is_action() {
             text.push_str(&format!("shell: bash\n{indent}"));
         }
-        text.push_str(
-            &format!("run: kiln bake {}", words.join(" "))
-                .replace(": kiln bake ", ": kiln bake ")
-                .trim_end()
-                .to_owned(),
-        );
-        // A word with `: ` or ` #` would end a plain text.
-        if text.contains(" #") {
-            text = text.replacen("run: ", &format!("run: |\n{indent}  "), 1);
-        }
+        // These would end a plain text.
+        let is_plain = !command.contains(": ") && !command.contains(" #");
+        text.push_str(&if is_plain { "run: ".to_owned() } else { format!("run: |\n{indent}  ") });
+        text.push_str(command.trim_end());
         if let Some((key, env)) = step.node.entry("env")
             && !variables.is_empty()
         {
