@@ -1,6 +1,7 @@
 //! A kiln.toml that is to be written: settings of all platforms, and those in which platforms differ.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use kiln_graph::Platform;
 
@@ -47,7 +48,9 @@ fn quote(text: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
             c => quoted.push(c),
         }
     }
@@ -163,7 +166,7 @@ impl Draft {
         }
         let mut text = String::from("# Written by `kiln migrate`. `kiln config show` prints every setting in force.\n");
         for comment in &self.comments {
-            text.push_str(&format!("# {comment}\n"));
+            let _ = writeln!(text, "# {comment}");
         }
         sections(&mut text, &general, None);
         own.sort_by_key(|(platform, _)| *platform);
@@ -185,9 +188,9 @@ fn sections(text: &mut String, settings: &Settings, platform: Option<Platform>) 
             continue;
         }
         let header = platform.map(|platform| format!("platform.\"{platform}\".")).unwrap_or_default();
-        text.push_str(&format!("\n[{header}{}]\n", section.name()));
+        let _ = write!(text, "\n[{header}{}]\n", section.name());
         for (name, value) in mine {
-            text.push_str(&format!("{name} = {}\n", value.to_toml()));
+            let _ = writeln!(text, "{name} = {}", value.to_toml());
         }
     }
 }

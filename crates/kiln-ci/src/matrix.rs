@@ -107,12 +107,11 @@ pub fn matrix(config: &Config, trigger: &Trigger) -> Explained {
     };
     reasons.push(format!("python: {}: {}", python.join(", "), set(name)));
 
-    let everything = match &settings.ci.platforms {
-        Some(platforms) => (platforms, set("platforms")),
-        None => {
-            let from = config.provenance(Section::Build, "platforms", None);
-            (&settings.build.platforms, format!("build.platforms ({from})"))
-        }
+    let everything = if let Some(platforms) = &settings.ci.platforms {
+        (platforms, set("platforms"))
+    } else {
+        let from = config.provenance(Section::Build, "platforms", None);
+        (&settings.build.platforms, format!("build.platforms ({from})"))
     };
     let (platforms, from) = match (&settings.ci.development_platforms, occasion) {
         (Some(platforms), Occasion::PullRequest | Occasion::Branch) => (platforms, set("development-platforms")),
@@ -150,11 +149,10 @@ pub fn matrix(config: &Config, trigger: &Trigger) -> Explained {
 /// What else could be done where the twin or an emulator is used.
 fn advice(way: Way, config: &Config, platform: Platform) -> String {
     match way {
-        Way::Native => String::new(),
         Way::Twin if platform.arch == Arch::Arm64 => {
             format!("; a native runner is set with [platform.\"{platform}\".ci] runner = \"ubuntu-24.04-arm\"")
         }
-        Way::Twin => String::new(),
+        Way::Native | Way::Twin => String::new(),
         Way::Qemu => {
             format!("; emulation.twin is off ({})", config.provenance(Section::Emulation, "twin", Some(platform)))
         }

@@ -1,6 +1,7 @@
 //! From workflows and scripts to kiln.toml and new ones.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use kiln_graph::Platform;
 
@@ -56,9 +57,11 @@ pub struct Migration {
 
 /// Whether a file is a shell script, by its name or first line.
 pub fn is_script(source: &Source) -> bool {
-    let name = source.file.rsplit('/').next().unwrap_or_default();
-    let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
-    !is_yaml && (name.ends_with(".sh") || name.ends_with(".bash") || source.text.starts_with("#!"))
+    match std::path::Path::new(&source.file).extension().and_then(std::ffi::OsStr::to_str) {
+        Some("yml" | "yaml") => false,
+        Some("sh" | "bash") => true,
+        _ => source.text.starts_with("#!"),
+    }
 }
 
 /// The path of the file that is written for an old one: `kiln-NAME` beside it.
@@ -90,7 +93,7 @@ pub(crate) fn read(source: &Source) -> Result<Workflow, MigrateError> {
 fn as_workflow(script: &str) -> String {
     let mut text = "on: push\njobs:\n  script:\n    runs-on: ubuntu-latest\n    steps:\n    - run: |2\n".to_owned();
     for line in script.lines() {
-        text.push_str(&format!("        {line}\n"));
+        let _ = writeln!(text, "        {line}");
     }
     text
 }
@@ -132,16 +135,12 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
             } else {
                 rewrite(file, text, &read.workflow, &read.plans, axes, &changed)
             };
-            match new {
-                Some(new) => {
-                    check(file, read.source, &new)?;
-                    migration.files.push((file.clone(), new_name(file), new));
-                    migration.notes.extend(notes);
-                }
-                None => {
-                    migration.untouched.push(file.clone());
-                    migration.notes.extend(notes);
-                }
+            migration.notes.extend(notes);
+            if let Some(new) = new {
+                check(file, read.source, &new)?;
+                migration.files.push((file.clone(), new_name(file), new));
+            } else {
+                migration.untouched.push(file.clone());
             }
         }
         changed = migration.files.iter().map(|(old, ..)| old.clone()).collect();

@@ -186,9 +186,8 @@ impl Shell {
         let first = texts.first().map_or("", String::as_str);
         match first {
             "[" | "[[" | "test" => return self.test(&words[1..]),
-            "true" | ":" => return Some(true),
+            "true" | ":" | "exit" => return Some(true),
             "false" => return Some(false),
-            "exit" => return Some(true),
             "echo" | "printf" => self.echo(&words[1..], target.as_ref()),
             _ => {
                 let first = usize::from(matches!(first, "export" | "local" | "declare" | "readonly"));

@@ -90,12 +90,11 @@ pub(crate) fn plan(workflow: &Workflow, scenario: &Scenario, around: &Around<'_>
         if holds(job.node.get("if"), &context) == Some(false) {
             continue;
         }
-        let all = match combinations(job.matrix(), &context) {
-            Some(all) => all.into_iter().map(Some).collect(),
-            None => {
-                plan.unknown.push(job.id.to_owned());
-                vec![None]
-            }
+        let all = if let Some(all) = combinations(job.matrix(), &context) {
+            all.into_iter().map(Some).collect()
+        } else {
+            plan.unknown.push(job.id.to_owned());
+            vec![None]
         };
         for combination in all {
             let mut context = context.clone();

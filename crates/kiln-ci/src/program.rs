@@ -118,7 +118,8 @@ impl Program {
         match plain.as_slice() {
             ["apk", "add", rest @ ..] => self.install("alpine", rest),
             ["apt-get" | "apt", rest @ ..] if rest.contains(&"install") => self.install("debian", rest),
-            ["apk" | "apt-get" | "apt" | "set" | "cd" | "source" | "." | "rm", ..] => {}
+            ["apk" | "apt-get" | "apt" | "set" | "cd" | "source" | "." | "rm" | "ccache", ..]
+            | ["python" | "python3", "-m", "venv" | "ensurepip", ..] => {}
             ["yum" | "dnf" | "microdnf" | "zypper" | "pacman", ..] => {
                 self.lost.push((text, "the recipes are Alpine's and Debian's: write a Dockerfile for another system"));
             }
@@ -131,7 +132,6 @@ impl Program {
                     }
                 }
             }
-            ["python" | "python3", "-m", "venv" | "ensurepip", ..] | ["ccache", ..] => {}
             ["pip" | "pip3", "install", rest @ ..] | ["python" | "python3", "-m", "pip", "install", rest @ ..] => {
                 self.pip(rest);
             }

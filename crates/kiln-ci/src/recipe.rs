@@ -18,7 +18,7 @@ pub(crate) fn settings(program: &Program) -> Settings {
     };
     let text = |text: &str| Value::Text(text.to_owned());
     if let Some(entry) = &options.entry {
-        let key = if entry.ends_with(".py") { "project.entry" } else { "project.module" };
+        let key = if entry.strip_suffix(".py").is_some() { "project.entry" } else { "project.module" };
         set(key, Value::Text(entry.trim_end_matches('/').to_owned()).module(key));
     }
     match (&program.requirements, program.requires.as_slice()) {

@@ -246,7 +246,7 @@ fn substitution(text: &str) -> Option<(Piece, usize)> {
     }
     let name: String = text[1..].chars().take_while(|c| is_name(*c)).collect();
     match text[1..].chars().next() {
-        Some(c) if matches!(c, '@' | '*' | '?' | '#' | '!') => unknown(2),
+        Some('@' | '*' | '?' | '#' | '!') => unknown(2),
         _ if name.is_empty() => None,
         _ => Some((Piece::Variable(name.clone()), name.len() + 1)),
     }

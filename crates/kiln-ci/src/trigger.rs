@@ -144,7 +144,7 @@ impl Trigger {
         });
         if given.event.is_none() && given.reference.is_some() {
             // A branch that is asked about was pushed, whatever made this run.
-            event = if reference.starts_with("refs/pull/") { "pull_request" } else { "push" }.to_owned();
+            event = (if reference.starts_with("refs/pull/") { "pull_request" } else { "push" }).into();
         }
         let default_branch = variable("CI_DEFAULT_BRANCH").or(git.1);
         Ok(Self { event, reference, base, default_branch, event_from, reference_from })

@@ -197,14 +197,15 @@ impl Kind {
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
             (Self::List(Item::Python), Data::List(items)) if items.is_empty() => Err(no()),
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
-            (Self::Labels, Data::List(items)) if !items.is_empty() => list(items, Item::Text).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
             }
             (Self::Platforms, Data::List(items)) if !items.is_empty() => platforms(items),
             (Self::Smoke, Data::Bool(false)) => Ok(Value::Bool(false)),
             (Self::Smoke, Data::Bool(true)) => Ok(Value::Text("auto".to_owned())),
-            (Self::Smoke, Data::List(items)) if !items.is_empty() => list(items, Item::Text).map(Value::List),
+            (Self::Smoke | Self::Labels, Data::List(items)) if !items.is_empty() => {
+                list(items, Item::Text).map(Value::List)
+            }
             (Self::Arguments, Data::Table(entries)) => entries
                 .iter()
                 .map(|(name, value)| argument(&name.text, value).map(|value| (name.text.clone(), value)))

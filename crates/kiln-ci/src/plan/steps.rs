@@ -83,7 +83,7 @@ impl Run<'_> {
         plan.builds.len() - 1
     }
 
-    fn platforms(&self, step: &Step<'_>, context: &Context) -> Vec<String> {
+    fn platforms(step: &Step<'_>, context: &Context) -> Vec<String> {
         let text = expression::render(step.with("platforms").unwrap_or_default(), context);
         if text.contains("${{") {
             return vec![text.trim().to_owned()];
@@ -97,7 +97,7 @@ impl Run<'_> {
         let input = |name: &str| step.with(name).map(|text| expression::render(text, context).trim().to_owned());
         let folder = input("context").unwrap_or_else(|| ".".to_owned());
         let file = input("file").unwrap_or_else(|| format!("{folder}/Dockerfile"));
-        let mut platforms = self.platforms(step, context);
+        let mut platforms = Self::platforms(step, context);
         if platforms.is_empty() {
             platforms.push(self.own_platform());
         }
@@ -135,7 +135,7 @@ impl Run<'_> {
     fn kiln(&self, step: &Step<'_>, context: &Context, plan: &mut Plan) {
         let Some(config) = self.around.config else { return self.dockerfile(step, context, plan) };
         let settings = config.resolved();
-        let mut platforms = self.platforms(step, context);
+        let mut platforms = Self::platforms(step, context);
         let is_recipe = !matches!(settings.build.recipe, Recipe::Dockerfile(_));
         if platforms.is_empty() {
             platforms = match (is_recipe, step.with("file")) {

@@ -1,5 +1,6 @@
 //! `run:` steps: a container that calls Nuitka becomes the action, and commands of buildx become kiln's.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::{MARK, Rewriter, USES};
@@ -41,13 +42,13 @@ impl Rewriter<'_> {
             text.push_str(&self.rest(step, &dash, before, "before"));
         }
         for (what, why) in lost {
-            text.push_str(&format!("{dash}{MARK}not carried over: {what}: {why}\n"));
+            let _ = writeln!(text, "{dash}{MARK}not carried over: {what}: {why}");
             self.note(at, what, why);
         }
         text.push_str(&self.fields(step, &dash, &["run", "shell", "working-directory"], None));
-        text.push_str(&format!("{keys}uses: {USES}\n{keys}with:\n"));
+        let _ = write!(text, "{keys}uses: {USES}\n{keys}with:\n");
         if let Some(folder) = step.text("working-directory") {
-            text.push_str(&format!("{keys}  context: {folder}\n"));
+            let _ = writeln!(text, "{keys}  context: {folder}");
         }
         let mut inputs: Vec<(&str, String)> = Vec::new();
         let written = written_platform(&script[region]);
@@ -69,7 +70,7 @@ impl Rewriter<'_> {
         inputs.push(("cache-from", "type=gha".to_owned()));
         inputs.push(("cache-to", "type=gha,mode=max".to_owned()));
         for (name, value) in inputs {
-            text.push_str(&format!("{keys}  {name}: {value}\n"));
+            let _ = writeln!(text, "{keys}  {name}: {value}");
         }
         if is_more(after) {
             text.push_str(&self.rest(step, &dash, after, "after"));

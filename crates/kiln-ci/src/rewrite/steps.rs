@@ -8,6 +8,7 @@ use crate::plan::{How, words_of};
 use crate::program::program;
 use crate::workflow::{Job, Step};
 use crate::yaml::Node;
+use std::fmt::Write as _;
 
 /// What a step is to kiln.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +62,12 @@ fn is_setup(script: &str) -> bool {
         let words = command.texts();
         let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "sudo").collect();
         match words.as_slice() {
-            ["docker", "buildx", "create" | "use" | "inspect" | "install" | "ls", ..] => true,
             ["docker", "run", rest @ ..] => rest
                 .iter()
                 .any(|word| word.contains("tonistiigi/binfmt") || word.contains("multiarch/qemu-user-static")),
-            ["set" | "docker", "-eu" | "-e" | "-x" | "version" | "info", ..] => true,
+            ["docker", "buildx", "create" | "use" | "inspect" | "install" | "ls", ..]
+            | ["set", ..]
+            | ["docker", "version" | "info", ..] => true,
             _ => false,
         }
     };
@@ -350,13 +352,13 @@ impl Rewriter<'_> {
                     }
                 },
                 (Input::NotNeeded(why), _) => {
-                    comments.push_str(&format!("{indent}{MARK}not needed: {name}: {why}\n"));
+                    let _ = writeln!(comments, "{indent}{MARK}not needed: {name}: {why}");
                 }
                 (Input::Lost(why), _) => {
                     let lines = self.line_start(key.span.start)..self.line_end(value.span.end.max(key.span.end));
                     let old: String =
-                        self.text[lines].lines().map(|line| format!("{indent}# {}\n", line.trim_start())).collect();
-                    comments.push_str(&format!("{indent}{MARK}not carried over: {why}\n{old}"));
+                        self.text[lines].lines().flat_map(|line| [&indent, "# ", line.trim_start(), "\n"]).collect();
+                    let _ = write!(comments, "{indent}{MARK}not carried over: {why}\n{old}");
                     self.note(key.span.start, name, why);
                 }
             }
@@ -367,7 +369,7 @@ impl Rewriter<'_> {
         if self.text[step.node.span.clone()].contains("type=gha") {
             let why =
                 "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
-            comments.push_str(&format!("{indent}{MARK}{why}\n"));
+            let _ = writeln!(comments, "{indent}{MARK}{why}");
             self.note(step.node.span.start, "type=gha", why);
         }
         let mut text = String::new();
@@ -375,23 +377,27 @@ impl Rewriter<'_> {
         if !variables.is_empty() && !has_env {
             text.push_str("env:\n");
             for (name, value) in &variables {
-                text.push_str(&format!("{indent}  {name}: {value}\n"));
+                let _ = writeln!(text, "{indent}  {name}: {value}");
             }
             text.push_str(&indent);
         }
         if self.workflow.is_action() {
-            text.push_str(&format!("shell: bash\n{indent}"));
+            let _ = write!(text, "shell: bash\n{indent}");
         }
         // These would end a plain text.
         let is_plain = !command.contains(": ") && !command.contains(" #");
-        text.push_str(&if is_plain { "run: ".to_owned() } else { format!("run: |\n{indent}  ") });
+        text.push_str("run: ");
+        if !is_plain {
+            text.extend(["|\n", &indent, "  "]);
+        }
         text.push_str(command.trim_end());
         if let Some((key, env)) = step.node.entry("env")
             && !variables.is_empty()
         {
             let at = self.line_end(env.span.end.max(key.span.end));
             let inner = env.pairs().first().map_or(format!("{indent}  "), |(key, _)| self.key_indent(key.span.start));
-            let lines: String = variables.iter().map(|(name, value)| format!("{inner}{name}: {value}\n")).collect();
+            let lines: String =
+                variables.iter().flat_map(|(name, value)| [&inner, name, ": ", value.as_str(), "\n"]).collect();
             self.replace(at..at, lines);
         }
         let end = self.line_end(uses.span.start);
@@ -416,7 +422,7 @@ impl Rewriter<'_> {
         if paths.is_empty() || !paths.iter().any(is_ours) {
             return;
         }
-        if paths.iter().all(|path| is_ours(&path)) && !self.is_referred_to(step) {
+        if paths.iter().all(is_ours) && !self.is_referred_to(step) {
             self.remove(step, "kiln keeps these caches in volumes, and cache-from and cache-to take them along");
         } else {
             self.comment(
