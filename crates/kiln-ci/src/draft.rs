@@ -65,6 +65,8 @@ pub(crate) struct Draft {
     pub(crate) general: Settings,
     /// Of each platform; what all have in common is written once.
     pub(crate) platforms: Vec<(Platform, Settings)>,
+    /// The runner of each platform as far as jobs agree on it, the usual one too.
+    pub(crate) runners: BTreeMap<Platform, String>,
     /// Lines of comment.
     pub(crate) comments: Vec<String>,
 }
@@ -129,6 +131,9 @@ impl Draft {
     /// The file.
     pub(crate) fn to_toml(&self) -> String {
         let mut general = self.general.clone();
+        if general.get("ci.development-platforms") == general.get("build.platforms") {
+            general.remove("ci.development-platforms");
+        }
         let mut own: Vec<(Platform, Settings)> = self.platforms.clone();
         let all = match self.general.get("build.platforms") {
             Some(Value::List(list)) => list.len(),

@@ -205,7 +205,7 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
         let shown = format!("{file}{}", target.as_ref().map(|target| format!(", stage {target}")).unwrap_or_default());
         let is_dynamic = file.contains("${{") || context.contains("${{");
         if has_program || context != "." || is_dynamic || chosen.as_ref().is_some_and(|known| *known != key) {
-            let line = format!("Also built by the workflow, by its own inputs: {shown} in {context}.");
+            let line = format!("Also built by the workflow, by its own inputs: {shown} (context {context}).");
             if !others.contains(&line) {
                 others.push(line);
             }
@@ -219,6 +219,7 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
         }
         seen.entry(platform).or_default().push(args.clone());
     }
+    let is_only = others.is_empty();
     draft.comments.extend(others);
     let Some((file, target)) = chosen else { return };
     let is_unique = names.iter().all(|(platform, name)| names.iter().all(|(p, n)| p == platform || n != name));
@@ -229,14 +230,15 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
     let is_path = file.contains(['/', '.']) || file.to_ascii_lowercase().starts_with("dockerfile");
     let recipe = if is_path { file } else { format!("./{file}") };
     draft.general.insert("build.recipe", Value::Text(recipe));
-    if let Some(target) = target.filter(|target| !target.contains("${{")) {
+    // With several Dockerfiles each build says its own stage and arguments: settings would hold for all of them.
+    if let Some(target) = target.filter(|target| is_only && !target.contains("${{")) {
         draft.general.insert("build.target", Value::Text(target));
     }
     if !order.is_empty() && !draft.general.contains_key("build.platforms") {
         let list = order.iter().map(Platform::to_string).collect();
         draft.general.insert("build.platforms", Value::List(list));
     }
-    for (platform, all) in seen {
+    for (platform, all) in seen.into_iter().filter(|_| is_only) {
         // What differs from run to run is no setting.
         let constant = |(name, value): &(&String, &String)| {
             !value.contains("${{") && all.iter().all(|args| args.get(*name) == Some(*value))

@@ -128,7 +128,7 @@ impl Trigger {
         };
         let full = |name: &str| if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") };
         let option = |value: &str, name: &str| (value.to_owned(), name.to_owned());
-        let (mut event, event_from) =
+        let (mut event, mut event_from) =
             given.event.map_or_else(|| first(&["GITHUB_EVENT_NAME", "CI_PIPELINE_SOURCE"]), |e| option(e, "--event"));
         let (reference, reference_from) = match given.reference {
             Some(name) => (full(name), "--ref".to_owned()),
@@ -139,11 +139,13 @@ impl Trigger {
                 _ => git.0.map(|branch| (full(&branch), "git".to_owned())).unwrap_or_default(),
             },
         };
-        let base = given.base.map(str::to_owned).or_else(|| {
+        let mut base = given.base.map(str::to_owned).or_else(|| {
             Some(first(&["GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"]).0).filter(|name| !name.is_empty())
         });
         if given.event.is_none() && given.reference.is_some() {
             // A branch that is asked about was pushed, whatever made this run.
+            event_from.clear();
+            base = given.base.map(str::to_owned);
             event = (if reference.starts_with("refs/pull/") { "pull_request" } else { "push" }).into();
         }
         let default_branch = variable("CI_DEFAULT_BRANCH").or(git.1);

@@ -153,6 +153,22 @@ fn workflows_that_call_each_other_still_do() {
 }
 
 #[test]
+fn workflows_of_one_project_share_its_rules() {
+    let names =
+        ["guide-build", "guide-build-dynamic", "guide-test", "image-push", "release-include", "reusable", "secrets"];
+    let sources: Vec<Source> = names.iter().map(|name| source(&format!("{name}.yml"))).collect();
+    let migration = migrate(&sources, &file).expect("migrated");
+    let (config, settings) = config(&migration);
+    for (old, (_, new, text)) in sources.iter().zip(&migration.files) {
+        let new = Source { file: new.clone(), text: text.clone() };
+        let comparison = compare(old, &new, (&config, &settings), &file).expect("both can be read");
+        let wrong: Vec<_> = comparison.rows.iter().filter(|row| !row.is_same() && row.declared.is_none()).collect();
+        assert!(wrong.is_empty(), "{}: {wrong:#?}\n{settings}", old.file);
+    }
+    insta::assert_snapshot!("together", settings);
+}
+
+#[test]
 fn what_was_migrated_has_nothing_left_of_dockers() {
     for name in ["guide-build.yml", "image-push.yml", "guide-test.yml"] {
         let migration = migrate(&[source(name)], &file).expect("migrated");

@@ -195,14 +195,11 @@ fn build(
     let answers = by_occasion(&scenarios, &all, default_branch, &development)
         .ok_or("pull requests and branches have different platforms")?;
     let texts = |list: &[Platform]| Value::List(list.iter().map(Platform::to_string).collect());
-    let new = texts(&answers.main);
-    if draft.general.get("build.platforms").is_some_and(|known| *known != new) {
+    let rules = [("build.platforms", texts(&answers.main)), ("ci.development-platforms", texts(&answers.development))];
+    if rules.iter().any(|(key, new)| draft.general.get(key).is_some_and(|known| known != new)) {
         return Err("another job builds other platforms, and the rules hold for all".to_owned());
     }
-    draft.general.insert("build.platforms", new);
-    if answers.development != answers.main {
-        draft.general.insert("ci.development-platforms", texts(&answers.development));
-    }
+    draft.general.extend(rules);
     if let Some(tag) = answers.tag.filter(|tag| *tag != answers.main) {
         let names: Vec<String> = tag.iter().map(Platform::to_string).collect();
         draft.comments.push(format!(
@@ -214,12 +211,17 @@ fn build(
         }
     }
     let is_one_text = job.node.get("runs-on").is_some_and(|node| node.text().is_some());
-    for (platform, runner) in runners.iter().filter(|_| is_one_text) {
-        if runner != USUAL_RUNNER {
-            draft.of(*platform).insert("ci.runner", Value::Text(runner.clone()));
-        }
+    let is_other = |(platform, runner): (&Platform, &String)| draft.runners.get(platform).is_some_and(|r| r != runner);
+    if !is_one_text || runners.iter().any(is_other) {
+        return Ok(false);
     }
-    Ok(is_one_text)
+    for (platform, runner) in runners {
+        if runner != USUAL_RUNNER {
+            draft.of(platform).insert("ci.runner", Value::Text(runner.clone()));
+        }
+        draft.runners.insert(platform, runner);
+    }
+    Ok(true)
 }
 
 impl Rewriter<'_> {
