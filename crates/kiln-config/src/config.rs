@@ -102,6 +102,7 @@ impl Config {
                 minute_price: view.text(Section::History, "minute-price").and_then(|p| p.parse().ok()).unwrap_or(0.0),
                 currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
+            ci: view.ci(),
         }
     }
 
@@ -123,6 +124,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             twin: view.twin(),
+            runner: view.words(Section::Ci, "runner"),
         }
     }
 

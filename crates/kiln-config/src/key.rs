@@ -25,13 +25,15 @@ pub enum Section {
     Cache,
     /// Foreign platforms.
     Emulation,
+    /// What continuous integration runs.
+    Ci,
     /// Records of builds.
     History,
 }
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Project,
         Self::Nuitka,
         Self::Build,
@@ -39,6 +41,7 @@ impl Section {
         Self::Verify,
         Self::Cache,
         Self::Emulation,
+        Self::Ci,
         Self::History,
     ];
 
@@ -52,6 +55,7 @@ impl Section {
             Self::Verify => "verify",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
+            Self::Ci => "ci",
             Self::History => "history",
         }
     }
@@ -66,6 +70,7 @@ impl Section {
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
+            Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
             Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
         }
     }
@@ -130,7 +135,9 @@ impl Key {
             (self.section, self.name),
             (Section::Build, "platforms" | "output") | (Section::Emulation, "install" | "qemu-image")
         );
-        self.section.per_platform() && !whole_build
+        // Of these only the runner is one platform's.
+        let whole_project = self.section == Section::Ci && self.name != "runner";
+        self.section.per_platform() && !whole_build && !whole_project
     }
 
     /// Whether names in a section begin with this one and a dot.
@@ -168,7 +175,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Emulation, History, Network, Nuitka, Project, Verify};
+use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -274,6 +281,19 @@ pub(crate) static KEYS: &[Key] = &[
         "Image that registers QEMU."),
     key(Emulation, "twin", Kind::Choice(&["auto", "on", "off"]), Value(r#""auto""#), r#""off""#,
         "Native programs for platforms that are emulated: where they work (\"auto\"), always or fail (\"on\"), never (\"off\")."),
+
+    key(Ci, "python", Kind::List(Item::Python), Value(r#"["3.11", "3.12", "3.13"]"#), r#"["3.12", "3.13"]"#,
+        "Versions of Python to test with."),
+    key(Ci, "python-pull-request", Kind::List(Item::Python), Value(r#"["3.12"]"#), r#"["3.12", "3.13"]"#,
+        "Versions of Python to test pull requests with."),
+    key(Ci, "platforms", Kind::Platforms, Derived("those of build.platforms"), r#"["linux/amd64", "linux/arm64"]"#,
+        "Platforms of the default branch and of tags."),
+    key(Ci, "development-platforms", Kind::Platforms, Derived("those of ci.platforms"), r#"["linux/amd64"]"#,
+        "Platforms of pull requests and of other branches."),
+    key(Ci, "default-branch", Kind::Text, Derived("what the CI system or git says, else main"), r#""trunk""#,
+        "The branch on which everything is built and tested."),
+    key(Ci, "runner", Kind::Labels, Value(r#""ubuntu-latest""#), r#""ubuntu-24.04-arm""#,
+        "Label of the runner, or a list of labels. Of one platform in its own table: [platform.\"linux/arm64\".ci]; without that a foreign platform is built by its twin."),
 
     key(History, "keep", Kind::Count, Value("1000"), "200",
         "How many builds are remembered; full logs are kept for the last thirty."),

@@ -63,6 +63,8 @@ pub enum Kind {
     Smoke,
     /// A table of build arguments.
     Arguments,
+    /// A label of a CI runner, or a list of labels.
+    Labels,
 }
 
 /// What the texts of a list may be.
@@ -75,6 +77,8 @@ pub enum Item {
     Data,
     /// One word: no blanks and no leading `-`.
     Word,
+    /// A version of Python that a CI system offers: `3.12`, `3.13t`, `3.15-dev`. The list has at least one.
+    Python,
 }
 
 /// The names of the built-in recipes.
@@ -157,6 +161,8 @@ impl Kind {
             }
             Self::Smoke => "a command as a text or as a list of words, \"auto\", or false".to_owned(),
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
+            Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
+            Self::List(Item::Python) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
         }
     }
 
@@ -202,6 +208,7 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
+            (Self::List(Item::Python), Data::List(items)) if items.is_empty() => Err(no()),
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
@@ -209,7 +216,9 @@ impl Kind {
             (Self::Platforms, Data::List(items)) if !items.is_empty() => platforms(items),
             (Self::Smoke, Data::Bool(false)) => Ok(Value::Bool(false)),
             (Self::Smoke, Data::Bool(true)) => Ok(Value::Text("auto".to_owned())),
-            (Self::Smoke, Data::List(items)) if !items.is_empty() => list(items, Item::Text).map(Value::List),
+            (Self::Smoke | Self::Labels, Data::List(items)) if !items.is_empty() => {
+                list(items, Item::Text).map(Value::List)
+            }
             (Self::Arguments, Data::Table(entries)) => entries
                 .iter()
                 .map(|(name, value)| argument(&name.text, value).map(|value| (name.text.clone(), value)))
@@ -248,7 +257,7 @@ impl Kind {
             return Err(None);
         }
         let good = match self {
-            Self::Text | Self::Path | Self::Requirements => true,
+            Self::Text | Self::Path | Self::Requirements | Self::Labels => true,
             Self::Smoke if text.contains(ARTIFACT) => true,
             Self::Smoke => {
                 return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
@@ -303,6 +312,12 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
                 given: item.to_toml(),
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
+            // 3.10 as a number is 3.1.
+            Data::Integer(_) | Data::Other(_) if kind == Item::Python => Err(Rejected {
+                span: item.span.clone(),
+                given: item.to_toml(),
+                hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+            }),
             _ => Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: None }),
         })
         .collect()
@@ -313,6 +328,10 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
+            Item::Python => {
+                let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
+                Kind::Python.check_text(number).is_ok()
+            }
             Item::Data => text.split_once('=').is_some_and(|(source, target)| {
                 let inside = !target.starts_with('/') && target.split('/').all(|part| part != "..");
                 !source.is_empty() && !target.is_empty() && inside
@@ -446,6 +465,9 @@ mod tests {
             (Kind::List(Item::Data), "[\"assets=assets\", \"a/b=.\"]", "[\"assets=assets\", \"a/b=.\"]"),
             (Kind::Artifact, "\"{name}-{arch}\"", "\"{name}-{arch}\""),
             (Kind::Url, "\"http://10.0.0.1:3128\"", "\"http://10.0.0.1:3128\""),
+            (Kind::List(Item::Python), "[\"3.12\", \"3.13t\", \"3.15-dev\"]", "[\"3.12\", \"3.13t\", \"3.15-dev\"]"),
+            (Kind::Labels, "\"ubuntu-latest\"", "\"ubuntu-latest\""),
+            (Kind::Labels, "[\"self-hosted\", \"ARM64\"]", "[\"self-hosted\", \"ARM64\"]"),
         ] {
             assert_eq!(check(&kind, given).as_deref(), Ok(plain), "{kind:?} {given}");
         }
@@ -498,6 +520,11 @@ mod tests {
             (Kind::Smoke, "3", None),
             (Kind::Seconds, "0", None),
             (Kind::Size, "-1", None),
+            (Kind::List(Item::Python), "[3.10]", Some("put it in quotes: \"3.10\"")),
+            (Kind::List(Item::Python), "[\"py3\"]", None),
+            (Kind::List(Item::Python), "[]", None),
+            (Kind::Labels, "[]", None),
+            (Kind::Labels, "1", None),
         ] {
             let rejected = check(&kind, given).unwrap_err();
             assert_eq!(rejected.hint.as_deref(), hint, "{kind:?} {given}");

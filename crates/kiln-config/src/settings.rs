@@ -31,6 +31,8 @@ pub struct Settings {
     pub emulation: Emulation,
     /// `[history]`.
     pub history: History,
+    /// `[ci]`.
+    pub ci: Ci,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -52,6 +54,8 @@ pub struct PlatformSettings {
     pub network: Network,
     /// `[verify]`.
     pub verify: Verify,
+    /// `ci.runner`: the labels of the runner.
+    pub runner: Vec<String>,
     /// The artifact's path below the output folder, `/`-separated.
     pub artifact: String,
 }
@@ -340,6 +344,23 @@ pub struct History {
     pub minute_price: f64,
     /// What that is in.
     pub currency: String,
+}
+
+/// What continuous integration runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ci {
+    /// Versions of Python to test with.
+    pub python: Vec<String>,
+    /// Versions of Python to test pull requests with.
+    pub python_pull_request: Vec<String>,
+    /// Platforms of the default branch and of tags; nothing is those of the build.
+    pub platforms: Option<Vec<Platform>>,
+    /// Platforms of pull requests and of other branches; nothing is the same.
+    pub development_platforms: Option<Vec<Platform>>,
+    /// The branch on which everything is built and tested, if it was set.
+    pub default_branch: Option<String>,
+    /// The labels of the runner, where a platform has none of its own.
+    pub runner: Vec<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

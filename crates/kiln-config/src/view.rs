@@ -14,7 +14,7 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Recipe, Requirements, Smoke,
+    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Recipe, Requirements, Smoke,
     Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
@@ -78,6 +78,38 @@ impl View<'_> {
         match self.value(section, name) {
             Some((Value::List(items), _)) => items,
             _ => Vec::new(),
+        }
+    }
+
+    /// A list, or one text as a list of it.
+    pub(crate) fn words(&self, section: Section, name: &str) -> Vec<String> {
+        match self.value(section, name) {
+            Some((Value::List(items), _)) => items,
+            Some((Value::Text(text), _)) => vec![text],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Platforms, each once; nothing if they are not set.
+    fn platforms(&self, section: Section, name: &str) -> Option<Vec<Platform>> {
+        self.assignment(section, name)?;
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in self.list(section, name).iter().filter_map(|text| text.parse().ok()) {
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+        Some(platforms)
+    }
+
+    pub(crate) fn ci(&self) -> Ci {
+        Ci {
+            python: self.list(Section::Ci, "python"),
+            python_pull_request: self.list(Section::Ci, "python-pull-request"),
+            platforms: self.platforms(Section::Ci, "platforms"),
+            development_platforms: self.platforms(Section::Ci, "development-platforms"),
+            default_branch: self.text(Section::Ci, "default-branch"),
+            runner: self.words(Section::Ci, "runner"),
         }
     }
 
@@ -182,18 +214,12 @@ impl View<'_> {
 
     pub(crate) fn build(&self) -> Build {
         let section = Section::Build;
-        let mut platforms: Vec<Platform> = Vec::new();
-        for platform in self.list(section, "platforms").iter().filter_map(|text| text.parse().ok()) {
-            if !platforms.contains(&platform) {
-                platforms.push(platform);
-            }
-        }
         let artifact = self.text(section, "artifact").unwrap_or_default();
         Build {
             recipe: self.recipe(),
             base: self.text(section, "base"),
             packages: self.list(section, "packages"),
-            platforms,
+            platforms: self.platforms(section, "platforms").unwrap_or_default(),
             output: self.text(section, "output").map(PathBuf::from).unwrap_or_default(),
             artifact: artifact.parse().expect("the pattern was checked when it was read"),
             before_build: self.list(section, "before-build"),

@@ -32,15 +32,9 @@ const OWN_BRANCH: [&str; 3] = ["GITHUB_HEAD_REF", "GITHUB_REF_NAME", "CI_COMMIT_
 /// The branch that is built, then the one that it is to be merged into, then the default one.
 pub(crate) fn branches(environment: &Environment, folder: &Path) -> Vec<String> {
     let get = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
-    let event: Option<serde_json::Value> = environment
-        .get("GITHUB_EVENT_PATH")
-        .and_then(|path| fs_err::read(path).ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let default = event.as_ref().and_then(|event| event.pointer("/repository/default_branch"));
-    let default = default.and_then(serde_json::Value::as_str).map(str::to_owned);
+    let default = default_branch(environment, folder);
     let own = branch(environment, folder);
     let base = get(&["GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME"]);
-    let default = default.or_else(|| get(&["CI_DEFAULT_BRANCH"])).or_else(|| default_of(folder));
     let mut list: Vec<String> = Vec::new();
     for branch in [own, base, default].into_iter().flatten() {
         if !list.contains(&branch) {
@@ -53,13 +47,24 @@ pub(crate) fn branches(environment: &Environment, folder: &Path) -> Vec<String> 
     list
 }
 
+/// The default branch: as the event of GitHub says, or GitLab's variable, or git.
+pub(crate) fn default_branch(environment: &Environment, folder: &Path) -> Option<String> {
+    let event: Option<serde_json::Value> = environment
+        .get("GITHUB_EVENT_PATH")
+        .and_then(|path| fs_err::read(path).ok())
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let default = event.as_ref().and_then(|event| event.pointer("/repository/default_branch"));
+    let default = default.and_then(serde_json::Value::as_str).map(str::to_owned);
+    default.or_else(|| environment.get("CI_DEFAULT_BRANCH").map(str::to_owned)).or_else(|| default_of(folder))
+}
+
 /// The git folder of a project.
 fn git_folder(folder: &Path) -> Option<PathBuf> {
     folder.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir())
 }
 
 /// The branch that is checked out, if it is one.
-fn checked_out(folder: &Path) -> Option<String> {
+pub(crate) fn checked_out(folder: &Path) -> Option<String> {
     branch_in(&git_folder(folder)?.join("HEAD"), "ref: refs/heads/")
 }
 

@@ -49,6 +49,9 @@ pub(crate) enum CliError {
     Ignore { path: PathBuf, error: kiln_dockerfile::IgnoreError },
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A file that is to be migrated.
+    #[error(transparent)]
+    Migrate(#[from] kiln_ci::MigrateError),
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -113,6 +116,7 @@ impl CliError {
             Self::Config(error) => error.hint(),
             Self::Dockerfile(error) => error.hint(),
             Self::Bake(error) => error.hint(),
+            Self::Migrate(error) => Some(error.hint()),
             Self::Ignore { error, .. } => Some(error.hint()),
             Self::Engine(error) | Self::Image { error, .. } => error.hint(),
             Self::Solve(error) => error.hint(),
@@ -134,6 +138,7 @@ impl CliError {
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
+            | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
             | Self::Cache(CacheError::BadAddress { .. })

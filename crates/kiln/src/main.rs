@@ -87,6 +87,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Doctor(args) => commands::doctor::run(ui, environment, &cli.global, args).await,
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
+        Command::Ci(args) => commands::ci::run(ui, environment, &args.command),
+        Command::Migrate(args) => commands::migrate::run(ui, args),
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),

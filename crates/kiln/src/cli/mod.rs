@@ -2,6 +2,7 @@
 
 mod bake;
 mod build;
+mod ci;
 mod history;
 mod room;
 
@@ -14,6 +15,7 @@ use crate::environment::Environment;
 
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
+pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Stats, StatsFormat, Where};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 
@@ -142,6 +144,11 @@ pub(crate) enum Command {
     Du(Du),
     /// List, measure or prune the cache volumes and checkpoints of projects
     Cache(Cache),
+    /// Say what a run of continuous integration builds and tests
+    Ci(Ci),
+    /// Turn a workflow or script that builds with docker into one that builds with kiln
+    #[command(after_help = ci::MIGRATE_EXAMPLES)]
+    Migrate(Migrate),
     /// Show earlier builds: what ran and why, how long it took, their logs; compare two
     History(History),
     /// Show figures of builds per platform, and what is slower than it was and why

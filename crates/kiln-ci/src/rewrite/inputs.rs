@@ -1,0 +1,68 @@
+//! Inputs of docker's actions: which the action of kiln has, and why it has not the others.
+
+/// What becomes of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The action has it under the same name.
+    Same,
+    /// It is not needed.
+    NotNeeded(&'static str),
+    /// It cannot be carried over.
+    Lost(&'static str),
+}
+
+/// An input of docker/build-push-action.
+pub(super) fn build(name: &str, value: &str) -> Input {
+    let is_off = matches!(value.trim(), "false" | "" | "disabled=true");
+    match name {
+        "context" | "file" | "target" | "platforms" | "build-args" | "secrets" | "tags" | "labels" | "push"
+        | "load" | "outputs" | "cache-from" | "cache-to" | "no-cache" | "pull" | "build-contexts" | "network" => {
+            Input::Same
+        }
+        "builder" => Input::NotNeeded("kiln has no builders"),
+        "provenance" | "sbom" | "attests" if is_off => Input::NotNeeded("kiln writes no attestations"),
+        "provenance" | "sbom" | "attests" => Input::Lost("kiln writes no attestations yet"),
+        "allow" => Input::NotNeeded("kiln forbids no step what it asks for"),
+        "github-token" => Input::NotNeeded("the context is the folder that was checked out"),
+        "secret-envs" => Input::Lost("write `ID=${{ secrets.NAME }}` lines in `secrets` instead"),
+        "secret-files" => Input::Lost("use a `run:` step: kiln build --secret id=ID,src=FILE"),
+        "ssh" => Input::Lost("use a `run:` step: kiln build --ssh default"),
+        "add-hosts" => Input::Lost("use a `run:` step: kiln build --add-host NAME:ADDRESS"),
+        "annotations" => Input::Lost("use a `run:` step: kiln build --annotation NAME=VALUE"),
+        "no-cache-filters" => Input::Lost("use a `run:` step: kiln build --no-cache-filter STAGE"),
+        "cgroup-parent" | "shm-size" | "ulimit" => {
+            Input::Lost("use a `run:` step: kiln build has an option of this name")
+        }
+        "call" => Input::Lost("use a `run:` step: kiln build --call"),
+        _ => Input::Lost("the action of kiln has no such input"),
+    }
+}
+
+/// An input of docker/bake-action, as an option of `kiln bake`; nothing if it is none.
+pub(super) fn bake(name: &str, value: &str) -> Input {
+    match name {
+        "files" | "targets" | "set" | "push" | "load" | "no-cache" | "pull" => Input::Same,
+        "workdir" if matches!(value.trim(), "." | "") => Input::NotNeeded("it is where the step runs"),
+        "workdir" => Input::Lost("add `working-directory:` to the step"),
+        "source" if matches!(value.trim(), "." | "") => Input::NotNeeded("the bake file is read from the folder"),
+        "source" => Input::Lost("kiln reads bake files from the folder that was checked out"),
+        "builder" | "allow" | "github-token" | "provenance" | "sbom" => build(name, value),
+        "vars" => Input::Lost("set the variables with `env:`, or with `kiln bake --var NAME=VALUE`"),
+        _ => Input::Lost("`kiln bake` has no such option"),
+    }
+}
+
+/// What in `outputs` kiln does not do, so that docker's action has to stay.
+pub(crate) fn blocked(outputs: &str) -> Option<&'static str> {
+    let is_set = |name: &str| outputs.contains(&format!("{name}=true")) || outputs.contains(&format!("{name}=1"));
+    if is_set("push-by-digest") {
+        return Some(
+            "kiln pushes an image of all platforms at once, not each by its digest; build all platforms in one step",
+        );
+    }
+    if is_set("rewrite-timestamp") {
+        return Some("kiln does not rewrite times in layers");
+    }
+    let is_other = outputs.contains("compression=zstd") || outputs.contains("compression=estargz");
+    is_other.then_some("kiln compresses layers with gzip or not at all")
+}
