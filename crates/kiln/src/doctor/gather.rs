@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use kiln_cache::address::{Address, Direction, Place};
 use kiln_cache::{PackId, Series, Store};
+use kiln_ci::matrix::{self, Matrix};
+use kiln_ci::trigger::Trigger;
 use kiln_config::{Config, PlatformSettings, Section};
 use kiln_docker::facts::{self, Question};
 use kiln_docker::toolbox::ToolFile;
@@ -155,9 +157,26 @@ fn settings(
         scope_without,
         keep_size: all.cache.keep_size.0,
         certificates: own.network.ca_certificates.as_ref().map(bundle),
+        matrices: matrices(config),
         proxy_here: proxies.iter().any(|name| environment.get(name).is_some()),
         own,
     }
+}
+
+/// What CI would run for a pull request, and on the default branch.
+pub(super) fn matrices(config: &Config) -> [Matrix; 2] {
+    let branch = config.resolved().ci.default_branch.unwrap_or_else(|| "main".to_owned());
+    ["pull_request", "push"].map(|event| {
+        let trigger = Trigger {
+            event: event.to_owned(),
+            reference: format!("refs/heads/{branch}"),
+            base: None,
+            default_branch: Some(branch.clone()),
+            event_from: String::new(),
+            reference_from: String::new(),
+        };
+        matrix::matrix(config, &trigger).matrix
+    })
 }
 
 async fn daemon(engine: &Arc<dyn Engine>, settings: &SettingsFacts, folder: &Path) -> DaemonFacts {

@@ -20,6 +20,7 @@ pub(crate) use emulation::unfixed;
 
 use std::path::PathBuf;
 
+use kiln_ci::matrix::Matrix;
 use kiln_config::PlatformSettings;
 use kiln_docker::driver::Located;
 use kiln_docker::emulation::{Handlers, ProbeResult};
@@ -76,7 +77,7 @@ pub(crate) struct Check {
 }
 
 /// All checks in the order in which they are shown, each with the exit code of its failure.
-pub(crate) const CHECKS: [(&str, u8); 22] = [
+pub(crate) const CHECKS: [(&str, u8); 23] = [
     ("daemon", exit::DAEMON),
     ("version", exit::DAEMON),
     ("storage", exit::DAEMON),
@@ -90,6 +91,7 @@ pub(crate) const CHECKS: [(&str, u8); 22] = [
     ("settings", exit::CONFIG),
     ("lto", exit::CONFIG),
     ("jobs", exit::CONFIG),
+    ("matrix", exit::CONFIG),
     ("network", exit::DAEMON),
     ("proxy", exit::DAEMON),
     ("certificates", exit::CONFIG),
@@ -216,6 +218,8 @@ pub(crate) struct SettingsFacts {
     pub(crate) certificates: Option<(String, Seen<Vec<u8>>)>,
     /// Whether this process has a proxy in its own variables.
     pub(crate) proxy_here: bool,
+    /// What CI would run: for a pull request, and on the default branch.
+    pub(crate) matrices: [Matrix; 2],
 }
 
 /// What the project has on this machine.

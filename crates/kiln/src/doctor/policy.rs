@@ -1,5 +1,6 @@
-//! Settings: whether they can be read, link-time optimisation, compilers at once.
+//! Settings: whether they can be read, link-time optimisation, compilers at once, what CI runs.
 
+use kiln_ci::matrix::Matrix;
 use kiln_config::{Jobs, Lto, PlatformSettings};
 use kiln_graph::Platform;
 
@@ -8,7 +9,7 @@ use crate::recipe;
 
 pub(super) fn verdicts(facts: &Facts) -> Vec<Check> {
     let cpus = facts.daemon.as_ref().ok().map(|daemon| daemon.info.cpus);
-    let mut checks = vec![settings(&facts.settings)];
+    let mut checks = vec![settings(&facts.settings), matrix(&facts.settings.matrices)];
     for platform in &facts.settings.platforms {
         checks.push(lto(&platform.lto, platform.platform));
         checks.push(jobs(platform, cpus, facts.settings.configured));
@@ -71,6 +72,23 @@ fn jobs(settings: &PlatformSettings, cpus: Option<u32>, configured: usize) -> Ch
     check.on(settings.platform)
 }
 
+/// Whether what CI runs adapts to what it runs for.
+fn matrix([request, main]: &[Matrix; 2]) -> Check {
+    let shown = |matrix: &Matrix| {
+        let platforms: Vec<&str> = matrix.platform.iter().map(|platform| platform.arch.artifact_name()).collect();
+        format!("Python {} and {}", matrix.python.join(", "), platforms.join(", "))
+    };
+    let cells = |matrix: &Matrix| matrix.python.len() * matrix.platform.len();
+    if cells(request) >= cells(main) && cells(main) > 1 {
+        return Check::warning(
+            "matrix",
+            format!("pull requests run as much as the default branch: {}", shown(request)),
+            "set `[ci] python-pull-request` or `development-platforms`; `kiln ci matrix --explain` tells the rules",
+        );
+    }
+    Check::ok("matrix", format!("pull requests: {}; the default branch: {}", shown(request), shown(main)))
+}
+
 #[cfg(test)]
 mod tests {
     use kiln_graph::Arch;
@@ -101,5 +119,18 @@ mod tests {
         assert_eq!(of("[nuitka]\njobs = 1", Some(4)).status, Status::Warning);
         assert_eq!(of("[nuitka]\njobs = 4", Some(4)).status, Status::Ok);
         assert_eq!(of("[nuitka]\njobs = 16", None).status, Status::Ok);
+    }
+
+    #[test]
+    fn what_ci_runs_adapts_to_the_event() {
+        let matrices = |toml: &str| super::super::gather::matrices(&super::super::tests::config(toml));
+        let check = matrix(&matrices("[build]\nplatforms = [\"linux/amd64\"]\n"));
+        assert_eq!(check.status, Status::Ok);
+        let detail = "pull requests: Python 3.12 and x86_64; the default branch: Python 3.11, 3.12, 3.13 and x86_64";
+        assert_eq!(check.detail, detail);
+        let check = matrix(&matrices("[ci]\npython = [\"3.12\"]\n"));
+        assert_eq!(check.status, Status::Warning, "{check:?}");
+        let check = matrix(&matrices("[ci]\npython = [\"3.12\"]\ndevelopment-platforms = [\"linux/amd64\"]\n"));
+        assert_eq!(check.status, Status::Ok, "{check:?}");
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn settings(toml: &str, platform: Platform) -> PlatformSettings {
     config(toml).for_platform(platform)
 }
 
-fn config(toml: &str) -> Config {
+pub(super) fn config(toml: &str) -> Config {
     let facts = ProjectFacts { folder_name: "hello".to_owned(), ..ProjectFacts::default() };
     Config::load([Layer::file("kiln.toml", toml)], &facts).expect("good settings").config
 }
@@ -150,6 +150,7 @@ fn with_settings(toml: &str) -> Facts {
             keep_size: 10_000_000_000,
             certificates: Some(("ca.crt".to_owned(), Ok(bundle))),
             proxy_here: false,
+            matrices: super::gather::matrices(&super::tests::config("")),
         },
         here: HereFacts {
             output: "dist".into(),
