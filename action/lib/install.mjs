@@ -42,7 +42,7 @@ export async function install(inputs, runner, { own, arch = process.arch, platfo
     }
     runner.info(`not using ${there}: it is ${found ? `version ${found}` : 'no kiln that runs'}`);
   }
-  const path = await release(wanted || own, runner, ARCHITECTURES[arch], platform);
+  const path = await release(wanted || own, runner, { arch, platform });
   runner.path(dirname(path));
   return path;
 }
@@ -58,11 +58,12 @@ export async function version(path, env) {
 }
 
 /** The program of a release, from the folder of tools or from the server. */
-async function release(wanted, runner, arch, platform) {
+async function release(wanted, runner, machine) {
   const { env } = runner;
-  if (platform !== 'linux' || !arch) {
+  const arch = ARCHITECTURES[machine.arch];
+  if (machine.platform !== 'linux' || !arch) {
     throw new Error(
-      `there is no release of kiln for this runner (${platform}, ${arch ?? process.arch}); ` +
+      `there is no release of kiln for this runner (${machine.platform}, ${machine.arch}); ` +
         'use a Linux runner, or name a kiln with the input `binary`',
     );
   }
