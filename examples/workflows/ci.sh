@@ -20,11 +20,15 @@ case ${1:-all} in
     test) run_tests ;;
     build) run_build ;;
     all)
-        # Both at once; a failure of either is a failure.
+        # Both at once, and both to their ends; a failure of either is a failure.
         run_tests &
         tests=$!
-        run_build
-        wait "$tests"
+        run_build &
+        build=$!
+        code=0
+        wait "$tests" || code=1
+        wait "$build" || code=1
+        exit $code
         ;;
     *)
         echo "usage: $0 [test|build|all]" >&2

@@ -61,8 +61,20 @@ impl Running {
     /// # Panics
     /// If that takes a minute.
     pub fn wait_for_line(&self, words: &str) {
+        self.wait_for(words, |line| line.ends_with(words));
+    }
+
+    /// Waits until it has written a line that has `words` in it to standard error.
+    ///
+    /// # Panics
+    /// If that takes a minute.
+    pub fn wait_for_words(&self, words: &str) {
+        self.wait_for(words, |line| line.contains(words));
+    }
+
+    fn wait_for(&self, words: &str, is_it: impl Fn(&str) -> bool) {
         let said = || text(&self.texts[1]);
-        while !said().lines().any(|line| line.ends_with(words)) {
+        while !said().lines().any(&is_it) {
             assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", said());
             thread::sleep(Duration::from_millis(50));
         }
