@@ -2,6 +2,7 @@
 
 mod action;
 mod caches;
+mod history;
 mod leftovers;
 mod many;
 mod outputs;

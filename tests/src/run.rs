@@ -56,6 +56,11 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        text(&self.texts[1])
+    }
+
     /// Waits until it has written a line that ends in `words` to standard error.
     ///
     /// # Panics
@@ -73,9 +78,8 @@ impl Running {
     }
 
     fn wait_for(&self, words: &str, is_it: impl Fn(&str) -> bool) {
-        let said = || text(&self.texts[1]);
-        while !said().lines().any(&is_it) {
-            assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", said());
+        while !self.said().lines().any(&is_it) {
+            assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", self.said());
             thread::sleep(Duration::from_millis(50));
         }
     }
