@@ -78,7 +78,8 @@ impl Runner {
     fn ended(&self, ran: Ran) -> Step {
         let read = |name: &str| std::fs::read_to_string(self.file(name)).expect("it was there");
         let all = format!("{}{}", ran.stdout, ran.stderr);
-        let log = all.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect();
+        let log =
+            all.lines().filter(|line| !line.starts_with("::add-mask::")).map(|line| format!("{line}\n")).collect();
         Step { ran, outputs: entries(&read("OUTPUT")), summary: read("STEP_SUMMARY"), log }
     }
 }
@@ -230,7 +231,11 @@ fn a_failing_build_is_annotated_at_its_line() {
     runner.project.write("sub/project/Dockerfile.build", "FROM scratch\nCOPI a b\n");
     let step = runner.step(&[("working-directory", "sub/project"), ("file", "Dockerfile.build")]);
     step.assert_code(3);
-    assert!(step.log.contains("::error file=sub/project/Dockerfile.build,line=2,endLine=2,title=kiln::"), "{}", step.log);
+    assert!(
+        step.log.contains("::error file=sub/project/Dockerfile.build,line=2,endLine=2,title=kiln::"),
+        "{}",
+        step.log
+    );
     assert_eq!(step.outputs["build"], "", "the build before is none of this step's");
 }
 
@@ -238,7 +243,7 @@ fn a_failing_build_is_annotated_at_its_line() {
 fn nothing_that_a_build_says_or_is_called_gives_orders_to_the_runner() {
     let text = fresh(
         "RUN echo '::set-output name=digest::sha256:evil'; echo '##[set-output name=digest;]evil'; echo ' ::stop-commands::x' >&2; \
-         echo '##[add-path]/evil'; printf 'x' > \"/a\n::set-output name=a::b\"; exit ${CODE:-0}\n\
+         echo '##[add-path]/evil'; printf x > \"$(printf '/a\\n::set-output name=a::b')\"\n\
          FROM scratch\nCOPY --from=0 /a* /\n",
     );
     let Some(runner) = Runner::new(&[("Dockerfile", &text)]) else { return };
@@ -250,7 +255,10 @@ fn nothing_that_a_build_says_or_is_called_gives_orders_to_the_runner() {
     assert_ne!(failing.ran.code, Some(0), "there is no such stage");
     for step in [step, failing] {
         for name in step.outputs.keys() {
-            assert!(["artifacts", "build", "digest", "files", "imageid", "metadata"].contains(&name.as_str()), "{name}");
+            assert!(
+                ["artifacts", "build", "digest", "files", "imageid", "metadata"].contains(&name.as_str()),
+                "{name}"
+            );
         }
         assert_eq!(step.outputs.get("digest").map_or("", String::as_str), "");
         for command in step.commands() {

@@ -39,7 +39,8 @@ fn the_example_for_shells_can_be_read_and_knows_its_words() {
     // With a kiln that notes what it was called with, and fails.
     let folder = tempfile::tempdir().expect("a folder");
     let kiln = folder.path().join("kiln");
-    std::fs::write(&kiln, "#!/bin/sh\necho \"$1\" >> \"$0.log\"\n[ \"$1\" = build ] && exit 3\nexit 0\n").expect("kiln");
+    std::fs::write(&kiln, "#!/bin/sh\necho \"$1\" >> \"$0.log\"\n[ \"$1\" = build ] && exit 3\nexit 0\n")
+        .expect("kiln");
     Command::new("chmod").arg("+x").arg(&kiln).status().expect("chmod runs");
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
     let status = Command::new("sh").args([script, "all"]).env("PATH", path).env("HOME", folder.path()).status();

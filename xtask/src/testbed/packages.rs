@@ -52,7 +52,7 @@ pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<()> {
         .with_context(|| format!("cannot install {}", missing.join(", ")))
 }
 
-/// Makes an environment for Python packages, with what is installed into it.
+/// Makes an environment for Python packages; `wanted` is what pip installs into it.
 pub(crate) fn python_environment(folder: &Path, wanted: &[&str]) -> Result<()> {
     install(&[("python3", "python3")])?;
     if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {

@@ -104,7 +104,9 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         logs: Some(job.state.join("logs")),
         started,
         notes: job.notes(auto_jobs),
-        folds: ui.service.map(|service| Folds { service, began: begun.at.duration_since(UNIX_EPOCH).unwrap_or_default() }),
+        folds: ui
+            .service
+            .map(|service| Folds { service, began: begun.at.duration_since(UNIX_EPOCH).unwrap_or_default() }),
     };
     let reporter = tokio::spawn(report(received, options));
     let (mut unsaved, mut travels) = (None, None);

@@ -145,7 +145,8 @@ fn target_row(target: &Target, look: Look) -> Vec<String> {
 
 fn step_row(step: &Step, look: Look) -> Vec<String> {
     let platforms: Vec<String> = step.platforms.iter().map(|p| p.arch.artifact_name().to_owned()).collect();
-    let failed = if step.outcome == Outcome::Done { String::new() } else { format!(" {}", outcome(step.outcome, false, look)) };
+    let failed =
+        if step.outcome == Outcome::Done { String::new() } else { format!(" {}", outcome(step.outcome, false, look)) };
     vec![
         time(step.start),
         time(step.seconds) + &failed,
@@ -204,9 +205,11 @@ fn step_rows(step: &StepPair) -> Vec<Vec<String>> {
     };
     let mut rows =
         vec![vec![harmless(&step.name).into_owned(), seconds(step.seconds.0), seconds(step.seconds.1), change]];
-    rows.extend(step.phases.iter().map(|(name, a, b)| {
-        vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]
-    }));
+    rows.extend(
+        step.phases
+            .iter()
+            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]),
+    );
     rows
 }
 
@@ -220,13 +223,10 @@ fn change(a: f64, b: f64) -> String {
 /// Figures of many builds, and what is slower than it was.
 pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
     let counted = crate::job::counted;
-    let mut text = format!(
-        "{}: {} failed, {} up to date\n\n",
-        counted(stats.builds, "build"),
-        stats.failed,
-        stats.up_to_date
-    );
-    let mut rows = vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size", "way"])];
+    let mut text =
+        format!("{}: {} failed, {} up to date\n\n", counted(stats.builds, "build"), stats.failed, stats.up_to_date);
+    let mut rows =
+        vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size", "way"])];
     rows.extend(stats.targets.iter().map(stats_row));
     if let Some(tests) = &stats.tests {
         rows.push(times_row("tests", Some(tests)));

@@ -11,7 +11,7 @@ use kiln_graph::{Platform, VertexId};
 use kiln_solver::{BuildEvent, Stage};
 
 use super::ci::Folds;
-use super::text::{clock, duration, harmless, one_line};
+use super::text::{clock, duration, harmless, one_line, short_instruction};
 use super::{is_stop, stage_name, step_place};
 
 /// A step that says nothing but its progress does so after this time without a line: services end silent builds.
@@ -32,7 +32,7 @@ pub(super) struct Plain<W> {
 struct Running {
     platforms: Vec<Platform>,
     place: String,
-    /// The instruction.
+    /// What it runs.
     text: String,
     /// When its lines in `kept` began.
     since: Duration,
@@ -81,7 +81,7 @@ impl<W: Write> Plain<W> {
                 let running = Running {
                     platforms: platforms.clone(),
                     place: step_place(origin),
-                    text: one_line(&origin.text),
+                    text: short_instruction(&origin.text),
                     since: at,
                     spoke: at,
                     kept: Vec::new(),
@@ -282,7 +282,7 @@ mod tests {
         plain.finish(second(41)).unwrap();
         let text = String::from_utf8(plain.out).unwrap();
         let expected = "[linux/amd64]   0:15 toolchain 2/4: : :error::z\n\
-            ::group::[linux/amd64] stopped: toolchain 2/4 RUN --mount=type=cache,id=apt,target=/var/cache/apt apt-get install -y gcc\n\
+            ::group::[linux/amd64] stopped: toolchain 2/4 RUN apt-get install -y gcc\n\
             \x20 0:01 first\n  0:02 ## [set-output name=x;]y\n  0:03 ::error::z\n::endgroup::\n";
         assert_eq!(text, expected);
     }
