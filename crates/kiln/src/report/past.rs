@@ -66,7 +66,7 @@ fn outcome(outcome: Outcome, up_to_date: bool, look: Look) -> String {
 
 /// When a build began, in the largest unit.
 fn ago(record: &Record, look: Look) -> String {
-    crate::commands::du::ago(record.started / 1000, look.now)
+    super::text::ago(record.started / 1000, look.now)
 }
 
 /// What was built: `main@1234abcd`.
@@ -97,7 +97,7 @@ pub(crate) fn list(records: &[Record], look: Look) -> String {
 /// All about one build.
 pub(crate) fn build(record: &Record, look: Look) -> String {
     let mut text = format!("build {} of {}, {}", record.id, harmless(&record.project), ago(record, look));
-    let _ = write!(text, ": {} in {}\n", outcome(record.outcome, !record.did_work(), look), time(record.seconds));
+    let _ = writeln!(text, ": {} in {}", outcome(record.outcome, !record.did_work(), look), time(record.seconds));
     let machine = &record.machine;
     let mut facts = vec![format!("kiln {}", machine.kiln), format!("Docker {}", harmless(&machine.engine))];
     facts.extend(machine.platform.map(|platform| format!("{platform}, {} processors", machine.cpus)));
@@ -160,7 +160,7 @@ fn step_row(step: &Step, look: Look) -> Vec<String> {
 /// Two builds side by side.
 pub(crate) fn comparison(comparison: &Comparison, look: Look) -> String {
     let Comparison { a, b, seconds, targets } = comparison;
-    let mut text = format!("{a}: {}; {b}: {} ({})\n", time(seconds.0), time(seconds.1), change(seconds.0, seconds.1));
+    let mut text = format!("{a}: {}; {b}: {}, {}\n", time(seconds.0), time(seconds.1), change(seconds.0, seconds.1));
     for target in targets {
         text += &pair(target, look);
     }
@@ -222,11 +222,10 @@ fn change(a: f64, b: f64) -> String {
 
 /// Figures of many builds, and what is slower than it was.
 pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
-    let counted = crate::job::counted;
+    let plural = if stats.builds == 1 { "" } else { "s" };
     let mut text =
-        format!("{}: {} failed, {} up to date\n\n", counted(stats.builds, "build"), stats.failed, stats.up_to_date);
-    let mut rows =
-        vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size", "way"])];
+        format!("{} build{plural}: {} failed, {} up to date\n\n", stats.builds, stats.failed, stats.up_to_date);
+    let mut rows = vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size"])];
     rows.extend(stats.targets.iter().map(stats_row));
     if let Some(tests) = &stats.tests {
         rows.push(times_row("tests", Some(tests)));
@@ -247,13 +246,10 @@ pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
 fn stats_row(target: &TargetStats) -> Vec<String> {
     let name = if target.name.is_empty() { String::new() } else { format!("{} ", harmless(&target.name)) };
     let mut row = times_row(&format!("{name}{}", target.platform), target.times.as_ref());
-    let mut ways: Vec<(&String, &usize)> = target.ways.iter().collect();
-    ways.sort_by(|a, b| b.1.cmp(a.1));
     row.extend([
         percent(target.ccache_percent),
         percent(target.last_ccache_percent),
         target.bytes.map_or_else(|| "-".to_owned(), size),
-        ways.iter().map(|(way, _)| way.as_str()).collect::<Vec<_>>().join(","),
     ]);
     row
 }
@@ -327,7 +323,7 @@ mod tests {
                 ci: Some("github".into()),
             },
             targets: vec![Target {
-                name: "export".into(),
+                name: String::new(),
                 platform,
                 way: "twin".into(),
                 outcome: Outcome::Done,
