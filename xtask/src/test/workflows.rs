@@ -42,7 +42,7 @@ fn checked(lint: &Path, scratch: &Path) -> Result<()> {
     let mut count = 0;
     for entry in fs::read_dir(workspace::root().join(EXAMPLES)).context("no examples of workflows")?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.ends_with(".yml") || name.starts_with("gitlab") {
+        if entry.path().extension().is_none_or(|extension| extension != "yml") || name.starts_with("gitlab") {
             continue;
         }
         let text = fs::read_to_string(entry.path())?;
