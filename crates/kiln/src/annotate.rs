@@ -1,7 +1,5 @@
 //! Failures as annotations, which a CI service shows beside the lines of the files that they are about.
 
-use std::path::{Path, PathBuf};
-
 use kiln_solver::SolveError;
 
 use crate::environment::Environment;
@@ -54,38 +52,37 @@ pub(crate) fn command(ui: Ui, environment: &Environment, error: &CliError) {
 /// A file as the service knows it: relative to the checkout. None if there is no such file, as for built-in recipes.
 pub(crate) fn file(environment: &Environment, name: &str) -> Option<String> {
     let path = std::path::absolute(name).ok().filter(|path| path.is_file())?;
-    Some(relative(&path, environment.get("GITHUB_WORKSPACE").map(Path::new)).display().to_string())
-}
-
-fn relative(path: &Path, workspace: Option<&Path>) -> PathBuf {
-    workspace.and_then(|workspace| path.strip_prefix(workspace).ok()).unwrap_or(path).to_owned()
+    let Some(workspace) = environment.get("GITHUB_WORKSPACE") else { return Some(name.to_owned()) };
+    Some(path.strip_prefix(workspace).unwrap_or(&path).display().to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
-    #[test]
-    fn files_are_named_as_the_checkout_has_them() {
-        let named = |workspace: Option<&str>| relative(Path::new("/w/p/sub/Dockerfile"), workspace.map(Path::new));
-        assert_eq!(named(Some("/w/p")), Path::new("sub/Dockerfile"));
-        assert_eq!(named(Some("/w/other")), Path::new("/w/p/sub/Dockerfile"));
-        assert_eq!(named(None), Path::new("/w/p/sub/Dockerfile"));
-    }
-
-    #[test]
-    fn what_is_no_file_has_no_place() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("Dockerfile");
-        std::fs::write(&path, "FROM scratch\n").expect("a file");
-        let environment = Environment {
-            variables: vec![("GITHUB_WORKSPACE".to_owned(), folder.path().display().to_string())],
+    fn environment(workspace: Option<&Path>) -> Environment {
+        let variable = |path: &Path| ("GITHUB_WORKSPACE".to_owned(), path.display().to_string());
+        Environment {
+            variables: workspace.map(variable).into_iter().collect(),
             config_folder: PathBuf::new(),
             cache_folder: PathBuf::new(),
             docker_folder: PathBuf::new(),
             config_file: None,
-        };
-        assert_eq!(file(&environment, &path.display().to_string()).as_deref(), Some("Dockerfile"));
-        assert_eq!(file(&environment, "no such recipe"), None);
+        }
+    }
+
+    #[test]
+    fn files_are_named_as_the_checkout_has_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("Dockerfile");
+        std::fs::write(&path, "FROM scratch\n").expect("a file");
+        let name = path.display().to_string();
+        let named = |workspace: Option<&Path>| file(&environment(workspace), &name);
+        assert_eq!(named(Some(folder.path())).as_deref(), Some("Dockerfile"));
+        assert_eq!(named(Some(Path::new("/elsewhere"))), Some(name.clone()));
+        assert_eq!(named(None), Some(name.clone()));
+        assert_eq!(file(&environment(None), "no such recipe"), None);
     }
 }

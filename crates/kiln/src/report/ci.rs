@@ -130,6 +130,37 @@ impl Folds {
     }
 }
 
+/// Lines on their way to a log of GitHub's, in which `##[` would be a command wherever it stands: in an instruction, say.
+pub(super) struct Guarded<W> {
+    out: W,
+    /// The line that is not whole yet.
+    line: Vec<u8>,
+}
+
+impl<W: Write> Guarded<W> {
+    /// Lines that go to `out`.
+    pub(super) fn new(out: W) -> Self {
+        Self { out, line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Guarded<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.out.write_all(String::from_utf8_lossy(&line).replace("##[", "## [").as_bytes())?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +196,15 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(defused(text), expected);
         }
+    }
+
+    #[test]
+    fn no_command_gets_through_in_parts() {
+        let mut out = Guarded::new(Vec::new());
+        write!(out, "a #{}[set-output{} b\n::group::", '#', ']').unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.out), "a ## [set-output] b\n");
+        writeln!(out, "c").unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.out), "a ## [set-output] b\n::group::c\n");
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(crate) use text::{ago, size};
 
 use kiln_solver::image::Exported;
 
+use ci::Guarded;
 use logs::Logs;
 use plain::Plain;
 use raw::Raw;
@@ -95,7 +96,9 @@ pub(crate) async fn report(events: Receiver<BuildEvent>, options: ReportOptions)
     let display = match progress {
         Progress::Tty => Display::Tty(Tty::stderr(options.color)),
         Progress::Plain | Progress::Auto => {
-            let out: Box<dyn Write + Send> = Box::new(BufWriter::new(io::stderr()));
+            let out = BufWriter::new(io::stderr());
+            let is_guarded = options.folds.is_some_and(|folds| folds.service == ci::Service::Github);
+            let out: Box<dyn Write + Send> = if is_guarded { Box::new(Guarded::new(out)) } else { Box::new(out) };
             Display::Plain(Plain::new(out, options.notes.clone()).folding(options.folds))
         }
         Progress::Json => Display::Json(Box::new(io::stdout())),
