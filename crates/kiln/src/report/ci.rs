@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn no_command_gets_through_in_parts() {
         let mut out = Guarded::new(Vec::new());
-        write!(out, "a #{}[set-output{} b\n::group::", '#', ']').unwrap();
+        for part in ["a #", "#[set-output", "] b\n::group::"] {
+            write!(out, "{part}").unwrap();
+        }
         assert_eq!(String::from_utf8_lossy(&out.out), "a ## [set-output] b\n");
         writeln!(out, "c").unwrap();
         assert_eq!(String::from_utf8_lossy(&out.out), "a ## [set-output] b\n::group::c\n");
