@@ -1,5 +1,6 @@
 //! The whole program on small images: what takes seconds.
 
+mod action;
 mod caches;
 mod doctor;
 mod history;

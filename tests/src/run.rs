@@ -66,7 +66,19 @@ impl Running {
     /// # Panics
     /// If that takes a minute.
     pub fn wait_for_line(&self, words: &str) {
-        while !self.said().lines().any(|line| line.ends_with(words)) {
+        self.wait_for(words, |line| line.ends_with(words));
+    }
+
+    /// Waits until it has written a line that has `words` in it to standard error.
+    ///
+    /// # Panics
+    /// If that takes a minute.
+    pub fn wait_for_words(&self, words: &str) {
+        self.wait_for(words, |line| line.contains(words));
+    }
+
+    fn wait_for(&self, words: &str, is_it: impl Fn(&str) -> bool) {
+        while !self.said().lines().any(&is_it) {
             assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", self.said());
             thread::sleep(Duration::from_millis(50));
         }

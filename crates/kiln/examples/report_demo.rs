@@ -13,7 +13,7 @@ mod report;
 mod script;
 
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use report::{FailureOptions, Progress, ReportOptions, Terminal};
@@ -39,6 +39,7 @@ async fn main() -> std::io::Result<()> {
         logs: Some(".kiln/logs".into()),
         started,
         notes: vec![(script::AMD64, "lto=yes jobs=2".into()), (script::ARM64, "lto=no jobs=2".into())],
+        folds: report::ci::Service::of(variable).map(|service| report::ci::Folds { service, began: Duration::ZERO }),
     };
     let (sender, receiver) = tokio::sync::mpsc::channel(64);
     let reporter = tokio::spawn(report::report(receiver, options));

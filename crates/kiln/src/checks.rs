@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use kiln_dockerfile::Warning;
 use serde_json::{Value, json};
 
+use crate::annotate;
 use crate::environment::Environment;
+use crate::report::ci::{self, Level, Spot};
 use crate::report::{Progress, RawNoted, raw_warnings};
 use crate::ui::Ui;
 
@@ -27,11 +29,6 @@ pub(crate) fn rules(noted: &[Noted]) -> Vec<&'static str> {
     names
 }
 
-/// Whether a CI service reads annotations from what is printed.
-pub(crate) fn is_annotated(environment: &Environment) -> bool {
-    environment.get("GITHUB_ACTIONS") == Some("true")
-}
-
 /// Shows warnings at the end of a build, a line for each.
 pub(crate) fn show(ui: Ui, environment: &Environment, progress: Progress, noted: Option<&Vec<Noted>>) {
     let noted = noted.map(Vec::as_slice).unwrap_or_default();
@@ -49,21 +46,18 @@ pub(crate) fn show(ui: Ui, environment: &Environment, progress: Progress, noted:
         let place = warning.span.map_or(file.clone(), |span| format!("{file}:{}", span.line));
         ui.warn(&format!("{place}: {} ({})", warning.message, warning.rule));
     }
-    if is_annotated(environment) {
-        for (file, warning) in noted {
-            ui.say(&annotation(file, warning));
-        }
+    for (file, warning) in noted {
+        ui.annotate(|| annotation(environment, file, warning));
     }
 }
 
-/// A finding as GitHub's workflow command.
-/// Source: docs.github.com, "Workflow commands for GitHub Actions".
-pub(crate) fn annotation(file: &str, warning: &Warning) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-    let lines = warning.span.map(|span| format!(",line={},endLine={}", span.line, span.end_line)).unwrap_or_default();
-    let title = property(warning.rule.name());
-    format!("::warning file={}{lines},title={title}::{}", property(file), data(&warning.message))
+/// A finding as an annotation.
+pub(crate) fn annotation(environment: &Environment, file: &str, warning: &Warning) -> String {
+    let spot = Spot {
+        file: annotate::file(environment, file).unwrap_or_else(|| file.to_owned()),
+        lines: warning.span.map(|span| (span.line, span.end_line)),
+    };
+    ci::annotation(Level::Warning, Some(&spot), warning.rule.name(), &warning.message)
 }
 
 /// A finding with the lines around it.
@@ -129,15 +123,5 @@ f:4: variable `d` is not set (UndefinedVar)
   6 |     COPY e f
 ";
         assert_eq!(text("f", source, &warning), expected);
-    }
-
-    #[test]
-    fn annotations_are_escaped() {
-        let [warning] = warnings("FROM scratch AS B").try_into().expect("one");
-        let shown = annotation("a,b:c%", &warning);
-        assert_eq!(
-            shown,
-            "::warning file=a%2Cb%3Ac%25,line=1,endLine=1,title=StageNameCasing::stage name `B` should be lowercase"
-        );
     }
 }

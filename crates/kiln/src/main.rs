@@ -2,6 +2,7 @@
 //!
 //! This crate alone reads the environment, talks to the terminal and ends the process.
 
+mod annotate;
 mod bake;
 mod checkout;
 mod checks;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui.error(&error);
+            annotate::command(ui, &environment, &error);
             ExitCode::from(error.code())
         }
     }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::cli::Color;
 use crate::environment::Environment;
 use crate::error::CliError;
+use crate::report::ci::{Service, defused};
 use crate::report::{FailureOptions, Terminal, columns, render_chain, render_error};
 
 /// The terminal, or what stands in for it.
@@ -14,6 +15,8 @@ pub(crate) struct Ui {
     pub(crate) color: bool,
     /// What standard error is.
     pub(crate) terminal: Terminal,
+    /// The CI service that reads along.
+    pub(crate) service: Option<Service>,
 }
 
 impl Ui {
@@ -24,14 +27,22 @@ impl Ui {
             Color::Never => false,
             Color::Auto => terminal.is_tty && !terminal.is_dumb && environment.get("NO_COLOR").is_none(),
         };
-        Self { color, terminal }
+        Self { color, terminal, service: Service::of(|name| environment.get(name)) }
     }
 
     /// A line for people.
-    #[expect(clippy::unused_self, reason = "who may print is decided by who has a Ui")]
     pub(crate) fn say(self, line: &str) {
+        // What steps and files say may not give orders to the service.
+        let line = if self.service == Some(Service::Github) { defused(line) } else { line.into() };
         // A closed standard error is no reason to fail.
         let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+
+    /// An annotation, where a service reads them.
+    pub(crate) fn annotate(self, annotation: impl FnOnce() -> String) {
+        if self.service == Some(Service::Github) {
+            let _ = writeln!(io::stderr().lock(), "{}", annotation());
+        }
     }
 
     /// Data for machines, as it is.

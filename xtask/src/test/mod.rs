@@ -9,6 +9,7 @@ mod own;
 mod read;
 mod tier;
 mod transports;
+mod workflows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Tier {
-    /// Formatting, clippy and rustdoc, warnings being errors
+    /// Formatting, clippy and rustdoc, warnings being errors, and actionlint
     Lint,
     /// What needs no engine
     Unit,

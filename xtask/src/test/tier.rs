@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use super::engine::NEEDS_QEMU;
 use super::has_nextest;
 use super::read::{Reader, Show};
+use crate::testbed::packages;
 use crate::workspace::cargo;
 
 /// How many tests ended how.
@@ -63,7 +64,7 @@ impl Outcome {
     }
 }
 
-/// Formatting, clippy and rustdoc.
+/// Formatting, clippy and rustdoc, and the examples of workflows.
 pub(crate) fn lint() -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let checks: [(&str, Command); 3] = [
@@ -79,12 +80,21 @@ pub(crate) fn lint() -> Result<Outcome> {
         let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {name}"))?;
         outcome.check(name, status.success());
     }
+    let workflows = super::workflows::lint();
+    if let Err(error) = &workflows {
+        println!("{error:#}");
+    }
+    outcome.check("actionlint", workflows.is_ok());
     Ok(outcome)
 }
 
 /// What needs no engine: all tests but those of the driver's `tests` folder and the end-to-end ones.
 pub(crate) fn unit(filters: &[String]) -> Result<Outcome> {
     let mut outcome = Outcome::default();
+    // Where it cannot be had, the tests that need it say so.
+    if let Err(error) = packages::install(&[("node", "nodejs")]) {
+        eprintln!("no node: {error:#}");
+    }
     if has_nextest() {
         let select = "not package(kiln-e2e) and not (package(kiln-docker) and kind(test))";
         let others = super::engine::BINARIES.map(|(_, name)| format!(" and not binary({name})")).concat();

@@ -37,7 +37,8 @@ use crate::process::hinted;
 use daemon::Engine;
 pub(crate) use daemon::Flavour;
 use images::AMD64;
-use layout::{Layout, State, unmount_below};
+pub(crate) use layout::Layout;
+use layout::{State, unmount_below};
 use network::HostNetwork;
 use registry::Registry;
 

@@ -4,11 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
 use super::say;
-use crate::process::{hinted, installed, run};
+use crate::process::{hinted, installed, run, succeeds};
 
 /// Fails unless this is root on a system with apt, which is what installing and starting an engine needs.
 pub(crate) fn require_root_on_debian() -> Result<()> {
@@ -32,8 +33,12 @@ pub(crate) fn require_root() -> Result<()> {
     ))
 }
 
+/// apt-get does not wait for another one of this process.
+static APT: Mutex<()> = Mutex::new(());
+
 /// Installs what is missing, given as pairs of a program and the package it comes from.
 pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<()> {
+    let _turn = APT.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<_> =
         wanted.iter().filter(|(program, _)| !installed(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
@@ -47,6 +52,19 @@ pub(crate) fn install(wanted: &[(&str, &str)]) -> Result<()> {
         .with_context(|| format!("cannot install {}", missing.join(", ")))
 }
 
+/// Makes an environment for Python packages; `wanted` is what pip installs into it.
+pub(crate) fn python_environment(folder: &Path, wanted: &[&str]) -> Result<()> {
+    install(&[("python3", "python3")])?;
+    if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+        // Debian keeps these apart, in a package that has no program to look for.
+        install(&[("python3-venv", "python3-venv")])?;
+    }
+    let _ = fs::remove_dir_all(folder);
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(wanted))
+}
+
 /// Refreshes the package lists.
 fn update() -> Result<()> {
     run(apt_get().args(["update", "-qq"])).context("cannot refresh the package lists")
@@ -54,6 +72,7 @@ fn update() -> Result<()> {
 
 /// Unpacks a package into a folder without installing it, and returns the folder.
 pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
+    let _turn = APT.lock().unwrap_or_else(PoisonError::into_inner);
     let staged = folder.with_added_extension("new");
     let _ = fs::remove_dir_all(&staged);
     fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::layout::{Layout, State};
 use super::{packages, say};
-use crate::process::{Service, run, succeeds, write_file};
+use crate::process::{Service, write_file};
 
 /// What moto's server for S3 is made of; the rest of `moto[server]` is for other services and takes minutes.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.1", "flask==3.1.3", "flask-cors==6.0.2"];
@@ -128,16 +128,8 @@ fn s3(layout: &Layout, port: u16) -> Result<Command> {
     // Written when all of it is there, with what that was.
     let (mark, wanted) = (folder.join("complete"), MOTO.join("\n"));
     if fs::read_to_string(&mark).ok().as_deref() != Some(&wanted) {
-        packages::install(&[("python3", "python3")])?;
-        if !succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
-            // Debian keeps these apart, in a package that has no program to look for.
-            packages::install(&[("python3-venv", "python3-venv")])?;
-        }
         say("installing an S3 server (half a minute)");
-        let _ = fs::remove_dir_all(&folder);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        let mut pip = Command::new(folder.join("bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(MOTO))?;
+        packages::python_environment(&folder, &MOTO)?;
         write_file(&mark, wanted)?;
     }
     let mut command = Command::new(folder.join("bin/python"));

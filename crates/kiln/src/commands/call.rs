@@ -74,7 +74,8 @@ pub(super) async fn answer(
             Method::Targets => targets(item)?,
             Method::Check => {
                 let findings = check::find(&mut daemon, item).await?;
-                for line in findings.remarks(environment) {
+                findings.annotate(ui, environment);
+                for line in findings.remarks() {
                     ui.say(&line);
                 }
                 found |= !findings.is_empty();

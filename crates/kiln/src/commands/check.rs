@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::job::{Item, counted};
 use crate::lower::Wanted;
+use crate::ui::Ui;
 use crate::{recipe, session};
 
 /// What was found in the Dockerfiles of one item.
@@ -83,17 +84,18 @@ impl Findings {
     }
 
     /// What is said beside the result, a line each.
-    pub(super) fn remarks(&self, environment: &Environment) -> Vec<String> {
-        let annotations = self.noted.iter().filter(|_| checks::is_annotated(environment));
-        // Standard output is for machines if it is JSON; the service reads both streams.
-        let mut lines: Vec<String> =
-            annotations.map(|(_, (file, warning))| checks::annotation(file, warning)).collect();
-        lines.extend(
-            self.unknown
-                .iter()
-                .map(|image| format!("note: {} is not on a daemon here: what it sets is not known", image.reference)),
-        );
-        lines
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let unknown = self.unknown.iter();
+        unknown
+            .map(|image| format!("note: {} is not on a daemon here: what it sets is not known", image.reference))
+            .collect()
+    }
+
+    /// The findings as annotations. Standard output is for machines if it is JSON; the service reads both streams.
+    pub(super) fn annotate(&self, ui: Ui, environment: &Environment) {
+        for (_, (file, warning)) in &self.noted {
+            ui.annotate(|| checks::annotation(environment, file, warning));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::time::{Instant, SystemTime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_docker::DaemonInfo;
 use kiln_graph::Platform;
@@ -15,11 +15,12 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
 use crate::history::{self, Begun};
 use crate::job::{Job, Run};
+use crate::report::ci::Folds;
 use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
 use crate::ui::Ui;
-use crate::{checks, cli, metadata, project, recipe, scope, session};
+use crate::{annotate, checks, cli, metadata, project, recipe, scope, session};
 
 /// What surrounds a build.
 pub(super) struct Surroundings<'a> {
@@ -103,6 +104,9 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         logs: Some(job.state.join("logs")),
         started,
         notes: job.notes(auto_jobs),
+        folds: ui
+            .service
+            .map(|service| Folds { service, began: begun.at.duration_since(UNIX_EPOCH).unwrap_or_default() }),
     };
     let reporter = tokio::spawn(report(received, options));
     let (mut unsaved, mut travels) = (None, None);
@@ -132,7 +136,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     .await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let concluded = outcome.and_then(|outcome| conclude(ui, &collected, &outcome).map(|()| outcome));
+    let concluded = outcome.and_then(|outcome| conclude(ui, environment, &collected, &outcome).map(|()| outcome));
     let travels = travels.filter(|_| !cancel.is_stopped());
     remember(ui, (environment, job), engine.info(), begun, (&collected, travels.as_ref())).await;
     let outcome = concluded?;
@@ -190,7 +194,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
+fn conclude(ui: Ui, environment: &Environment, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
     for warning in &outcome.warnings {
         ui.warn(warning);
     }
@@ -219,6 +223,7 @@ fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()>
                 let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
                 let options = FailureOptions { width, color: ui.color, log: log.as_deref() };
                 ui.say(render_error(error, options).trim_end());
+                annotate::failure(ui, environment, error);
             }
         }
     }
@@ -236,6 +241,7 @@ fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()>
                 let place = FailureOptions { width, color: ui.color, log: None };
                 if !matches!(error, SolveError::Cancelled) {
                     ui.say(render_error(error, place).trim_end());
+                    annotate::failure(ui, environment, error);
                 }
                 code = Some(solve_code(error));
             }

@@ -13,6 +13,8 @@ use super::text::{Paint, cut, harmless, one_line, short_instruction};
 const TAIL: usize = 20;
 /// As many where the step has said what is wrong.
 const TAIL_BESIDE_ERRORS: usize = 5;
+/// Columns of an instruction in a headline are half of this, where there is no terminal to measure.
+const BRIEF: usize = 160;
 
 /// Where and how an error is shown.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,29 @@ pub(crate) fn render_error(error: &SolveError, options: FailureOptions<'_>) -> S
         let _ = writeln!(text, "  full log: {}", log.display());
     }
     hint(&mut text, error.hint().as_deref(), paint);
+    text
+}
+
+/// The error in a few lines without decoration, for places that have little room: what, the last output, the hint.
+pub(crate) fn brief(error: &SolveError) -> String {
+    let mut text = one_line(&headline(error, BRIEF));
+    let (tail, errors) = match error {
+        SolveError::Step { tail, errors, .. } => (tail.as_slice(), errors.as_slice()),
+        SolveError::Smoke { tail, .. } => (tail.as_slice(), [].as_slice()),
+        _ => Default::default(),
+    };
+    for line in errors.iter().skip(1) {
+        let _ = write!(text, "\n{}", harmless(line));
+    }
+    if errors.is_empty() {
+        let lines: Vec<&String> = tail.iter().filter(|line| !line.starts_with("kiln: ")).collect();
+        for line in lines.get(lines.len().saturating_sub(TAIL_BESIDE_ERRORS)..).unwrap_or_default() {
+            let _ = write!(text, "\n| {}", harmless(line));
+        }
+    }
+    if let Some(hint) = error.hint() {
+        let _ = write!(text, "\nhint: {}", one_line(&hint));
+    }
     text
 }
 
@@ -181,6 +206,18 @@ mod tests {
         );
         let options = FailureOptions { log: Some(Path::new(".kiln/logs/linux_386.log")), ..PLAIN };
         insta::assert_snapshot!("failure_step", render_error(&error, options));
+    }
+
+    #[test]
+    fn an_error_in_a_few_lines() {
+        let said = step(&["no distribution fits", "second"], &["check its name"], false);
+        assert_eq!(brief(&said), "no distribution fits (linux/386)\nsecond\nhint: check its name");
+        let silent = step(&[], &[], false);
+        let text = brief(&silent);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "`RUN pip install -r requirements.txt` failed for linux/386 with exit code 1");
+        assert_eq!(lines[5], "| ERROR: No matching distribution found for cryptography>=40");
+        assert!(lines[1..6].iter().all(|line| line.starts_with("| ")), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod board;
 mod choose;
+pub(crate) mod ci;
 mod collect;
 mod failure;
 mod json;
@@ -33,7 +34,7 @@ use tokio::time::timeout;
 
 pub(crate) use choose::{Progress, Terminal};
 pub(crate) use collect::{Collected, FailedTarget};
-pub(crate) use failure::{FailureOptions, render_chain, render_error};
+pub(crate) use failure::{FailureOptions, brief, render_chain, render_error};
 #[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
 pub(crate) use recorder::seconds;
@@ -42,6 +43,7 @@ pub(crate) use text::{Paint, ago, harmless, pad, size, wrap};
 
 use kiln_solver::image::Exported;
 
+use ci::Guarded;
 use logs::Logs;
 use plain::Plain;
 use raw::Raw;
@@ -81,6 +83,8 @@ pub(crate) struct ReportOptions {
     pub(crate) started: Instant,
     /// The policy of each platform, for the plan and the summary: `lto=yes jobs=1`.
     pub(crate) notes: Vec<(Platform, String)>,
+    /// How plain lines are folded, if at all.
+    pub(crate) folds: Option<ci::Folds>,
 }
 
 /// Reports a build until its events end.
@@ -92,8 +96,10 @@ pub(crate) async fn report(events: Receiver<BuildEvent>, options: ReportOptions)
     let display = match progress {
         Progress::Tty => Display::Tty(Tty::stderr(options.color)),
         Progress::Plain | Progress::Auto => {
-            let out: Box<dyn Write + Send> = Box::new(BufWriter::new(io::stderr()));
-            Display::Plain(Plain::new(out, options.notes.clone()))
+            let out = BufWriter::new(io::stderr());
+            let is_guarded = options.folds.is_some_and(|folds| folds.service == ci::Service::Github);
+            let out: Box<dyn Write + Send> = if is_guarded { Box::new(Guarded::new(out)) } else { Box::new(out) };
+            Display::Plain(Plain::new(out, options.notes.clone()).folding(options.folds))
         }
         Progress::Json => Display::Json(Box::new(io::stdout())),
         Progress::RawJson => Display::Raw(Raw::new(Box::new(io::stderr()))),
@@ -169,7 +175,7 @@ impl Display {
     fn flush(&mut self, at: Duration) {
         let result = match self {
             Self::Tty(tty) => tty.draw(at),
-            Self::Plain(plain) => plain.flush(),
+            Self::Plain(plain) => plain.flush(at),
             Self::Json(_) | Self::Raw(_) | Self::Nothing => Ok(()),
         };
         self.give_up_after(result);
@@ -179,6 +185,7 @@ impl Display {
         self.flush(at);
         let result = match self {
             Self::Tty(tty) => tty.finish(at),
+            Self::Plain(mut plain) => plain.finish(at),
             Self::Raw(mut raw) => raw.finish(at),
             _ => Ok(()),
         };
@@ -225,6 +232,11 @@ pub(crate) fn is_stop(error: &str) -> bool {
     error == SolveError::Cancelled.to_string()
 }
 
+/// An instruction without the options that say how it runs, in at most so many characters.
+pub(crate) fn instruction(origin: &Origin, most: usize) -> String {
+    text::cut(&text::short_instruction(&origin.text), most).into_owned()
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Export => "export",
@@ -246,6 +258,7 @@ mod tests {
             logs,
             started: Instant::now(),
             notes: vec![],
+            folds: None,
         }
     }
 
