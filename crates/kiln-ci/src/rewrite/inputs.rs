@@ -11,29 +11,47 @@ pub(super) enum Input {
     Lost(&'static str),
 }
 
+/// Inputs of docker/build-push-action that the action has under the same name.
+const SAME: [&str; 27] = [
+    "add-hosts",
+    "annotations",
+    "build-args",
+    "build-contexts",
+    "cache-from",
+    "cache-to",
+    "call",
+    "cgroup-parent",
+    "context",
+    "file",
+    "labels",
+    "load",
+    "network",
+    "no-cache",
+    "no-cache-filters",
+    "outputs",
+    "platforms",
+    "pull",
+    "push",
+    "secret-envs",
+    "secret-files",
+    "secrets",
+    "shm-size",
+    "ssh",
+    "tags",
+    "target",
+    "ulimit",
+];
+
 /// An input of docker/build-push-action.
 pub(super) fn build(name: &str, value: &str) -> Input {
     let is_off = matches!(value.trim(), "false" | "" | "disabled=true");
     match name {
-        "context" | "file" | "target" | "platforms" | "build-args" | "secrets" | "tags" | "labels" | "push"
-        | "load" | "outputs" | "cache-from" | "cache-to" | "no-cache" | "pull" | "build-contexts" | "network" => {
-            Input::Same
-        }
+        name if SAME.contains(&name) => Input::Same,
         "builder" => Input::NotNeeded("kiln has no builders"),
         "provenance" | "sbom" | "attests" if is_off => Input::NotNeeded("kiln writes no attestations"),
         "provenance" | "sbom" | "attests" => Input::Lost("kiln writes no attestations yet"),
         "allow" => Input::NotNeeded("kiln forbids no step what it asks for"),
         "github-token" => Input::NotNeeded("the context is the folder that was checked out"),
-        "secret-envs" => Input::Lost("write `ID=${{ secrets.NAME }}` lines in `secrets` instead"),
-        "secret-files" => Input::Lost("use a `run:` step: kiln build --secret id=ID,src=FILE"),
-        "ssh" => Input::Lost("use a `run:` step: kiln build --ssh default"),
-        "add-hosts" => Input::Lost("use a `run:` step: kiln build --add-host NAME:ADDRESS"),
-        "annotations" => Input::Lost("use a `run:` step: kiln build --annotation NAME=VALUE"),
-        "no-cache-filters" => Input::Lost("use a `run:` step: kiln build --no-cache-filter STAGE"),
-        "cgroup-parent" | "shm-size" | "ulimit" => {
-            Input::Lost("use a `run:` step: kiln build has an option of this name")
-        }
-        "call" => Input::Lost("use a `run:` step: kiln build --call"),
         _ => Input::Lost("the action of kiln has no such input"),
     }
 }
@@ -65,4 +83,17 @@ pub(crate) fn blocked(outputs: &str) -> Option<&'static str> {
     }
     let is_other = outputs.contains("compression=zstd") || outputs.contains("compression=estargz");
     is_other.then_some("kiln compresses layers with gzip or not at all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_action_has_what_is_carried_over() {
+        let action = include_str!("../../../../action.yml");
+        for name in SAME {
+            assert!(action.lines().any(|line| line == format!("  {name}:")), "{name}");
+        }
+    }
 }
