@@ -1,6 +1,7 @@
 //! The whole program on small images: what takes seconds.
 
 mod caches;
+mod history;
 mod leftovers;
 mod many;
 mod outputs;

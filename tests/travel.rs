@@ -231,3 +231,14 @@ fn what_is_saved_by_hand_can_be_looked_at_and_mended() {
     assert!(kiln(&["ls", "--json"]).stdout.starts_with("[]"));
     assert!(!machines.store.path().join("series").exists());
 }
+
+#[test]
+fn a_machine_that_begins_empty_remembers_what_others_took() {
+    let Some(machines) = Machines::new() else { return };
+    machines.run(&machines.a, "--cache-to", &machines.to());
+    machines.run(&machines.b, "--cache-from", &machines.from());
+    let list = machines.b.kiln(&["history", "ls", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list.stdout).expect("JSON");
+    let cpus: Vec<_> = list.as_array().expect("a list").iter().map(|record| &record["machine"]["cpus"]).collect();
+    assert_eq!(cpus.len(), 2, "its own build, and that of the other machine: {list}");
+}

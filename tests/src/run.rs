@@ -56,14 +56,18 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        text(&self.texts[1])
+    }
+
     /// Waits until it has written a line that ends in `words` to standard error.
     ///
     /// # Panics
     /// If that takes a minute.
     pub fn wait_for_line(&self, words: &str) {
-        let said = || text(&self.texts[1]);
-        while !said().lines().any(|line| line.ends_with(words)) {
-            assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", said());
+        while !self.said().lines().any(|line| line.ends_with(words)) {
+            assert!(self.started.elapsed() < Duration::from_mins(1), "`{words}` was not said: {}", self.said());
             thread::sleep(Duration::from_millis(50));
         }
     }

@@ -80,6 +80,9 @@ pub(crate) enum CliError {
     Usage { problem: String, hint: String },
     #[error("{problem}")]
     Missing { problem: String, hint: String },
+    /// Files cannot be watched.
+    #[error("{problem}")]
+    Watch { problem: String, hint: String },
     /// A Dockerfile whose `# check=error=true` makes warnings fail.
     #[error("build checks found violations of {}", rules.join(", "))]
     Checks { rules: Vec<&'static str> },
@@ -120,7 +123,7 @@ impl CliError {
             }
             Self::Fetch { error, .. } => error.hint(),
             Self::Place(error) => kiln_solver::file_hint(error),
-            Self::Usage { hint, .. } | Self::Missing { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::Missing { hint, .. } | Self::Watch { hint, .. } => Some(hint.clone()),
             Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
             Self::Shown { .. } => None,
         }
@@ -138,7 +141,7 @@ impl CliError {
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) | Self::Cache(CacheError::Io { .. }) => exit::IO,
+            Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) => exit::DAEMON,
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE

@@ -30,6 +30,7 @@ mod sources;
 mod travel;
 mod twin;
 mod ui;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -65,7 +66,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
-    match &cli.command {
+    let Some(command) = &cli.command else {
+        if cli.version {
+            commands::help::version(ui, cli.json);
+            return Ok(());
+        }
+        return Err(error::CliError::Usage {
+            problem: "no command was given".to_owned(),
+            hint: "`kiln help` lists them; `kiln build` builds".to_owned(),
+        });
+    };
+    match command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
@@ -77,6 +88,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
+        Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
+        Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }
 }
 
@@ -90,7 +103,7 @@ fn trace(cli: &Cli, environment: &Environment, ui: Ui) {
     let filter = match (environment.get("KILN_LOG"), cli.global.verbose) {
         (Some(filter), _) => filter.to_owned(),
         // There it is the records that are told at length.
-        (None, _) if matches!(cli.command, Command::Prune(_) | Command::Du(_)) => return,
+        (None, _) if matches!(cli.command, Some(Command::Prune(_) | Command::Du(_))) => return,
         (None, 0) => return,
         (None, 1) => "kiln=debug,kiln_solver=debug,kiln_docker=debug".to_owned(),
         (None, _) => "trace".to_owned(),

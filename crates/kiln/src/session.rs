@@ -55,7 +55,7 @@ pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
 
 /// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
 /// told, for as long as someone else holds the other end.
-pub(crate) fn stop_on_signals(cancel: Cancel, events: WeakSender<BuildEvent>) {
+pub(crate) fn stop_on_signals(cancel: Cancel, events: Option<WeakSender<BuildEvent>>) {
     use tokio::signal::unix::{SignalKind, signal};
     // Before anything else happens: a signal that comes first would end the process.
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -70,7 +70,7 @@ pub(crate) fn stop_on_signals(cancel: Cancel, events: WeakSender<BuildEvent>) {
             }
             match count {
                 1 => {
-                    if let Some(events) = events.upgrade() {
+                    if let Some(events) = events.as_ref().and_then(WeakSender::upgrade) {
                         let text = "stopping; press Ctrl-C again to stop at once".to_owned();
                         // A reporter that is behind needs no news of this.
                         let _ = events.try_send(BuildEvent::Notice { platform: None, text });

@@ -76,6 +76,9 @@ pub(crate) struct Build {
     /// Dockerfile to build instead of a recipe; `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Build again whenever a file changes that the build reads
+    #[arg(long, conflicts_with_all = ["check", "call"])]
+    pub(crate) watch: bool,
     /// Stage of the Dockerfile to build
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

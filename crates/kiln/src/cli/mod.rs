@@ -8,6 +8,7 @@ mod room;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::environment::Environment;
 
@@ -46,14 +47,21 @@ Examples:
 
 /// Bakes a Python program into one verified binary per platform, through the Docker Engine API alone.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "kiln", disable_version_flag = true, arg_required_else_help = true, max_term_width = 100,
+    after_help = EXAMPLES)]
 pub(crate) struct Cli {
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub(crate) version: bool,
+    /// With --version: as JSON
+    #[arg(long, requires = "version")]
+    pub(crate) json: bool,
     /// What every command understands.
     #[command(flatten)]
     pub(crate) global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// Options of every command.
@@ -127,6 +135,19 @@ pub(crate) enum Command {
     /// Show figures of builds per platform, and what is slower than it was and why
     #[command(after_help = history::STATS_EXAMPLES)]
     Stats(Stats),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish")]
+    Completions {
+        /// bash, elvish, fish, powershell or zsh; default: the one of SHELL
+        #[arg(hide_possible_values = true)]
+        shell: Option<Shell>,
+    },
+    /// Print the manual page, or write a page per command
+    Man {
+        /// Folder for a page per command
+        #[arg(long, value_name = "FOLDER")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -210,7 +231,7 @@ mod tests {
         let line = "kiln build -f Dockerfile.build --target export --platform linux/amd64,linux/386 \
                     --build-arg ARCH=x86_64 -o type=local,dest=out .";
         let cli = Cli::try_parse_from(line.split_whitespace()).expect("valid");
-        let Command::Build(build) = cli.command else { panic!("not a build") };
+        let Some(Command::Build(build)) = cli.command else { panic!("not a build") };
         assert_eq!(build.project.platforms, ["linux/amd64", "linux/386"]);
         assert_eq!(build.output, ["type=local,dest=out"]);
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln_config::FlagValue;
 
 use crate::commands::call;
+use crate::commands::watch::{self, Known};
 use crate::commands::run::{Surroundings, run as run_job, told};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -15,8 +16,16 @@ use crate::ui::Ui;
 use crate::{cli, metadata, output};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Build) -> Result<()> {
+    if args.watch {
+        return watch::run(ui, environment, global, args).await;
+    }
+    once(Surroundings::new(ui, environment, (global, &args.show), "build"), args, None).await
+}
+
+/// Builds. `known` is told what the build reads.
+pub(super) async fn once(surroundings: Surroundings<'_>, args: &cli::Build, known: Option<&Known>) -> Result<()> {
     let call = call::asked(args.check, args.call.as_deref())?;
-    let surroundings = Surroundings::new(ui, environment, (global, &args.show), "build");
+    let (ui, environment, global) = (surroundings.ui, surroundings.environment, surroundings.global);
     let attempt = async move {
         // Held to the end: it removes what was brought in.
         let prepared = prepare(environment, args, Written::AsNamed, &surroundings.events, &surroundings.cancel).await?;
@@ -24,6 +33,9 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         let project = project::load_prepared(environment, &prepared, flags(args)?)?;
         ui.warnings(&project.warnings);
         let mut job = Job::of_project(environment, &prepared, project)?;
+        if let Some(known) = known {
+            known.set(job.inputs()?);
+        }
         if let Some(call) = call {
             return call::answer(ui, environment, global, &job, call).await;
         }

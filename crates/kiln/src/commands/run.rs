@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use kiln_docker::DaemonInfo;
 use kiln_graph::Platform;
 use kiln_solver::image::ImageResult;
-use kiln_solver::travel::{self, Cargo};
+use kiln_solver::travel::{self, Cargo, Travel};
 use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
 use tokio::sync::mpsc;
 
@@ -42,10 +42,22 @@ impl<'a> Surroundings<'a> {
         (global, show): (&'a cli::Global, &'a cli::Show),
         command: &'static str,
     ) -> Self {
-        let cancel = Cancel::new();
+        let alone = Self::within(&Cancel::new(), ui, environment, (global, show), command);
+        session::stop_on_signals(alone.cancel.clone(), Some(alone.events.downgrade()));
+        alone
+    }
+
+    /// Follows a wish to stop that somebody else listens to.
+    pub(super) fn within(
+        stop: &Cancel,
+        ui: Ui,
+        environment: &'a Environment,
+        (global, show): (&'a cli::Global, &'a cli::Show),
+        command: &'static str,
+    ) -> Self {
+        let cancel = stop.child();
         let begun = Begun { command, at: SystemTime::now() };
         let (events, received) = mpsc::channel(256);
-        session::stop_on_signals(cancel.clone(), events.downgrade());
         Self { ui, environment, global, show, started: Instant::now(), begun, events, received, cancel }
     }
 }
@@ -93,7 +105,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         notes: job.notes(auto_jobs),
     };
     let reporter = tokio::spawn(report(received, options));
-    let mut unsaved = None;
+    let (mut unsaved, mut travels) = (None, None);
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { environment, auto_jobs, locks: &locks };
     let outcome: Result<BuildOutcome> = async {
@@ -103,8 +115,8 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         }
         // Held to the end: caches of a build that runs are not pruned.
         let mut building = scope::hold(&locks, &job.project.config.resolved().cache.scope).await?;
-        let travel = job.travel(environment, None)?;
-        let plan = job.plan(&engine, &run, &events, &cancel, &travel).await?;
+        let travel = travels.insert(job.travel(environment, None)?);
+        let plan = job.plan(&engine, &run, &events, &cancel, travel).await?;
         building.counts_on(plan.checkpoints())?;
         let cargo = (!travel.to.is_empty()).then(|| Cargo::of(&plan));
         let outcome = kiln_solver::run(engine.clone(), plan, events.clone(), cancel.clone()).await;
@@ -113,7 +125,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
         }
         // What was built is worth taking along, also if something else failed.
         if let Some(cargo) = cargo.filter(|_| outcome.targets.iter().any(Result::is_ok)) {
-            unsaved = travel::take(&engine, &cargo, &outcome.times, &travel, &events, &cancel).await.err();
+            unsaved = travel::take(&engine, &cargo, &outcome.times, travel, &events, &cancel).await.err();
         }
         Ok(outcome)
     }
@@ -121,7 +133,8 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let concluded = outcome.and_then(|outcome| conclude(ui, &collected, &outcome).map(|()| outcome));
-    remember(ui, (environment, job), engine.info(), begun, &collected);
+    let travels = travels.filter(|_| !cancel.is_stopped());
+    remember(ui, (environment, job), engine.info(), begun, (&collected, travels.as_ref())).await;
     let outcome = concluded?;
     if let Some(error) = unsaved {
         return Err(error.into());
@@ -136,14 +149,34 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
 }
 
 /// Writes the build down, and says what is slower than it was. A history is an aid: without one the build is no worse.
-fn remember(ui: Ui, (environment, job): (&Environment, &Job), info: &DaemonInfo, begun: Begun, collected: &Collected) {
+async fn remember(
+    ui: Ui,
+    (environment, job): (&Environment, &Job),
+    info: &DaemonInfo,
+    begun: Begun,
+    (collected, travels): (&Collected, Option<&Travel>),
+) {
+    let file = history::file(&job.state);
+    if let Some(travel) = travels.filter(|travel| !travel.from.is_empty()) {
+        match history::travel::bring(travel, &file, history::keep(job)).await {
+            Ok(count) => tracing::debug!(count, "records of builds were brought"),
+            Err(error) => tracing::debug!(%error, "no records of builds could be brought"),
+        }
+    }
     if let Err(error) = history::remember(environment, job, info, begun, collected) {
         let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         return ui.warn(&format!("this build is not remembered: {}{hint}", with_sources(&error)));
     }
-    let worked = collected.finished.iter().any(|report| report.ran > 0);
-    if worked && collected.progress.is_for_people() {
-        match super::history::alarms(&history::file(&job.state)) {
+    if !collected.finished.iter().any(|report| report.ran > 0) {
+        return;
+    }
+    if let Some(travel) = travels.filter(|travel| !travel.to.is_empty()) {
+        if let Err(error) = history::travel::take(travel, &file).await {
+            tracing::debug!(%error, "the records of builds could not be taken along");
+        }
+    }
+    if collected.progress.is_for_people() {
+        match super::history::alarms(&file) {
             Ok(text) if text.is_empty() => {}
             Ok(text) => ui.say(&text),
             Err(error) => tracing::debug!(%error, "the history cannot be read"),

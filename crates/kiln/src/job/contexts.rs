@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{CONTEXT, Job};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::sources::Contexts;
 use crate::sources::named;
+use crate::watch::Inputs;
 
 /// Main contexts that are being listed.
 pub(super) type Scans = BTreeMap<String, JoinHandle<kiln_solver::Result<Context>>>;
@@ -45,6 +46,26 @@ impl Job {
             scans.insert(name, scan);
         }
         Ok(scans)
+    }
+
+    /// The files of this machine that the build reads, and where its results go.
+    pub(crate) fn inputs(&self) -> Result<Inputs> {
+        let mut inputs = Inputs::default();
+        inputs.files.extend(self.project.file.iter().filter_map(|file| std::path::absolute(file).ok()));
+        for item in &self.items {
+            if item.place.is_none() {
+                inputs.folders.push((item.folder.clone(), item.filter(&self.project)?));
+            }
+            inputs.files.extend(item.own_files());
+            inputs.outputs.extend(Some(item.output.clone()).filter(|output| !output.as_os_str().is_empty()));
+            for value in item.named.values() {
+                if let named::Value::Folder(folder) = value {
+                    let folder = std::path::absolute(folder).map_err(CliError::io("find", folder))?;
+                    inputs.folders.push((folder, None));
+                }
+            }
+        }
+        Ok(inputs)
     }
 
     /// Brings in all that a graph reads beside the main contexts.

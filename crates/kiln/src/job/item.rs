@@ -301,6 +301,16 @@ impl Item {
         if self.baked.is_some() { value.to_string() } else { name.to_owned() }
     }
 
+    /// Files that it is read from: the Dockerfile, if it is the user's own, and the ignore rules.
+    pub(super) fn own_files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.folder.join(".dockerignore")];
+        if let Some(path) = self.source.path.as_deref().and_then(|path| std::path::absolute(path).ok()) {
+            files.push(context::own_ignore_file(&path));
+            files.push(path);
+        }
+        files
+    }
+
     /// Which files of its folder it sees; none for all of them.
     pub(super) fn filter(&self, project: &Project) -> Result<Option<Arc<dyn kiln_solver::context::Filter>>> {
         // As with BuildKit, what was left out of an archive or a repository is not there, and all else is.

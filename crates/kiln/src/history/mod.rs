@@ -1,5 +1,7 @@
 //! Builds become records of the history.
 
+pub(crate) mod travel;
+
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,8 +65,12 @@ pub(crate) fn remember(
         Ok(Log { name: platform.folder(), text })
     });
     let logs = logs.collect::<Result<Vec<_>, std::io::Error>>()?;
-    let keep = Keep { records: settings.history.keep, ..Keep::default() };
-    History::open(&file(&job.state))?.add(&record, &logs, keep)
+    History::open(&file(&job.state))?.add(&record, &logs, keep(job))
+}
+
+/// How much a project remembers.
+pub(crate) fn keep(job: &Job) -> Keep {
+    Keep { records: job.project.config.resolved().history.keep, ..Keep::default() }
 }
 
 /// Where a build ran.
