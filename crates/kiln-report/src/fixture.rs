@@ -76,6 +76,11 @@ fn way(platform: Platform) -> &'static str {
     if platform.arch == Arch::Arm64 { "twin" } else { "native" }
 }
 
+/// To the millisecond, as records are: JSON then gives back the same.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 /// A build in which the program changed.
 pub(crate) fn warm(number: u32, compile: f64) -> Record {
     let (mut targets, mut steps) = (Vec::new(), Vec::new());
@@ -85,15 +90,15 @@ pub(crate) fn warm(number: u32, compile: f64) -> Record {
         }
     }
     for (offset, platform) in [0.0, 0.3, 0.6].into_iter().zip(PLATFORMS) {
-        let took = compile * (1.0 + offset);
-        let phase = |name: &str, part: f64| Phase { name: name.into(), seconds: (took * part * 1000.0).round() / 1000.0 };
+        let took = rounded(compile * (1.0 + offset));
+        let phase = |name: &str, part: f64| Phase { name: name.into(), seconds: rounded(took * part) };
         let phases = [("Python", 0.3), ("generating C", 0.05), ("C compile", 0.3), ("link", 0.2), ("payload", 0.08)];
         steps.push(Step {
             phases: phases.map(|(name, part)| phase(name, part)).to_vec(),
-            ..step(platform, "compile", 4, 0.5 + offset, took, "files of . changed: main.py")
+            ..step(platform, "compile", 4, rounded(0.5 + offset), took, "files of . changed: main.py")
         });
-        steps.push(step(platform, "export", 5, 0.8 + offset + took, 0.7, "compile 4 ran"));
-        targets.push(target(platform, number, took + 2.0 + offset));
+        steps.push(step(platform, "export", 5, rounded(0.8 + offset + took), 0.7, "compile 4 ran"));
+        targets.push(target(platform, number, rounded(took + 2.0 + offset)));
     }
     Record {
         version: VERSION,
@@ -126,7 +131,7 @@ fn target(platform: Platform, number: u32, seconds: f64) -> Target {
         outcome: Outcome::Done,
         up_to_date: false,
         seconds,
-        container_seconds: seconds - 1.5,
+        container_seconds: rounded(seconds - 1.5),
         ran: 2,
         cached: 3,
         ccache: Some(Ccache { hits: 11, misses: 1, remote_hits: 0 }),

@@ -14,7 +14,7 @@ mod steps;
 mod targets;
 mod timeline;
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
 use base64::Engine as _;
 use kiln_graph::Platform;
@@ -27,7 +27,7 @@ use crate::text;
 
 const STYLE: &str = include_str!("style.css");
 /// Largest record that is put into the page, in bytes: with it the page stays below a megabyte.
-const LARGEST_RECORD: usize = 512 << 10;
+const LARGEST_RECORD: usize = 400 << 10;
 /// Characters of an instruction that are shown.
 const INSTRUCTION: usize = 160;
 /// Colours for platforms; with more of these they begin again.
@@ -107,15 +107,17 @@ fn policy() -> String {
 /// The record itself, for programs. It is data that no browser runs, and nothing in it can end the element.
 fn record(record: &Record) -> Markup {
     let json = serde_json::to_string(record).unwrap_or_default();
-    if json.len() > LARGEST_RECORD {
-        return html! {};
-    }
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-            _ => safe.push(c),
+        if matches!(c, '<' | '>' | '&') || text::is_harmful(c) {
+            // Writing to a String cannot fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
         }
+    }
+    if safe.len() > LARGEST_RECORD {
+        return html! {};
     }
     html! { script type="application/json" id="record" { (PreEscaped(safe)) } }
 }
@@ -167,5 +169,5 @@ fn colour(platforms: &[Platform], platform: Platform) -> String {
 
 /// A table in a box of its own, in which it scrolls where it is too wide.
 fn scroll(label: &str, table: &Markup) -> Markup {
-    html! { div class="scroll" tabindex="0" role="region" aria-label=(label) { (table) } }
+    html! { div class="scroll" tabindex="0" role="region" aria-label=(text::line(label, 200)) { (table) } }
 }

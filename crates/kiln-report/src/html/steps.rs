@@ -7,7 +7,7 @@ use super::{INSTRUCTION, scroll, seconds};
 use crate::{Report, text};
 
 /// Steps that are listed.
-const MOST: usize = 300;
+const MOST: usize = 200;
 
 pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
     let ran: Vec<&Step> = report.record.steps.iter().filter(|step| !step.cached).collect();

@@ -8,7 +8,7 @@ use super::{INSTRUCTION, seconds, share};
 use crate::{Report, critical, text};
 
 /// Steps that are drawn per platform; those that took longest are kept.
-const MOST: usize = 120;
+const MOST: usize = 60;
 /// Intervals between lines of the scale, at most.
 const INTERVALS: f64 = 6.0;
 /// Steps of scales, in seconds.
@@ -28,6 +28,7 @@ pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
     let scale = Scale::to(end);
     Some(html! {
         (legend(steps))
+        svg class="hidden" aria-hidden="true" { defs { g id="ticks" { (scale.lines()) } } }
         @for platform in report.platforms() {
             (lane(steps, platform, &critical, &scale))
         }
@@ -144,13 +145,13 @@ fn row(step: &Step, critical: bool, scale: &Scale) -> Markup {
     let width = scale.at(step.seconds).max(0.0015);
     html! {
         div class=(class) role="listitem" {
-            span class="name" title=(text::line(&step.text, 300)) {
+            span class="name" title=(text::line(&step.text, 200)) {
                 b { (name) }
                 @if failed { " " em { (step.outcome.name()) } }
                 " " code { (text::line(&step.text, INSTRUCTION)) }
             }
             svg width="100%" height="22" aria-hidden="true" {
-                (scale.lines())
+                use href="#ticks" {}
                 rect class="bar" x=(share(scale.at(step.start))) y="4" width=(share(width)) height="11" rx="1.5" {
                     title { (told(step, critical)) }
                 }

@@ -23,14 +23,17 @@ pub(super) fn escape(words: &str, most: usize) -> String {
         }
     }
     // A list, or a heading's underline, at the start of a line.
-    if safe.starts_with(['-', '+', '=']) || starts_a_list(&safe) {
+    if starts_a_list(&safe) || !safe.is_empty() && safe.chars().all(|c| matches!(c, '-' | '+' | '=' | ' ')) {
         safe.insert(0, '\u{200b}');
     }
     safe
 }
 
-/// Whether a text begins as `1. ` does.
+/// Whether a text begins as `- ` or `1. ` does.
 fn starts_a_list(text: &str) -> bool {
+    if text.starts_with("- ") || text.starts_with("+ ") {
+        return true;
+    }
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     rest.len() < text.len() && (rest.starts_with(". ") || rest.starts_with(") "))
 }
@@ -78,6 +81,8 @@ mod tests {
             ("two\nlines", "two lines"),
             ("- x", "\u{200b}- x"),
             ("1. x", "\u{200b}1. x"),
+            ("---", "\u{200b}---"),
+            ("--version: x", "--version: x"),
             ("1.5 s", "1.5 s"),
             ("12 s", "12 s"),
         ];

@@ -42,7 +42,8 @@ pub fn summary(report: &Report<'_>) -> String {
         if summary.len() + part.len() + RESERVE > LARGEST {
             let _ = writeln!(summary, "_The {name} would be too large for this page; `kiln history show` has all._");
         } else {
-            summary += &part;
+            summary += part.trim_end();
+            summary.push('\n');
         }
     }
     summary
@@ -134,7 +135,7 @@ fn changes(report: &Report<'_>) -> String {
     let Some(comparison) = report.changes() else { return String::new() };
     let Comparison { a, seconds, targets, .. } = &comparison;
     let mut text = format!(
-        "### What changed\n\nAgainst build {}: {} then, {} now ({}).\n\n",
+        "### What changed\n\nAgainst build {}: {} then, {} now, {}.\n\n",
         code(a, 60),
         text::duration(seconds.0),
         text::duration(seconds.1),
@@ -156,7 +157,7 @@ fn changes_of(target: &TargetPair) -> Vec<String> {
         _ => return vec!["is not built any more".to_owned()],
     };
     let mut changes = vec![format!(
-        "{} then, {} now ({})",
+        "{} then, {} now, {}",
         text::duration(before.seconds),
         text::duration(now.seconds),
         text::change(before.seconds, now.seconds)
@@ -164,14 +165,17 @@ fn changes_of(target: &TargetPair) -> Vec<String> {
     if before.way != now.way {
         changes.push(format!("{} then, {} now", escape(&before.way, 30), escape(&now.way, 30)));
     }
-    if before.ccache_percent.is_some() || now.ccache_percent.is_some() {
-        let (before, now) = (text::percent(before.ccache_percent), text::percent(now.ccache_percent));
+    // What looks the same is no change to show.
+    let mut differs = |what: &str, before: String, now: String| {
         if before != now {
-            changes.push(format!("ccache hits {before} then, {now} now"));
+            changes.push(format!("{what} {before} then, {now} now"));
         }
+    };
+    if before.ccache_percent.is_some() && now.ccache_percent.is_some() {
+        differs("ccache hits", text::percent(before.ccache_percent), text::percent(now.ccache_percent));
     }
-    if before.bytes != now.bytes && now.bytes > 0 {
-        changes.push(format!("size {} then, {} now", text::size(before.bytes), text::size(now.bytes)));
+    if before.bytes > 0 && now.bytes > 0 {
+        differs("size", text::size(before.bytes), text::size(now.bytes));
     }
     match target.same_files {
         Some(true) => changes.push("the same file".to_owned()),
@@ -190,7 +194,7 @@ fn step(step: &StepPair) -> Option<String> {
             let why = step.reasons.1.as_deref().map(|why| format!(": {}", escape(why, 200))).unwrap_or_default();
             Some(format!("{name} ran ({}){why}", text::duration(seconds)))
         }
-        (Some(_), None) => Some(format!("{name} was cached")),
+        (Some(_), None) => Some(format!("{name} did not run")),
         _ => None,
     }
 }

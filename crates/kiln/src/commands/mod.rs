@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;
+pub(crate) mod report;
 mod run;
 mod stores;
 mod travel;
