@@ -51,13 +51,18 @@ fn builds_are_remembered_shown_and_compared() {
             assert_eq!(target[key], report["report"][key], "{key}");
         }
     }
-    let slept = record["steps"].as_array().expect("a list").iter().find(|s| s["text"].as_str().is_some_and(|t| t.contains("sleep")));
+    let slept = record["steps"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|s| s["text"].as_str().is_some_and(|t| t.contains("sleep")));
     let slept = slept.expect("that step");
     assert!(slept["seconds"].as_f64().is_some_and(|seconds| seconds >= 1.0), "{slept}");
     assert_eq!(slept["reason"], "not built before");
 
     let second = json(&project, &["history", "show", "last~1", "--json"]);
-    let ran: Vec<&Value> = second["steps"].as_array().expect("a list").iter().filter(|s| s["cached"] == false).collect();
+    let ran: Vec<&Value> =
+        second["steps"].as_array().expect("a list").iter().filter(|s| s["cached"] == false).collect();
     assert!(ran.iter().all(|step| !step["text"].as_str().is_some_and(|text| text.contains("sleep"))), "{ran:?}");
     assert!(ran.iter().any(|step| step["reason"].as_str().is_some_and(|r| r.contains("note.txt"))), "{ran:?}");
 
@@ -116,7 +121,10 @@ fn a_change_builds_again_and_stops_a_build_that_runs() {
     let slow = fresh("RUN sleep 1000\n");
     project.write("Dockerfile", &slow);
     project.daemon().wait_for_container(running.pid());
-    project.write("Dockerfile", "FROM alpine:3.20 AS build\nRUN echo mended > /result\nFROM scratch\nCOPY --from=build /result /\n");
+    project.write(
+        "Dockerfile",
+        "FROM alpine:3.20 AS build\nRUN echo mended > /result\nFROM scratch\nCOPY --from=build /result /\n",
+    );
     until("the third build", || result() == "mended\n");
     running.signal(Signal::INT);
     let pid = running.pid();

@@ -34,7 +34,7 @@ pub use kind::{Item, Kind};
 pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
-    Build, BuildNetwork, Cache, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka, PlatformSettings, Program,
-    Project, Recipe, Requirements, Settings, Smoke, Toggle, Twin, Verify,
+    Build, BuildNetwork, Cache, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka, PlatformSettings,
+    Program, Project, Recipe, Requirements, Settings, Smoke, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

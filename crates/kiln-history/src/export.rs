@@ -9,14 +9,34 @@ use crate::stats::Stats;
 
 /// Columns of the CSV. New ones are added at the end only.
 const COLUMNS: [&str; 21] = [
-    "build", "command", "started_ms", "project", "commit", "branch", "ci", "cpus", "target", "platform", "way", "outcome",
-    "seconds", "container_seconds", "steps_ran", "steps_cached", "ccache_hits", "ccache_misses", "bytes", "sha256", "error",
+    "build",
+    "command",
+    "started_ms",
+    "project",
+    "commit",
+    "branch",
+    "ci",
+    "cpus",
+    "target",
+    "platform",
+    "way",
+    "outcome",
+    "seconds",
+    "container_seconds",
+    "steps_ran",
+    "steps_cached",
+    "ccache_hits",
+    "ccache_misses",
+    "bytes",
+    "sha256",
+    "error",
 ];
 
 /// One line per target and build, newest first, under a line of names.
 pub fn csv(records: &[Record]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |row: &[String]| writer.write_record(row).expect("memory can be written to, and rows are equally long");
+    let mut write =
+        |row: &[String]| writer.write_record(row).expect("memory can be written to, and rows are equally long");
     write(&COLUMNS.map(str::to_owned));
     for record in records {
         for target in &record.targets {
@@ -59,7 +79,11 @@ pub fn prometheus(project: &str, stats: &Stats) -> String {
     text.gauge("kiln_builds_failed", "Builds that failed.", &[("", stats.failed)]);
     text.gauge("kiln_builds_up_to_date", "Builds that found everything in place.", &[("", stats.up_to_date)]);
     text.gauge("kiln_runner_minutes", "Minutes of all builds.", &[("", stats.runner.minutes)]);
-    text.gauge("kiln_runner_billed_minutes", "Minutes on CI services, rounded up.", &[("", stats.runner.billed_minutes)]);
+    text.gauge(
+        "kiln_runner_billed_minutes",
+        "Minutes on CI services, rounded up.",
+        &[("", stats.runner.billed_minutes)],
+    );
     text.gauge("kiln_runner_cost", "What billed minutes cost.", &[("", stats.runner.cost)]);
     text.gauge("kiln_alarms", "Targets that are slower than they were.", &[("", stats.alarms.len())]);
     let labels: Vec<String> = stats

@@ -129,7 +129,7 @@ impl History {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT id, record FROM builds ORDER BY started DESC, id DESC LIMIT ?1";
         let rows: Vec<(String, String)> = self.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare(sql)?;
             let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         })?;
@@ -148,7 +148,7 @@ impl History {
         // A name is compared as text, not as a pattern.
         let sql = "SELECT id, record FROM builds WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started DESC";
         let mut rows: Vec<(String, String)> = self.read(|connection| {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare(sql)?;
             let rows = statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
         })?;

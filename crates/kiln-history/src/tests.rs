@@ -89,7 +89,10 @@ fn a_regression_is_found_and_its_cause_named() {
     let [alarm] = alarms.as_slice() else { panic!("{alarms:?}") };
     assert!(alarm.alike && alarm.compared == 10 && alarm.recent == 1, "{alarm:?}");
     let text = alarm.to_string();
-    assert_eq!(text, "linux/arm64 is 42% slower than the median of the last 10 builds like it (47.0 s, usually 33.0 s)");
+    assert_eq!(
+        text,
+        "linux/arm64 is 42% slower than the median of the last 10 builds like it (47.0 s, usually 33.0 s)"
+    );
     let causes: Vec<String> = alarm.causes.iter().map(ToString::to_string).collect();
     let expected =
         ["Python of compile 2 grew from 15.5 s to 22.5 s", "C compile of compile 2 grew from 12.4 s to 18.0 s"];

@@ -257,7 +257,8 @@ mod tests {
     fn resources_have_two_spellings() {
         let read = |options: &[&str]| {
             let line = ["kiln", "build"].into_iter().chain(options.iter().copied());
-            let cli::Command::Build(args) = <cli::Cli as clap::Parser>::try_parse_from(line).expect("valid").command
+            let Some(cli::Command::Build(args)) =
+                <cli::Cli as clap::Parser>::try_parse_from(line).expect("valid").command
             else {
                 panic!("not a build")
             };

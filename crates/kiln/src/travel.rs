@@ -1,6 +1,6 @@
 //! Which stores caches come from and go to: options, settings, keys, and the branch that is built.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use kiln_cache::address::{Address, Direction, Surroundings};

@@ -45,7 +45,10 @@ impl Inputs {
         }
         self.folders.iter().any(|(folder, filter)| {
             let Ok(inside) = path.strip_prefix(folder) else { return false };
-            if inside.components().any(|part| matches!(part, Component::Normal(name) if NEVER.iter().any(|never| name == *never))) {
+            if inside
+                .components()
+                .any(|part| matches!(part, Component::Normal(name) if NEVER.iter().any(|never| name == *never)))
+            {
                 return false;
             }
             let Some(filter) = filter else { return true };
@@ -84,7 +87,11 @@ impl Watch {
     pub(crate) fn follow(&mut self, inputs: &Inputs) -> Result<()> {
         let folders = inputs.folders.iter().map(|(folder, _)| (folder.clone(), RecursiveMode::Recursive));
         // A file is replaced rather than written to, so it is its folder that is watched.
-        let files = inputs.files.iter().filter_map(|file| file.parent()).map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive));
+        let files = inputs
+            .files
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive));
         for (folder, mode) in folders.chain(files) {
             let known = self.watched.iter().any(|watched| match mode {
                 RecursiveMode::Recursive => *watched == folder,
@@ -131,7 +138,9 @@ fn concerning(event: notify::Result<notify::Event>, inputs: &Inputs) -> Option<P
 
 fn failed(error: &notify::Error, folder: &Path) -> CliError {
     let hint = match error.kind {
-        notify::ErrorKind::MaxFilesWatch => "raise fs.inotify.max_user_watches, or leave large folders out of the project",
+        notify::ErrorKind::MaxFilesWatch => {
+            "raise fs.inotify.max_user_watches, or leave large folders out of the project"
+        }
         _ => "build without --watch",
     };
     CliError::Watch { problem: format!("cannot watch {}: {error}", folder.display()), hint: hint.to_owned() }
@@ -162,7 +171,9 @@ mod tests {
             files: vec!["/else/Dockerfile.build".into(), "/p/docs/kiln.toml".into()],
             outputs: vec!["/p/dist".into()],
         };
-        for path in ["/p/main.py", "/p/a/b.py", "/other/x", "/else/Dockerfile.build", "/p/docs/kiln.toml", "/p/distribution"] {
+        for path in
+            ["/p/main.py", "/p/a/b.py", "/other/x", "/else/Dockerfile.build", "/p/docs/kiln.toml", "/p/distribution"]
+        {
             assert!(inputs.concerns(Path::new(path)), "{path}");
         }
         for path in [

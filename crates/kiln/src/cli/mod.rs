@@ -139,7 +139,9 @@ pub(crate) enum Command {
     #[command(after_help = history::REPORT_EXAMPLES)]
     Report(Report),
     /// Print completions for a shell
-    #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish")]
+    #[command(
+        after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish"
+    )]
     Completions {
         /// bash, elvish, fish, powershell or zsh; default: the one of SHELL
         #[arg(hide_possible_values = true)]

@@ -5,8 +5,8 @@ use std::path::Path;
 use kiln_config::FlagValue;
 
 use crate::commands::call;
-use crate::commands::watch::{self, Known};
 use crate::commands::run::{Surroundings, run as run_job, told};
+use crate::commands::watch::{self, Known};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::job::Job;

@@ -96,7 +96,7 @@ fn time(seconds: i64) -> String {
 }
 
 /// How long ago something was, in the largest unit.
-pub(super) fn ago(then: i64, now: i64) -> String {
+pub(crate) fn ago(then: i64, now: i64) -> String {
     if then == 0 {
         return "-".to_owned();
     }

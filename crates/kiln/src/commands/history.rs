@@ -83,7 +83,10 @@ fn logs(ui: Ui, place: &Where, build: &str, platform: Option<&str>) -> Result<()
     let (history, record) = find(place, build)?;
     let platform = platform.map(|text| {
         let parsed = text.parse::<Platform>();
-        parsed.map_err(|error| CliError::Usage { problem: error.to_string(), hint: "as in --platform linux/arm64".to_owned() })
+        parsed.map_err(|error| CliError::Usage {
+            problem: error.to_string(),
+            hint: "as in --platform linux/arm64".to_owned(),
+        })
     });
     let wanted = platform.transpose()?.map(|platform| platform.folder());
     let all = history.logs(&record.id)?;

@@ -43,7 +43,7 @@ impl<'a> Surroundings<'a> {
         command: &'static str,
     ) -> Self {
         let alone = Self::within(&Cancel::new(), ui, environment, (global, show), command);
-        session::stop_on_signals(alone.cancel.clone(), Some(alone.events.downgrade()));
+        session::stop_on_signals(alone.cancel.clone(), alone.events.downgrade());
         alone
     }
 

@@ -88,7 +88,11 @@ fn machine(environment: &Environment, info: &DaemonInfo) -> Machine {
 
 /// What the build itself tells.
 fn record(begun: Begun, collected: &Collected, folder: &Path) -> Record {
-    let targets = targets(collected, folder);
+    let mut targets = targets(collected, folder);
+    if begun.command == "build" {
+        // There is one, and a failed one has no name that it could be known again by.
+        targets.iter_mut().for_each(|target| target.name.clear());
+    }
     let since = begun.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let all = |outcome: Outcome| targets.iter().all(|target| target.outcome == outcome);
     let any = |outcome: Outcome| targets.iter().any(|target| target.outcome == outcome);

@@ -5,7 +5,7 @@ use crate::cli::{Cli, Command};
 
 fn read(line: &str) -> Result<Asked> {
     let cli = Cli::try_parse_from(["kiln", "build"].into_iter().chain(line.split_whitespace())).expect("valid");
-    let Command::Build(build) = cli.command else { panic!("not a build") };
+    let Some(Command::Build(build)) = cli.command else { panic!("not a build") };
     asked(&build, Path::new("/spool"))
 }
 

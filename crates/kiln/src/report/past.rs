@@ -142,7 +142,8 @@ fn target_row(target: &Target, look: Look) -> Vec<String> {
 
 fn step_row(step: &Step, look: Look) -> Vec<String> {
     let platforms: Vec<String> = step.platforms.iter().map(|p| p.arch.artifact_name().to_owned()).collect();
-    let failed = if step.outcome == Outcome::Done { String::new() } else { format!(" {}", outcome(step.outcome, false, look)) };
+    let failed =
+        if step.outcome == Outcome::Done { String::new() } else { format!(" {}", outcome(step.outcome, false, look)) };
     vec![
         time(step.start),
         time(step.seconds) + &failed,
@@ -156,7 +157,7 @@ fn step_row(step: &Step, look: Look) -> Vec<String> {
 /// Two builds side by side.
 pub(crate) fn comparison(comparison: &Comparison, look: Look) -> String {
     let Comparison { a, b, seconds, targets } = comparison;
-    let mut text = format!("{a}: {}; {b}: {} ({})\n", time(seconds.0), time(seconds.1), change(seconds.0, seconds.1));
+    let mut text = format!("{a}: {}; {b}: {}, {}\n", time(seconds.0), time(seconds.1), change(seconds.0, seconds.1));
     for target in targets {
         text += &pair(target, look);
     }
@@ -201,22 +202,20 @@ fn step_rows(step: &StepPair) -> Vec<Vec<String>> {
     };
     let mut rows =
         vec![vec![harmless(&step.name).into_owned(), seconds(step.seconds.0), seconds(step.seconds.1), change]];
-    rows.extend(step.phases.iter().map(|(name, a, b)| {
-        vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]
-    }));
+    rows.extend(
+        step.phases
+            .iter()
+            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]),
+    );
     rows
 }
 
 /// Figures of many builds, and what is slower than it was.
 pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
     let counted = crate::job::counted;
-    let mut text = format!(
-        "{}: {} failed, {} up to date\n\n",
-        counted(stats.builds, "build"),
-        stats.failed,
-        stats.up_to_date
-    );
-    let mut rows = vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size", "way"])];
+    let mut text =
+        format!("{}: {} failed, {} up to date\n\n", counted(stats.builds, "build"), stats.failed, stats.up_to_date);
+    let mut rows = vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size"])];
     rows.extend(stats.targets.iter().map(stats_row));
     if let Some(tests) = &stats.tests {
         rows.push(times_row("tests", Some(tests)));
@@ -237,13 +236,10 @@ pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
 fn stats_row(target: &TargetStats) -> Vec<String> {
     let name = if target.name.is_empty() { String::new() } else { format!("{} ", harmless(&target.name)) };
     let mut row = times_row(&format!("{name}{}", target.platform), target.times.as_ref());
-    let mut ways: Vec<(&String, &usize)> = target.ways.iter().collect();
-    ways.sort_by(|a, b| b.1.cmp(a.1));
     row.extend([
         percent(target.ccache_percent),
         percent(target.last_ccache_percent),
         target.bytes.map_or_else(|| "-".to_owned(), size),
-        ways.iter().map(|(way, _)| way.as_str()).collect::<Vec<_>>().join(","),
     ]);
     row
 }
@@ -317,7 +313,7 @@ mod tests {
                 ci: Some("github".into()),
             },
             targets: vec![Target {
-                name: "export".into(),
+                name: String::new(),
                 platform,
                 way: "twin".into(),
                 outcome: Outcome::Done,

@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn a_step_that_has_not_ended_was_stopped() {
         let steps = steps(8);
-        let running: Vec<&Step> = steps.iter().filter(|step| !step.cached && step.outcome == Outcome::Stopped).collect();
+        let running: Vec<&Step> =
+            steps.iter().filter(|step| !step.cached && step.outcome == Outcome::Stopped).collect();
         assert!(!running.is_empty() && running.iter().all(|step| step.seconds >= 0.0), "{steps:?}");
     }
 }
