@@ -164,16 +164,3 @@ fn hostile_names_mean_nothing_to_markdown() {
         }
     }
 }
-
-#[test]
-fn zz_write() {
-    let folder = std::path::Path::new("/tmp/h-report");
-    std::fs::create_dir_all(folder).unwrap();
-    let mut slow = fixture::history();
-    slow.insert(0, fixture::warm(12, 60.0));
-    std::fs::write(folder.join("ok.html"), page(&slow, fixture::extras("hello"))).unwrap();
-    std::fs::write(folder.join("failed.html"), page(&fixture::failed(), fixture::extras("hello"))).unwrap();
-    std::fs::write(folder.join("hostile.html"), page(&fixture::hostile(), fixture::extras(fixture::HOSTILE))).unwrap();
-    std::fs::write(folder.join("hostile.md"), summary(&fixture::hostile(), fixture::extras(fixture::HOSTILE))).unwrap();
-    std::fs::write(folder.join("failed.md"), summary(&fixture::failed(), fixture::extras("hello"))).unwrap();
-}

@@ -14,8 +14,9 @@ const BUILDS: usize = 30;
 const HEIGHT: f64 = 170.0;
 const ABOVE: f64 = 22.0;
 const BELOW: f64 = 8.0;
-/// Room at either side, so that points are not cut.
-const SIDE: f64 = 0.015;
+/// Room at the left for words, and at the right, so that points are not cut.
+const LEFT: f64 = 0.16;
+const RIGHT: f64 = 0.015;
 
 /// What is drawn.
 struct Chart {
@@ -82,7 +83,7 @@ fn value(chart: &Chart, record: &Record, platform: Platform) -> Option<f64> {
 
 #[expect(clippy::cast_precision_loss, reason = "a few builds")]
 fn draw(chart: &Chart, builds: &[&Record], platforms: &[Platform]) -> Option<Markup> {
-    let x = |index: usize| SIDE + (1.0 - 2.0 * SIDE) * index as f64 / (builds.len() - 1) as f64;
+    let x = |index: usize| LEFT + (1.0 - LEFT - RIGHT) * index as f64 / (builds.len() - 1) as f64;
     let lines: Vec<(Platform, Vec<(f64, f64, &Record)>)> = platforms
         .iter()
         .map(|platform| {

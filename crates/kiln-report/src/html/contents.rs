@@ -19,6 +19,9 @@ const LOW: f64 = 150.0;
 /// Pixels that a character takes.
 const CHARACTER: f64 = 6.7;
 
+/// Characters of a name that say something.
+const LEAST: usize = 7;
+
 /// One area.
 struct Area {
     label: String,
@@ -131,24 +134,28 @@ fn picture(mut areas: Vec<Area>, height: f64, label: &str) -> Markup {
 fn cell(area: &Area, rect: Rect) -> Markup {
     let label = text::line(&area.label, 80);
     let size = text::size(area.bytes);
-    let fits = |width: f64| {
-        let room = rect.width / WIDTHS[0] * width - 10.0;
-        let longest = label.chars().count().max(size.chars().count());
-        let characters = f64::from(u32::try_from(longest).unwrap_or(u32::MAX));
-        rect.height >= 34.0 && characters * CHARACTER <= room
+    // Characters that have room in it, where the picture is so wide.
+    let room = |width: f64| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a screen")]
+        let room = ((rect.width / WIDTHS[0] * width - 10.0) / CHARACTER).max(0.0) as usize;
+        if rect.height < 34.0 { 0 } else { room }
     };
-    let class = match WIDTHS.map(fits) {
-        [_, true] => Some(""),
-        [true, false] => Some("wide"),
-        [false, false] => None,
+    let [wide, narrow] = WIDTHS.map(room);
+    // On a phone it is there as a whole or not at all; on a desk its beginning is better than nothing.
+    let needed = label.chars().count().max(size.chars().count());
+    let class = match () {
+        () if needed <= narrow => Some(""),
+        () if wide >= needed.min(size.chars().count().max(LEAST)) => Some("wide"),
+        () => None,
     };
+    let written = text::line(&label, wide);
     html! {
         svg x=(share(rect.x / WIDTHS[0])) y=(format!("{:.2}", rect.y)) width=(share(rect.width / WIDTHS[0]))
             height=(format!("{:.2}", rect.height)) {
             title { (label) ": " (size) }
             rect class=(area.class) width="100%" height="100%" {}
             @if let Some(class) = class {
-                text class=(class) x="6" y="15" { (label) }
+                text class=(class) x="6" y="15" { (written) }
                 text class={ "small " (class) } x="6" y="29" { (size) }
             }
         }
