@@ -68,9 +68,8 @@ impl HistoryError {
                 Some(rusqlite::ErrorCode::DiskFull) => "make room on the disk".to_owned(),
                 _ => return None,
             }),
-            Self::Io(_) => None,
+            Self::Io(_) | Self::Damaged { .. } => None,
             Self::Newer { path, .. } => Some(format!("use that kiln, or move {} away", path.display())),
-            Self::Damaged { .. } => None,
             Self::NotFound { latest, .. } if latest.is_empty() => {
                 Some("no build was recorded here yet: `kiln build` records each".to_owned())
             }

@@ -56,13 +56,13 @@ pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
 /// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
 /// told, for as long as someone else holds the other end.
 pub(crate) fn stop_on_signals(cancel: Cancel, events: impl Into<Option<WeakSender<BuildEvent>>>) {
-    let events = events.into();
     use tokio::signal::unix::{SignalKind, signal};
     // Before anything else happens: a signal that comes first would end the process.
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
+    let events = events.into();
     tokio::spawn(async move {
         for count in 1.. {
             tokio::select! {

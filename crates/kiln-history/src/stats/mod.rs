@@ -189,7 +189,9 @@ impl Runner {
     fn of(records: &[Record], price: f64) -> Self {
         let minutes = |record: &Record| record.seconds / 60.0;
         let on_ci = records.iter().filter(|record| record.machine.ci.is_some());
-        let billed = on_ci.map(|record| minutes(record).ceil()).sum();
-        Self { minutes: records.iter().map(minutes).sum(), billed_minutes: billed, cost: billed * price }
+        // The sum of nothing is minus zero.
+        let billed = 0.0 + on_ci.map(|record| minutes(record).ceil()).sum::<f64>();
+        let minutes = 0.0 + records.iter().map(minutes).sum::<f64>();
+        Self { minutes, billed_minutes: billed, cost: billed * price }
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn shown(records: &[Record], verbose: bool) -> String {
             record.kind.name().to_owned(),
             reclaimable,
             room(record.size),
-            ago(record.used, now),
+            report::ago(record.used, now),
             description,
         ]
     }));
@@ -78,7 +78,7 @@ fn block(record: &Record, now: i64) -> String {
         ("Reclaimable", is_reclaimable(record).to_string()),
         ("Size", room(record.size)),
         ("Description", record.description.clone()),
-        ("Last used", ago(record.used, now)),
+        ("Last used", report::ago(record.used, now)),
         ("Type", record.kind.name().to_owned()),
         ("Project", record.scope.clone()),
         ("Platform", record.platform.clone()),
@@ -95,18 +95,6 @@ fn time(seconds: i64) -> String {
     if seconds == 0 { String::new() } else { kiln_solver::image::rfc3339(seconds) }
 }
 
-/// How long ago something was, in the largest unit.
-pub(crate) fn ago(then: i64, now: i64) -> String {
-    if then == 0 {
-        return "-".to_owned();
-    }
-    let seconds = now.saturating_sub(then).max(0);
-    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
-    let (unit, name) = units.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "second"));
-    let count = seconds / unit;
-    format!("{count} {name}{} ago", if count == 1 { "" } else { "s" })
-}
-
 /// A size; `-` where it is not known.
 pub(super) fn room(bytes: Option<u64>) -> String {
     bytes.map_or("-".to_owned(), report::size)
@@ -116,16 +104,6 @@ pub(super) fn room(bytes: Option<u64>) -> String {
 mod tests {
     use super::*;
     use crate::room::tests::record;
-
-    #[test]
-    fn times_are_told_in_the_largest_unit() {
-        for (then, text) in
-            [(0, "-"), (1000, "0 seconds ago"), (999, "1 second ago"), (940, "1 minute ago"), (2000, "0 seconds ago")]
-        {
-            assert_eq!(ago(then, 1000), text);
-        }
-        assert_eq!(ago(1, 86_400 * 3), "2 days ago");
-    }
 
     #[test]
     fn a_line_or_all_that_is_known() {

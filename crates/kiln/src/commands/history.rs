@@ -88,7 +88,7 @@ fn logs(ui: Ui, place: &Where, build: &str, platform: Option<&str>) -> Result<()
             hint: "as in --platform linux/arm64".to_owned(),
         })
     });
-    let wanted = platform.transpose()?.map(|platform| platform.folder());
+    let wanted = platform.transpose()?.map(Platform::folder);
     let all = history.logs(&record.id)?;
     let logs: Vec<_> = all.iter().filter(|log| wanted.as_ref().is_none_or(|wanted| *wanted == log.name)).collect();
     if logs.is_empty() {

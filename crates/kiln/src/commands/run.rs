@@ -170,10 +170,10 @@ async fn remember(
     if !collected.finished.iter().any(|report| report.ran > 0) {
         return;
     }
-    if let Some(travel) = travels.filter(|travel| !travel.to.is_empty()) {
-        if let Err(error) = history::travel::take(travel, &file).await {
-            tracing::debug!(%error, "the records of builds could not be taken along");
-        }
+    if let Some(travel) = travels.filter(|travel| !travel.to.is_empty())
+        && let Err(error) = history::travel::take(travel, &file).await
+    {
+        tracing::debug!(%error, "the records of builds could not be taken along");
     }
     if collected.progress.is_for_people() {
         match super::history::alarms(&file) {

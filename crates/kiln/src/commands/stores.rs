@@ -10,7 +10,6 @@ use kiln_config::parse_duration;
 use serde_json::json;
 
 use super::cache::table;
-use super::du;
 use crate::cli;
 use crate::environment::Environment;
 use crate::error::{CliError, Result, exit};
@@ -70,7 +69,7 @@ pub(super) async fn list(ui: Ui, environment: &Environment, at: &cli::Elsewhere,
                     }));
                     let (size, stored) = (report::size(size), report::size(stored));
                     let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-                    let age = du::ago(signed(snapshot.made), signed(now()));
+                    let age = report::ago(signed(snapshot.made), signed(now()));
                     rows.push([kept.series.to_string(), files.to_string(), size, stored, age]);
                 }
                 Err(error) => {

@@ -91,7 +91,9 @@ fn record(begun: Begun, collected: &Collected, folder: &Path) -> Record {
     let mut targets = targets(collected, folder);
     if begun.command == "build" {
         // There is one, and a failed one has no name that it could be known again by.
-        targets.iter_mut().for_each(|target| target.name.clear());
+        for target in &mut targets {
+            target.name.clear();
+        }
     }
     let since = begun.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let all = |outcome: Outcome| targets.iter().all(|target| target.outcome == outcome);

@@ -38,7 +38,7 @@ pub(crate) use failure::{FailureOptions, render_chain, render_error};
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
 pub(crate) use recorder::seconds;
 pub(crate) use summary::render as render_summary;
-pub(crate) use text::size;
+pub(crate) use text::{ago, size};
 
 use kiln_solver::image::Exported;
 

@@ -63,7 +63,7 @@ fn outcome(outcome: Outcome, up_to_date: bool, look: Look) -> String {
 
 /// When a build began, in the largest unit.
 fn ago(record: &Record, look: Look) -> String {
-    crate::commands::du::ago(record.started / 1000, look.now)
+    super::text::ago(record.started / 1000, look.now)
 }
 
 /// What was built: `main@1234abcd`.
@@ -94,7 +94,7 @@ pub(crate) fn list(records: &[Record], look: Look) -> String {
 /// All about one build.
 pub(crate) fn build(record: &Record, look: Look) -> String {
     let mut text = format!("build {} of {}, {}", record.id, harmless(&record.project), ago(record, look));
-    let _ = write!(text, ": {} in {}\n", outcome(record.outcome, !record.did_work(), look), time(record.seconds));
+    let _ = writeln!(text, ": {} in {}", outcome(record.outcome, !record.did_work(), look), time(record.seconds));
     let machine = &record.machine;
     let mut facts = vec![format!("kiln {}", machine.kiln), format!("Docker {}", harmless(&machine.engine))];
     facts.extend(machine.platform.map(|platform| format!("{platform}, {} processors", machine.cpus)));
@@ -205,16 +205,16 @@ fn step_rows(step: &StepPair) -> Vec<Vec<String>> {
     rows.extend(
         step.phases
             .iter()
-            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]),
+            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), change(*a, *b)]),
     );
     rows
 }
 
 /// Figures of many builds, and what is slower than it was.
 pub(crate) fn stats(stats: &Stats, currency: &str, look: Look) -> String {
-    let counted = crate::job::counted;
+    let plural = if stats.builds == 1 { "" } else { "s" };
     let mut text =
-        format!("{}: {} failed, {} up to date\n\n", counted(stats.builds, "build"), stats.failed, stats.up_to_date);
+        format!("{} build{plural}: {} failed, {} up to date\n\n", stats.builds, stats.failed, stats.up_to_date);
     let mut rows = vec![row(["platform", "builds", "mean", "median", "last", "trend", "ccache", "last", "size"])];
     rows.extend(stats.targets.iter().map(stats_row));
     if let Some(tests) = &stats.tests {

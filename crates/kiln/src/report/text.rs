@@ -132,6 +132,18 @@ pub(crate) fn duration(time: Duration) -> String {
     kiln_report::text::duration(time.as_secs_f64())
 }
 
+/// How long ago something was, in the largest unit.
+pub(crate) fn ago(then: i64, now: i64) -> String {
+    if then == 0 {
+        return "-".to_owned();
+    }
+    let seconds = now.saturating_sub(then).max(0);
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{} ago", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +203,15 @@ mod tests {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("incomprehensibilities of", 5), ["incomprehensibilities", "of"]);
         assert_eq!(wrap("", 5), Vec::<String>::new());
+    }
+
+    #[test]
+    fn times_are_told_in_the_largest_unit() {
+        for (then, text) in
+            [(0, "-"), (1000, "0 seconds ago"), (999, "1 second ago"), (940, "1 minute ago"), (2000, "0 seconds ago")]
+        {
+            assert_eq!(ago(then, 1000), text);
+        }
+        assert_eq!(ago(1, 86_400 * 3), "2 days ago");
     }
 }
