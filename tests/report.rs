@@ -134,7 +134,9 @@ fn a_summary_says_what_failed_and_where() {
     assert_eq!(project.kiln(&[&["build"], &build[..]].concat()).code, Some(1));
     let ran = project.kiln(&["report", "--markdown"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    for words in ["failed\n", "**linux/amd64 failed**", "`Dockerfile:5`", "bad\n```", "| linux/amd64 | native | failed |"] {
+    for words in
+        ["failed\n", "**linux/amd64 failed**", "`Dockerfile:5`", "bad\n```", "| linux/amd64 | native | failed |"]
+    {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
     // The build before it, into a file.

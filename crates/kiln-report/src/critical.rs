@@ -95,7 +95,7 @@ mod tests {
             let steps: Vec<Step> = times.iter().map(|(start, seconds)| step(AMD64, *start, *seconds)).collect();
             let path = path(&steps);
             let last = steps.iter().map(end).fold(0.0, f64::max);
-            prop_assert_eq!(end(&steps[*path.last().unwrap()]), last);
+            prop_assert!(end(&steps[*path.last().unwrap()]) >= last);
             for pair in path.windows(2) {
                 prop_assert!(end(&steps[pair[0]]) <= steps[pair[1]].start + SLACK);
             }

@@ -59,8 +59,8 @@ mod tests {
         assert_eq!(last_words(log), ["   0:01 working", "   0:02 broken[31m"]);
         assert_eq!(last_words("one\ntwo\n"), ["one", "two"]);
         assert_eq!(last_words(""), [""; 0]);
-        let long: String = (0..100).map(|n| format!("{n}\n")).collect();
-        assert_eq!(last_words(&long).len(), LINES);
-        assert_eq!(last_words(&long).last().map(String::as_str), Some("99"));
+        let many = (0..100).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
+        assert_eq!(last_words(&many).len(), LINES);
+        assert_eq!(last_words(&many).last().map(String::as_str), Some("99"));
     }
 }

@@ -127,14 +127,17 @@ impl Module {
 }
 
 fn module(element: &BytesStart<'_>) -> Module {
-    let compiled = matches!(text(element, "kind").as_str(), "CompiledPythonModule" | "CompiledPythonPackage" | "PythonMainModule");
+    let compiled =
+        matches!(text(element, "kind").as_str(), "CompiledPythonModule" | "CompiledPythonPackage" | "PythonMainModule");
     Module { name: text(element, "name"), compiled, ..Module::default() }
 }
 
 /// An attribute; empty where it is missing or no text.
 fn text(element: &BytesStart<'_>, name: &str) -> String {
     let attribute = element.try_get_attribute(name).ok().flatten();
-    let value = attribute.and_then(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0).ok().map(|value| value.into_owned()));
+    let value = attribute.and_then(|attribute| {
+        attribute.normalized_value(XmlVersion::Implicit1_0).ok().map(std::borrow::Cow::into_owned)
+    });
     value.unwrap_or_default()
 }
 
@@ -155,13 +158,17 @@ fn cpu(element: &BytesStart<'_>) -> f64 {
 pub fn made_by(records: &[Record], platform: Platform, written: i64) -> Option<&Record> {
     records.iter().find(|record| {
         // Only a step that compiles tells of phases.
-        record.started <= written && record.steps_of(platform).any(|step| !step.cached && step.phases.iter().any(is_nuitkas))
+        record.started <= written
+            && record.steps_of(platform).any(|step| !step.cached && step.phases.iter().any(is_nuitkas))
     })
 }
 
 /// Whether Nuitka is what is at work in a phase.
 fn is_nuitkas(phase: &kiln_history::record::Phase) -> bool {
-    matches!(phase.name.as_str(), "Python" | "generating C" | "C compile" | "link" | "payload" | "bootstrap" | "reports")
+    matches!(
+        phase.name.as_str(),
+        "Python" | "generating C" | "C compile" | "link" | "payload" | "bootstrap" | "reports"
+    )
 }
 
 #[cfg(test)]
@@ -184,7 +191,8 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_an_error() {
-        for text in ["", "<other/>", "<nuitka-compilation-report>", "<a></b>", "no XML at all", &fixture::REPORT[..900]] {
+        for text in ["", "<other/>", "<nuitka-compilation-report>", "<a></b>", "no XML at all", &fixture::REPORT[..900]]
+        {
             assert!(NuitkaReport::parse(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,11 @@ pub fn duration(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1} s");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is no negative number, and no long time")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is no negative number, and no long time"
+    )]
     let seconds = seconds.round() as u64;
     if seconds < 3600 {
         format!("{}m {:02}s", seconds / 60, seconds % 60)

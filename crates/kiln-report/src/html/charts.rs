@@ -28,6 +28,9 @@ struct Chart {
     least: f64,
 }
 
+/// Where a build stands, 0 to 1, its value, and the build.
+type Point<'a> = (f64, f64, &'a Record);
+
 const CHARTS: [Chart; 3] = [
     Chart { title: "Time", of: time, shown: text::duration, least: 0.0 },
     Chart { title: "Compiler cache hits", of: hits, shown: |percent| text::percent(Some(percent)), least: 100.0 },
@@ -54,8 +57,12 @@ fn shown_size(bytes: f64) -> String {
 
 pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
     // Oldest first, and builds of one kind: tests take other times.
-    let mut builds: Vec<&Record> =
-        report.past.iter().filter(|record| record.command == report.record.command && record.did_work()).take(BUILDS).collect();
+    let mut builds: Vec<&Record> = report
+        .past
+        .iter()
+        .filter(|record| record.command == report.record.command && record.did_work())
+        .take(BUILDS)
+        .collect();
     builds.reverse();
     if builds.len() < 2 {
         return None;
@@ -84,11 +91,12 @@ fn value(chart: &Chart, record: &Record, platform: Platform) -> Option<f64> {
 #[expect(clippy::cast_precision_loss, reason = "a few builds")]
 fn draw(chart: &Chart, builds: &[&Record], platforms: &[Platform]) -> Option<Markup> {
     let x = |index: usize| LEFT + (1.0 - LEFT - RIGHT) * index as f64 / (builds.len() - 1) as f64;
-    let lines: Vec<(Platform, Vec<(f64, f64, &Record)>)> = platforms
+    let lines: Vec<(Platform, Vec<Point<'_>>)> = platforms
         .iter()
         .map(|platform| {
             let points = builds.iter().enumerate();
-            let points = points.filter_map(|(index, record)| Some((x(index), value(chart, record, *platform)?, *record)));
+            let points =
+                points.filter_map(|(index, record)| Some((x(index), value(chart, record, *platform)?, *record)));
             (*platform, points.collect())
         })
         .filter(|(_, points): &(_, Vec<_>)| points.len() > 1)

@@ -33,7 +33,8 @@ pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
     if report.extras.contents.is_empty() {
         return None;
     }
-    let modules = |contents: &Contents| report.extras.modules.iter().find(|modules| modules.platform == contents.platform);
+    let modules =
+        |contents: &Contents| report.extras.modules.iter().find(|modules| modules.platform == contents.platform);
     Some(html! {
         ul class="legend" {
             li { span class="key k1" {} "the program" }
@@ -117,9 +118,8 @@ fn picture(mut areas: Vec<Area>, height: f64, label: &str) -> Markup {
     if areas.len() > MOST {
         let rest = areas.split_off(MOST - 1);
         let bytes = rest.iter().map(|area| area.bytes).sum();
-        // Where it belongs by its size, it would be out of order: the smallest are laid out last.
         areas.push(Area { label: format!("{} more", rest.len()), bytes, class: "k4" });
-        areas.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+        areas.sort_by_key(|area| std::cmp::Reverse(area.bytes));
     }
     areas.retain(|area| area.bytes > 0);
     let all = Rect { x: 0.0, y: 0.0, width: WIDTHS[0], height };

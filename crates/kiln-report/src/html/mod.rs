@@ -146,7 +146,11 @@ fn seconds(seconds: f64) -> Markup {
 
 /// Bytes; a dash for none.
 fn bytes(bytes: u64) -> Markup {
-    if bytes == 0 { html! { "-" } } else { value(bytes, text::size(bytes)) }
+    if bytes == 0 {
+        html! { "-" }
+    } else {
+        value(bytes, text::size(bytes))
+    }
 }
 
 /// A share of a picture, 0 to 1, as its attributes want it.

@@ -218,18 +218,21 @@ mod tests {
 
     #[test]
     fn scales_have_few_round_lines() {
-        for (end, step, lines) in [(0.4, 0.1, 5), (7.0, 2.0, 4), (59.0, 10.0, 6), (174.0, 30.0, 6), (4000.0, 1200.0, 4)] {
+        for (end, step, lines) in [(0.4, 0.1, 5), (7.0, 2.0, 4), (59.0, 10.0, 6), (174.0, 30.0, 6), (4000.0, 1200.0, 4)]
+        {
             let scale = Scale::to(end);
             assert_eq!((scale.step, scale.ticks().count()), (step, lines), "{end}");
         }
-        assert_eq!(Scale::to(90_000.0).step, 18_000.0);
+        assert_eq!(Scale::to(90_000.0).label(18_000.0), "300:00");
+        assert_eq!(Scale::to(90_000.0).ticks().count(), 6);
         assert_eq!((Scale::to(174.0).label(90.0), Scale::to(7.0).label(2.0)), ("1:30".to_owned(), "2 s".to_owned()));
     }
 
     #[test]
     fn phases_end_with_their_step() {
         let phase = |name: &str, seconds: f64| Phase { name: name.into(), seconds };
-        let mut step = Step { start: 10.0, seconds: 8.0, phases: vec![phase("Python", 3.0), phase("x", 4.0)], ..Step::default() };
+        let mut step =
+            Step { start: 10.0, seconds: 8.0, phases: vec![phase("Python", 3.0), phase("x", 4.0)], ..Step::default() };
         let found = phases(&step);
         assert_eq!((found[0].0.as_str(), found[0].2, found[0].3), ("p1", 11.0, 3.0));
         assert_eq!((found[1].0.as_str(), found[1].2, found[1].3), ("p7", 14.0, 4.0));

@@ -16,8 +16,22 @@ const MOST: usize = 25;
 const NAME: usize = 60;
 /// Words with which a line is no task; also as they begin others.
 const KEYWORDS: [&str; 16] = [
-    "acc", "axisformat", "call", "click", "dateformat", "excludes", "gantt", "href", "includes", "inclusive", "section",
-    "tickinterval", "title", "todaymarker", "topaxis", "weekday",
+    "acc",
+    "axisformat",
+    "call",
+    "click",
+    "dateformat",
+    "excludes",
+    "gantt",
+    "href",
+    "includes",
+    "inclusive",
+    "section",
+    "tickinterval",
+    "title",
+    "todaymarker",
+    "topaxis",
+    "weekday",
 ];
 
 /// The block without its fence; nothing if nothing ran.
@@ -53,7 +67,11 @@ pub(super) fn gantt(record: &Record, platforms: &[Platform]) -> Option<String> {
     any.then_some(text)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is no negative number, and no long time")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is no negative number, and no long time"
+)]
 fn milliseconds(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1000.0).round() as u64
 }

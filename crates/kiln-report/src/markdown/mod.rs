@@ -52,12 +52,8 @@ pub fn summary(report: &Report<'_>) -> String {
 fn heading(report: &Report<'_>) -> String {
     let record = report.record;
     let mut text = format!("## {}: {}\n\n", escape(report.title(), 80), report.outcome());
-    let _ = write!(
-        text,
-        "{} in {}",
-        text::counted(report.platforms().len(), "platform"),
-        text::duration(record.seconds)
-    );
+    let _ =
+        write!(text, "{} in {}", text::counted(report.platforms().len(), "platform"), text::duration(record.seconds));
     if let Some(commit) = &record.source.commit {
         let _ = write!(text, ", commit {}", code(&commit.chars().take(10).collect::<String>(), 40));
     }
@@ -213,7 +209,8 @@ fn files(report: &Report<'_>) -> String {
                     | file | size | SHA-256 | needs | trial run |\n|:---|---:|:---|:---|:---|\n"
         .to_owned();
     for artifact in artifacts {
-        let or_dash = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), |value| escape(value, 200));
+        let or_dash =
+            |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), |value| escape(value, 200));
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} |",

@@ -119,7 +119,11 @@ fn modules(
 }
 
 /// What is inside of a result, if the very file is still there.
-fn contents(folder: &Path, target: &Target, artifact: &Artifact) -> Result<Option<Contents>, Box<dyn std::error::Error>> {
+fn contents(
+    folder: &Path,
+    target: &Target,
+    artifact: &Artifact,
+) -> Result<Option<Contents>, Box<dyn std::error::Error>> {
     let path = folder.join(&artifact.path);
     let Some(sum) = artifact.sha256.as_ref().filter(|_| path.is_file()) else { return Ok(None) };
     if checksum::sha256_file(&path)?.to_string() != *sum {
