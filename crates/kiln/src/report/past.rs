@@ -205,7 +205,7 @@ fn step_rows(step: &StepPair) -> Vec<Vec<String>> {
     rows.extend(
         step.phases
             .iter()
-            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), change(*a, *b)]),
+            .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]),
     );
     rows
 }
