@@ -79,7 +79,7 @@ fn a_browser_shows_the_numbers_of_the_record_and_loads_nothing() {
     let (page, console) = browse(&browser, &file);
     assert_eq!(console, [""; 0], "nothing is wrong with the page");
     assert!(!page.contains("<img"), "an instruction became more than text");
-    for word in [" src=", "<link", "<iframe", "http:", "https:"] {
+    for word in [" src=\"", "<link", "<iframe", "http:", "https:"] {
         assert!(!page.contains(word), "{word}");
     }
     // A page that does load something is noticed.

@@ -58,7 +58,7 @@ pub(super) fn gantt(record: &Record, platforms: &[Platform]) -> Option<String> {
                 _ if critical.contains(&index) => "active, ",
                 _ => "",
             };
-            let label = format!("{} {}", step.name(), text::duration(step.seconds));
+            let label = format!("{} {}", text::line(&step.name(), 40), text::duration(step.seconds));
             // A task without length is drawn as nothing.
             let (start, length) = (milliseconds(step.start), milliseconds(step.seconds).max(1));
             let _ = writeln!(text, "    {} :{tag}{start}, {length}ms", name(&label));
