@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::{part, scroll, share, value};
 use crate::{Report, name_of, text};
 
-pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
+pub(super) fn section(report: &Report<'_>, has_history: bool) -> Option<Markup> {
     let record = report.record;
     if record.targets.iter().all(|target| target.ran + target.cached == 0 && target.ccache.is_none()) {
         return None;
@@ -31,7 +31,7 @@ pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
             li { span class="key miss" {} "ran, missed" }
         }
         (scroll("What caches saved", &table))
-        p class="faint" { "How hits went over time: " a href="#history" { "History" } "." }
+        @if has_history { p class="faint" { "How hits went over time: " a href="#history" { "History" } "." } }
     })
 }
 

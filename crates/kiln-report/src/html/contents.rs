@@ -75,7 +75,7 @@ fn areas(contents: &Contents, modules: Option<&Modules>) -> Vec<Area> {
             file.kind == Kind::Program && report.program == file.size && (1..file.size).contains(&report.constants)
         });
         if let Some(report) = report {
-            let inside = |what: &str, bytes| Area { label: format!("{}: {what}", file.name), bytes, class };
+            let inside = |what: &str, bytes| Area { label: format!("{what} of {}", file.name), bytes, class };
             areas.push(inside("bytecode and constants", report.constants));
             areas.push(inside("machine code", file.size - report.constants));
         } else {

@@ -42,15 +42,16 @@ struct Section {
 
 /// The page of a build.
 pub fn page(report: &Report<'_>) -> String {
+    let history = charts::section(report);
     let sections: Vec<Section> = [
         Some(Section { id: "results", title: "Results", body: targets::section(report) }),
         timeline::section(report).map(|body| Section { id: "timeline", title: "Timeline", body }),
-        caches::section(report).map(|body| Section { id: "caches", title: "Caches", body }),
+        caches::section(report, history.is_some()).map(|body| Section { id: "caches", title: "Caches", body }),
         changes::section(report).map(|body| Section { id: "changes", title: "What changed", body }),
         steps::section(report).map(|body| Section { id: "steps", title: "Why each step ran", body }),
         modules::section(report).map(|body| Section { id: "modules", title: "Slowest modules", body }),
         contents::section(report).map(|body| Section { id: "contents", title: "What is inside", body }),
-        charts::section(report).map(|body| Section { id: "history", title: "History", body }),
+        history.map(|body| Section { id: "history", title: "History", body }),
     ]
     .into_iter()
     .flatten()

@@ -125,7 +125,7 @@ fn lane(steps: &[Step], platform: Platform, critical: &[usize], scale: &Scale) -
             @if left_out > 0 { p class="faint" { (text::counted(left_out, "shorter step")) " left out" } }
             @if !cached.is_empty() {
                 details {
-                    summary { (text::counted(cached.len(), "step")) " cached" }
+                    summary { "begins with " (text::counted(cached.len(), "cached step")) ", which hold what is before them" }
                     ul class="cached" {
                         @for step in cached.iter().take(MOST) {
                             li { b { (text::line(&step.name(), 60)) } " " code { (text::line(&step.text, INSTRUCTION)) } }
