@@ -141,21 +141,22 @@ fn cell(area: &Area, rect: Rect) -> Markup {
         if rect.height < 34.0 { 0 } else { room }
     };
     let [wide, narrow] = WIDTHS.map(room);
-    // On a phone it is there as a whole or not at all; on a desk its beginning is better than nothing.
-    let needed = label.chars().count().max(size.chars().count());
-    let class = match () {
-        () if needed <= narrow => Some(""),
-        () if wide >= needed.min(size.chars().count().max(LEAST)) => Some("wide"),
-        () => None,
+    // The beginning of a name is better than nothing, if it says something.
+    let needed = label.chars().count().min(LEAST).max(size.chars().count());
+    // One for a desk, one for a phone; one is enough where there is room for the whole in both.
+    let texts = match (wide >= needed, narrow >= needed) {
+        (_, true) if label.chars().count() <= narrow => vec![("", narrow)],
+        (true, true) => vec![("wide", wide), ("narrow", narrow)],
+        (true, false) => vec![("wide", wide)],
+        _ => Vec::new(),
     };
-    let written = text::line(&label, wide);
     html! {
         svg x=(share(rect.x / WIDTHS[0])) y=(format!("{:.2}", rect.y)) width=(share(rect.width / WIDTHS[0]))
             height=(format!("{:.2}", rect.height)) {
             title { (label) ": " (size) }
             rect class=(area.class) width="100%" height="100%" {}
-            @if let Some(class) = class {
-                text class=(class) x="6" y="15" { (written) }
+            @for (class, room) in texts {
+                text class=(class) x="6" y="15" { (text::line(&label, room)) }
                 text class={ "small " (class) } x="6" y="29" { (size) }
             }
         }

@@ -125,7 +125,7 @@ fn lane(steps: &[Step], platform: Platform, critical: &[usize], scale: &Scale) -
             @if left_out > 0 { p class="faint" { (text::counted(left_out, "shorter step")) " left out" } }
             @if !cached.is_empty() {
                 details {
-                    summary { "begins with " (text::counted(cached.len(), "cached step")) ", which hold what is before them" }
+                    summary { "starts from " (text::counted(cached.len(), "cached step")) }
                     ul class="cached" {
                         @for step in cached.iter().take(MOST) {
                             li { b { (text::line(&step.name(), 60)) } " " code { (text::line(&step.text, INSTRUCTION)) } }
@@ -141,8 +141,8 @@ fn row(step: &Step, critical: bool, scale: &Scale) -> Markup {
     let name = text::line(&step.name(), 60);
     let failed = step.outcome != Outcome::Done;
     let class = format!("row{}{}", if critical { " critical" } else { "" }, if failed { " failed" } else { "" });
-    // What is below a twentieth of a per cent is drawn nevertheless.
-    let width = scale.at(step.seconds).max(0.0015);
+    // The shortest is a line that can be seen.
+    let width = scale.at(step.seconds).max(0.004);
     html! {
         div class=(class) role="listitem" {
             span class="name" title=(text::line(&step.text, 200)) {
