@@ -149,12 +149,8 @@ impl<'a> Report<'a> {
 fn outcome_of(target: &Target) -> &'static str {
     match target.outcome {
         Outcome::Done if target.up_to_date || target.ran == 0 => "up to date",
-        outcome => word(outcome),
+        outcome => outcome.name(),
     }
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    outcome.name()
 }
 
 /// What a target is called: its name only where several need telling apart.
