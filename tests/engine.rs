@@ -7,6 +7,7 @@ mod history;
 mod leftovers;
 mod many;
 mod outputs;
+mod report;
 mod targets;
 mod travel;
 

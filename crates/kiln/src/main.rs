@@ -94,6 +94,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Cache(args) => commands::cache::run(ui, environment, &cli.global, &args.command).await,
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
+        Command::Report(args) => commands::report::run(ui, args),
         Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
         Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }

@@ -42,6 +42,10 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
         env.push(("KILN_TEST_QEMU_DIR".to_owned(), qemu.join("usr/bin").display().to_string()));
     }
     // Where one of these cannot be had, the test that needs it says so.
+    match packages::install(&[("chromium", "chromium")]) {
+        Ok(()) => env.push(("KILN_TEST_CHROMIUM".to_owned(), "chromium".to_owned())),
+        Err(error) => eprintln!("no browser: {error:#}"),
+    }
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
     let mirror = pullable(testbed);

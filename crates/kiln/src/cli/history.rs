@@ -22,6 +22,45 @@ Examples:
   kiln stats --check                 exit code 1 if something is slower than it was
   kiln stats --format prometheus > kiln.prom";
 
+pub(super) const REPORT_EXAMPLES: &str = "\
+The page is one file that needs nothing else, neither scripts nor a network.
+
+Examples:
+  kiln report                                         .kiln/report.html, of the last build
+  kiln report last~1 --html report.html
+  kiln report --markdown >> \"$GITHUB_STEP_SUMMARY\"";
+
+/// A build as a page or a job summary.
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// The build: its id or the beginning of it, or `last`, `last~1`, ...
+    #[arg(default_value = "last", value_name = "BUILD")]
+    pub(crate) build: String,
+    /// Write a page; default: .kiln/report.html of the project; `-` is standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "the option may be given without a file")]
+    pub(crate) html: Option<Option<PathBuf>>,
+    /// Write a job summary in GitHub's Markdown instead; default: standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", conflicts_with = "html")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Show the page in a browser: yes or no
+    #[arg(long, value_name = "WHETHER", num_args = 0..=1, default_value = "no", default_missing_value = "yes",
+        hide_possible_values = true, conflicts_with = "markdown")]
+    pub(crate) open: Open,
+    /// Whose.
+    #[command(flatten)]
+    pub(crate) place: Where,
+}
+
+/// Whether a browser is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Open {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
 #[derive(Args, Debug)]
 #[command(after_help = NAMES)]
 pub(crate) struct History {

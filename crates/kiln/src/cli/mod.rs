@@ -16,7 +16,7 @@ use crate::environment::Environment;
 pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
-pub(crate) use history::{History, HistoryCommand, Stats, StatsFormat, Where};
+pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 
 const EVERYWHERE: &str = "Global options";
@@ -154,6 +154,9 @@ pub(crate) enum Command {
     /// Show figures of builds per platform, and what is slower than it was and why
     #[command(after_help = history::STATS_EXAMPLES)]
     Stats(Stats),
+    /// Write a build as a page for a browser, or as a CI job summary
+    #[command(after_help = history::REPORT_EXAMPLES)]
+    Report(Report),
     /// Print completions for a shell
     #[command(
         after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish"

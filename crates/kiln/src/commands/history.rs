@@ -72,7 +72,7 @@ fn open(place: &Where) -> Result<Option<History>> {
 }
 
 /// The history and one build of it.
-fn find(place: &Where, name: &str) -> Result<(History, Record)> {
+pub(super) fn find(place: &Where, name: &str) -> Result<(History, Record)> {
     let none = || HistoryError::NotFound { name: name.to_owned(), latest: Vec::new() };
     let history = open(place)?.ok_or_else(none)?;
     let record = history.find(name)?;

@@ -7,6 +7,8 @@ use kiln_history::compare::{Comparison, Side, StepPair, TargetPair};
 use kiln_history::record::{Outcome, Record, Step, Target};
 use kiln_history::stats::{Stats, TargetStats, Times};
 
+use kiln_report::text::{change, percent};
+
 use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
 
 /// Spaces between columns.
@@ -46,11 +48,6 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 
 fn time(seconds: f64) -> String {
     duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
-/// `40% (12/30)`, or a dash.
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0}%"))
 }
 
 fn outcome(outcome: Outcome, up_to_date: bool, look: Look) -> String {
@@ -211,13 +208,6 @@ fn step_rows(step: &StepPair) -> Vec<Vec<String>> {
             .map(|(name, a, b)| vec![format!("  {}", harmless(name)), time(*a), time(*b), self::change(*a, *b)]),
     );
     rows
-}
-
-/// `+12.0 s (+38%)`.
-fn change(a: f64, b: f64) -> String {
-    let (sign, difference) = if b < a { ('-', a - b) } else { ('+', b - a) };
-    let part = if a > 0.0 { format!(" ({:+.0}%)", 100.0 * (b / a - 1.0)) } else { String::new() };
-    format!("{sign}{}{part}", time(difference))
 }
 
 /// Figures of many builds, and what is slower than it was.

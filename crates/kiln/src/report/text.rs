@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use console::{Style, measure_text_width, strip_ansi_codes, truncate_str};
+use kiln_report::text::is_harmful;
+pub(crate) use kiln_report::text::size;
 
 /// Columns between tab stops.
 const TAB: usize = 8;
@@ -67,10 +69,6 @@ pub(crate) fn harmless(line: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-fn is_harmful(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-}
-
 /// Text on one line, harmless, with runs of white space made one space.
 pub(crate) fn one_line(text: &str) -> String {
     text.lines()
@@ -131,19 +129,7 @@ pub(crate) fn clock(time: Duration) -> String {
 
 /// `0.25 s`, `12.3 s`, `2m 05s`, `1h 02m`: how long something took.
 pub(crate) fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 1.0 {
-        return format!("{seconds:.2} s");
-    }
-    if seconds < 59.95 {
-        return format!("{seconds:.1} s");
-    }
-    let seconds = time.as_secs() + u64::from(time.subsec_millis() >= 500);
-    if seconds < 3600 {
-        format!("{}m {:02}s", seconds / 60, seconds % 60)
-    } else {
-        format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60)
-    }
+    kiln_report::text::duration(time.as_secs_f64())
 }
 
 /// How long ago something was, in the largest unit.
@@ -156,22 +142,6 @@ pub(crate) fn ago(then: i64, now: i64) -> String {
     let (unit, name) = units.into_iter().find(|(unit, _)| seconds >= *unit).unwrap_or((1, "second"));
     let count = seconds / unit;
     format!("{count} {name}{} ago", if count == 1 { "" } else { "s" })
-}
-
-/// `512 B`, `8.2 MB`: a size in units of thousands.
-pub(crate) fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut value = bytes as f64;
-    let mut units = ["B", "kB", "MB", "GB", "TB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1000.0;
-        unit = larger;
-    }
-    if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") }
 }
 
 #[cfg(test)]
@@ -220,33 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn times_and_sizes_read_well() {
+    fn clocks_read_well() {
         let seconds = Duration::from_secs_f64;
         let clocks = [(7.9, "0:07"), (754.0, "12:34"), (3723.0, "1:02:03")];
         for (time, expected) in clocks {
             assert_eq!(clock(seconds(time)), expected);
-        }
-        let times = [
-            (0.254, "0.25 s"),
-            (12.34, "12.3 s"),
-            (59.96, "1m 00s"),
-            (125.0, "2m 05s"),
-            (3599.7, "1h 00m"),
-            (7380.0, "2h 03m"),
-        ];
-        for (time, expected) in times {
-            assert_eq!(duration(seconds(time)), expected);
-        }
-        let sizes = [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 kB"),
-            (8_234_567, "8.2 MB"),
-            (999_600, "1.0 MB"),
-            (123_456_789, "123 MB"),
-        ];
-        for (bytes, expected) in sizes {
-            assert_eq!(size(bytes), expected);
         }
     }
 
