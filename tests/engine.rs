@@ -4,6 +4,7 @@ mod caches;
 mod leftovers;
 mod many;
 mod outputs;
+mod suite;
 mod targets;
 mod travel;
 

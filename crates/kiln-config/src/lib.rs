@@ -35,6 +35,6 @@ pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
     Build, BuildNetwork, Cache, DataMapping, Emulation, Jobs, Lto, Mode, Network, Nuitka, PlatformSettings, Program,
-    Project, Recipe, Requirements, Settings, Smoke, Toggle, Twin, Verify,
+    Project, PythonImages, Recipe, Requirements, Settings, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

@@ -59,11 +59,25 @@ pub(crate) fn show(ui: Ui, environment: &Environment, progress: Progress, noted:
 /// A finding as GitHub's workflow command.
 /// Source: docs.github.com, "Workflow commands for GitHub Actions".
 pub(crate) fn annotation(file: &str, warning: &Warning) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let lines = warning.span.map(|span| format!(",line={},endLine={}", span.line, span.end_line)).unwrap_or_default();
     let title = property(warning.rule.name());
     format!("::warning file={}{lines},title={title}::{}", property(file), data(&warning.message))
+}
+
+/// A workflow command of any kind, with file and line if they are known.
+pub(crate) fn workflow_command(kind: &str, place: Option<(&str, u32)>, title: &str, message: &str) -> String {
+    let place = place.map(|(file, line)| format!("file={},line={line},", property(file))).unwrap_or_default();
+    format!("::{kind} {place}title={}::{}", property(title), data(message))
+}
+
+/// What may stand in the message of a workflow command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// What may stand in one of its properties.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
 /// A finding with the lines around it.

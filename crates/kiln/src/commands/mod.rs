@@ -14,4 +14,5 @@ mod plan_graph;
 pub(crate) mod prune;
 mod run;
 mod stores;
+pub(crate) mod test;
 mod travel;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use kiln_graph::Platform;
 use kiln_solver::image::ImageResult;
 use kiln_solver::travel::{self, Cargo};
-use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
+use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError, TargetReport};
 use tokio::sync::mpsc;
 
 use crate::environment::Environment;
@@ -67,7 +67,40 @@ pub(super) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result
     result
 }
 
+/// A build that came to its end, whatever that was.
+pub(super) struct Ended {
+    pub(super) collected: Collected,
+    pub(super) outcome: BuildOutcome,
+    /// Why caches could not be saved.
+    unsaved: Option<SolveError>,
+}
+
+impl Ended {
+    /// Whether what was to be saved is saved.
+    pub(super) fn saved(self) -> Result<(Collected, BuildOutcome)> {
+        match self.unsaved {
+            Some(error) => Err(error.into()),
+            None => Ok((self.collected, self.outcome)),
+        }
+    }
+}
+
 async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<BuildOutcome> {
+    let (ui, show) = (surroundings.ui, surroundings.show);
+    let ended = carry_out(surroundings, job, progress).await?;
+    conclude(ui, &ended.collected, &ended.outcome)?;
+    let (collected, outcome) = ended.saved()?;
+    if let Some(file) = &show.metadata_file {
+        metadata::write(file, job, &collected.build, &outcome.published)?;
+    }
+    if let Some(file) = job.stdout() {
+        metadata::to_stdout(file)?;
+    }
+    Ok(outcome)
+}
+
+/// Runs a job to its end, and shows how it goes.
+pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<Ended> {
     let Surroundings { ui, environment, global, show, started, events, received, cancel } = surroundings;
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     job.on_daemon(engine.info().arch);
@@ -111,18 +144,7 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     .await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let outcome = outcome?;
-    conclude(ui, &collected, &outcome)?;
-    if let Some(error) = unsaved {
-        return Err(error.into());
-    }
-    if let Some(file) = &show.metadata_file {
-        metadata::write(file, job, &collected.build, &outcome.published)?;
-    }
-    if let Some(file) = job.stdout() {
-        metadata::to_stdout(file)?;
-    }
-    Ok(outcome)
+    Ok(Ended { collected, outcome: outcome?, unsaved })
 }
 
 fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()> {
@@ -130,33 +152,7 @@ fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()>
         ui.warn(warning);
     }
     let width = columns();
-    let (mut code, mut good, mut shown) = (None, 0, false);
-    for target in &outcome.targets {
-        match target {
-            Ok(report) => {
-                good += 1;
-                if collected.progress == Progress::Quiet {
-                    for artifact in &report.artifacts {
-                        ui.print(&format!("{}\n", artifact.path.display()));
-                    }
-                }
-            }
-            // What failed first is shown in full; the others only lack it.
-            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
-                code.get_or_insert(solve_code(error));
-            }
-            Err(error) => {
-                // A real failure decides the exit code, not what it dragged along.
-                if !shown {
-                    code = Some(solve_code(error));
-                }
-                shown = true;
-                let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
-                let options = FailureOptions { width, color: ui.color, log: log.as_deref() };
-                ui.say(render_error(error, options).trim_end());
-            }
-        }
-    }
+    let (mut code, mut good) = failures(ui, collected, &outcome.targets);
     let mut made = false;
     for published in outcome.published.iter().flatten() {
         match published {
@@ -197,6 +193,47 @@ fn conclude(ui: Ui, collected: &Collected, outcome: &BuildOutcome) -> Result<()>
         Some(_) if good > 0 => Err(CliError::Shown { code: exit::PARTIAL }),
         Some(code) => Err(CliError::Shown { code }),
     }
+}
+
+/// Shows why targets failed; the exit code for it, and how many did not.
+pub(super) fn failures(
+    ui: Ui,
+    collected: &Collected,
+    targets: &[Result<TargetReport, SolveError>],
+) -> (Option<u8>, usize) {
+    let (mut code, mut good, mut shown) = (None, 0, false);
+    for target in targets {
+        match target {
+            Ok(report) => {
+                good += 1;
+                if collected.progress == Progress::Quiet {
+                    for artifact in &report.artifacts {
+                        ui.print(&format!("{}\n", artifact.path.display()));
+                    }
+                }
+            }
+            // What failed first is shown in full; the others only lack it.
+            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
+                code.get_or_insert(solve_code(error));
+            }
+            Err(error) => {
+                // A real failure decides the exit code, not what it dragged along.
+                if !shown {
+                    code = Some(solve_code(error));
+                }
+                shown = true;
+                failure(ui, collected, error);
+            }
+        }
+    }
+    (code, good)
+}
+
+/// Shows what a target failed with.
+pub(super) fn failure(ui: Ui, collected: &Collected, error: &SolveError) {
+    let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
+    let options = FailureOptions { width: columns(), color: ui.color, log: log.as_deref() };
+    ui.say(render_error(error, options).trim_end());
 }
 
 /// The platform whose log has more about an error.

@@ -17,7 +17,7 @@ mod raw;
 #[cfg(test)]
 pub(crate) mod script;
 mod summary;
-mod text;
+pub(crate) mod text;
 mod tty;
 
 use std::io::{self, BufWriter, Write};
@@ -34,7 +34,7 @@ pub(crate) use collect::Collected;
 pub(crate) use failure::{FailureOptions, render_chain, render_error};
 #[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
-pub(crate) use summary::render as render_summary;
+pub(crate) use summary::{Outcome as RowOutcome, TargetRow, render as render_summary};
 pub(crate) use text::size;
 
 use kiln_solver::image::Exported;
