@@ -1,10 +1,10 @@
 //! `kiln test`: the project's own tests, per Python, in one graph with each other and with the build.
 //!
-//! Two distributions stand for two versions of Python, so the daemon needs no images of Python.
+//! Debian's own Python and that of the testbed's musl image stand for two versions, so the daemon needs no images of Python.
 
 use std::time::Duration;
 
-use kiln_e2e::{Project, Ran, Running};
+use kiln_e2e::{Project, Ran, Running, needed};
 use rustix::process::Signal;
 
 const SETTINGS: &str = r#"
@@ -12,8 +12,8 @@ const SETTINGS: &str = r#"
 recipe = "Dockerfile"
 platforms = ["linux/amd64"]
 [test]
-python = ["3.11", "3.12"]
-images = { "3.11" = "debian:bookworm", "3.12" = "alpine:3.20" }
+python = ["3.11", "3.13"]
+images = { "3.11" = "debian:bookworm", "3.13" = "MUSL" }
 env = { ANSWER = "42" }
 "#;
 const DOCKERFILE: &str = "FROM alpine:3.20\nRUN echo built > /app\nFROM scratch\nCOPY --from=0 /app /\n";
@@ -37,8 +37,9 @@ const GOOD: &str = "def answer():\n    return 42\n";
 const BAD: &str = "def answer():\n    return 41\n";
 
 fn project(app: &str) -> Option<Project> {
+    let musl = needed("KILN_TEST_MUSL_IMAGE")?;
     Project::new(&[
-        ("kiln.toml", SETTINGS),
+        ("kiln.toml", &SETTINGS.replace("MUSL", &musl)),
         ("Dockerfile", DOCKERFILE),
         ("app.py", app),
         ("conftest.py", ""),
@@ -83,13 +84,13 @@ fn tests_fail_pass_and_are_remembered_only_where_they_pass() {
     let arguments = ["--junit=junit.xml", "--metadata-file=facts.json"];
     let failed = test(&project, &arguments, &[("GITHUB_ACTIONS", "true")]);
     assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-    let of_both = |result: &str, counts| [cell("3.11", result, counts), cell("3.12", result, counts)];
+    let of_both = |result: &str, counts| [cell("3.11", result, counts), cell("3.13", result, counts)];
     assert_eq!(results(&project), of_both("failed", [1, 1, 1]), "{}", failed.stderr);
     for text in [
         "failed: python 3.11, linux/amd64: 1 of 3 tests failed",
-        "failed: python 3.12, linux/amd64: 1 of 3 tests failed",
+        "failed: python 3.13, linux/amd64: 1 of 3 tests failed",
         "assert 41 == 42",
-        "::error file=tests/test_app.py,line=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11, linux/amd64; python 3.12, linux/amd64)::",
+        "::error file=tests/test_app.py,line=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11, linux/amd64; python 3.13, linux/amd64)::",
     ] {
         assert!(failed.stderr.contains(text), "{text}: {}", failed.stderr);
     }
@@ -97,7 +98,7 @@ fn tests_fail_pass_and_are_remembered_only_where_they_pass() {
     for (text, count) in [("<testcase", 6), ("<failure", 2), ("<skipped", 2), ("<testsuite ", 2)] {
         assert_eq!(report.matches(text).count(), count, "{text}: {report}");
     }
-    for text in ["pytest [python 3.11, linux/amd64]", "pytest [python 3.12, linux/amd64]", "name=\"platform\""] {
+    for text in ["pytest [python 3.11, linux/amd64]", "pytest [python 3.13, linux/amd64]", "name=\"platform\""] {
         assert!(report.contains(text), "{text}: {report}");
     }
 
@@ -118,19 +119,19 @@ fn tests_fail_pass_and_are_remembered_only_where_they_pass() {
     assert_eq!((cached.code, cached.was_up_to_date()), (Some(0), true), "{}", cached.stdout);
     assert!(cached.took < Duration::from_secs(3), "{:?}", cached.took);
     assert_eq!(results(&project), of_both("up to date", [2, 0, 1]));
-    assert_eq!(project.list("reports"), ["junit-py3.11-linux_amd64.xml", "junit-py3.12-linux_amd64.xml"]);
-    assert_eq!(project.read("reports/junit-py3.12-linux_amd64.xml").matches("<testcase").count(), 3);
+    assert_eq!(project.list("reports"), ["junit-py3.11-linux_amd64.xml", "junit-py3.13-linux_amd64.xml"]);
+    assert_eq!(project.read("reports/junit-py3.13-linux_amd64.xml").matches("<testcase").count(), 3);
 
-    let forced = test(&project, &["--again", "--python=3.12", "--junit=reports/", "--", "-k", "answer"], &[]);
+    let forced = test(&project, &["--again", "--python=3.13", "--junit=reports/", "--", "-k", "answer"], &[]);
     assert_eq!(forced.code, Some(0), "{}", forced.stderr);
     assert_eq!(forced.steps_run().len(), 1, "{:?}", forced.steps_run());
-    assert_eq!(project.read("reports/junit-py3.12-linux_amd64.xml").matches("<testcase").count(), 1);
+    assert_eq!(project.read("reports/junit-py3.13-linux_amd64.xml").matches("<testcase").count(), 1);
 
     // A failure in between does not make what passed before unknown.
     project.write("app.py", BAD);
     assert_eq!(test(&project, &["--python=3.11", "--junit=reports/"], &[]).code, Some(1));
     project.write("app.py", GOOD);
-    let back = test(&project, &["--python=3.11", "--junit=reports/"], &[]);
+    let back = test(&project, &["--python=3.11"], &[]);
     assert_eq!((back.code, back.was_up_to_date()), (Some(0), true), "{}", back.stdout);
 }
 
@@ -162,10 +163,10 @@ fn the_program_is_built_at_the_same_time_and_any_command_has_a_report() {
 #[test]
 fn what_keeps_tests_from_running_is_no_failed_test() {
     let Some(project) = project(GOOD) else { return };
-    project.write("requirements-dev.txt", "no-such-distribution-of-kiln==1; python_version >= \"3.12\"\n");
+    project.write("requirements-dev.txt", "no-such-distribution-of-kiln==1; python_version >= \"3.13\"\n");
     let ran = test(&project, &["--metadata-file=facts.json", "--junit=junit.xml"], &[]);
     assert_eq!(ran.code, Some(8), "{}", ran.stderr);
-    let expected = [cell("3.11", "passed", [2, 0, 1]), ("3.12".to_owned(), "error".to_owned(), None, None, None)];
+    let expected = [cell("3.11", "passed", [2, 0, 1]), ("3.13".to_owned(), "error".to_owned(), None, None, None)];
     assert_eq!(results(&project), expected);
     assert!(ran.stderr.contains("no distribution fits the requirement no-such-distribution-of-kiln"), "{}", ran.stderr);
     assert_eq!(project.read("junit.xml").matches("<error ").count(), 1);
@@ -183,7 +184,7 @@ fn what_keeps_tests_from_running_is_no_failed_test() {
 #[test]
 fn a_stopped_run_leaves_nothing() {
     let Some(project) = project(GOOD) else { return };
-    let arguments = ["test", "--progress=plain", "--python=3.12", "--set", "test.command=echo asleep; sleep 60"];
+    let arguments = ["test", "--progress=plain", "--python=3.13", "--set", "test.command=echo asleep; sleep 60"];
     let running = Running::start(project.command(&arguments));
     running.wait_for_line(" asleep");
     running.signal(Signal::INT);

@@ -41,7 +41,9 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         let progress = args.show.mode(environment)?;
         let ended = carry_out(surroundings, &mut job, progress).await?;
         checks::show(ui, environment, progress, job.warnings.get());
-        conclude(ui, environment, args, &job, junit.as_ref(), ended)
+        let result = conclude(ui, environment, args, &job, junit.as_ref(), ended);
+        suite::written::remember(&job.state, &written)?;
+        result
     };
     told(ui, Box::pin(attempt)).await
 }

@@ -23,7 +23,7 @@ use crate::error::{CliError, Result};
 use crate::project::Project;
 use crate::sources::prepare::Prepared;
 use crate::sources::{Contexts, Fetcher};
-use crate::suite::Cell;
+use crate::suite::{self, Cell};
 use crate::{checks, cli, network, output, recipe, session};
 
 pub(crate) use item::{Baked, Item};
@@ -97,8 +97,9 @@ impl Job {
         for cell in cells {
             items.push(Item::of_cell(environment, prepared, &project, cell)?);
         }
-        items.iter_mut().for_each(|item| item.written = written.to_vec());
         let state = state_of(&project, prepared);
+        let written = suite::written::known(&state, written);
+        items.iter_mut().for_each(|item| item.written.clone_from(&written));
         Self::new(environment, project, state, items, prepared.args.schedule.clone())
     }
 

@@ -85,7 +85,7 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) fn of(image: &str) -> Self {
-        if image.contains("alpine") { Self::Musl } else { Self::Glibc }
+        if ["alpine", "musl"].iter().any(|name| image.contains(name)) { Self::Musl } else { Self::Glibc }
     }
 
     pub(crate) fn name(self) -> &'static str {

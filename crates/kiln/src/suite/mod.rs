@@ -2,7 +2,7 @@
 //!
 //! [`cells`] makes the matrix, [`base`] finds an image with the Python of a cell, [`Cell::arguments`] fills the recipe.
 //! After the build [`outcome`] reads what became of each cell, [`junit`] reads and writes reports, [`table`] and
-//! [`annotate`] show them.
+//! [`annotate`] show them, [`written`] keeps what kiln writes out of what is tested.
 
 pub(crate) mod annotate;
 pub(crate) mod base;
@@ -10,6 +10,7 @@ mod cell;
 pub(crate) mod junit;
 pub(crate) mod outcome;
 pub(crate) mod table;
+pub(crate) mod written;
 
 use kiln_config::Settings;
 use kiln_graph::{Arch, Platform};
