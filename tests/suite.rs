@@ -62,8 +62,11 @@ fn test(project: &Project, arguments: &[&str], variables: &[(&str, &str)]) -> Ra
     ran
 }
 
+/// Python, result, and tests that passed, failed, were skipped.
+type Row = (String, String, Option<u64>, Option<u64>, Option<u64>);
+
 /// The results, as programs get them.
-fn results(project: &Project) -> Vec<(String, String, Option<u64>, Option<u64>, Option<u64>)> {
+fn results(project: &Project) -> Vec<Row> {
     let facts: serde_json::Value = serde_json::from_str(&project.read("facts.json")).expect("JSON");
     let row = |cell: &serde_json::Value| {
         let text = |name: &str| cell[name].as_str().unwrap_or_default().to_owned();
@@ -73,7 +76,7 @@ fn results(project: &Project) -> Vec<(String, String, Option<u64>, Option<u64>, 
     facts.as_array().expect("a list").iter().map(row).collect()
 }
 
-fn cell(python: &str, result: &str, counts: [u64; 3]) -> (String, String, Option<u64>, Option<u64>, Option<u64>) {
+fn cell(python: &str, result: &str, counts: [u64; 3]) -> Row {
     let [passed, failed, skipped] = counts.map(Some);
     (python.to_owned(), result.to_owned(), passed, failed, skipped)
 }
@@ -90,7 +93,7 @@ fn tests_fail_pass_and_are_remembered_only_where_they_pass() {
         "failed: python 3.11, linux/amd64: 1 of 3 tests failed",
         "failed: python 3.13, linux/amd64: 1 of 3 tests failed",
         "assert 41 == 42",
-        "::error file=tests/test_app.py,line=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11, linux/amd64; python 3.13, linux/amd64)::",
+        "::error file=tests/test_app.py,line=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11%2C linux/amd64; python 3.13%2C linux/amd64)::assert 41 == 42",
     ] {
         assert!(failed.stderr.contains(text), "{text}: {}", failed.stderr);
     }

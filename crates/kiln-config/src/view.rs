@@ -57,8 +57,9 @@ impl View<'_> {
         };
         match (section, name) {
             (Section::Build, "base") => derived(self.recipe().default_base()?.to_owned(), "build.recipe"),
-            (Section::Test, "base") => derived(self.text(Section::Build, "base")?, "build.base"),
-            (Section::Verify, "image") => derived(self.text(Section::Build, "base")?, "build.base"),
+            (Section::Test, "base") | (Section::Verify, "image") => {
+                derived(self.text(Section::Build, "base")?, "build.base")
+            }
             (Section::Cache, "scope") => {
                 let name = self.text(Section::Project, "name")?;
                 let digest = &self.config.folder_digest;

@@ -426,14 +426,14 @@ fn a_table_in_a_section_and_a_name_with_a_dot_are_the_same() {
 
 #[test]
 fn tests_have_settings_of_their_own() {
-    let text = "[test]\npython = [\"3.11\", \"3.12\", \"3.11\"]\nrequirements = \".[test]\"\nenv = { TZ = \"UTC\" }\n\
+    let toml = "[test]\npython = [\"3.11\", \"3.12\", \"3.11\"]\nrequirements = \".[test]\"\nenv = { TZ = \"UTC\" }\n\
                 images = { \"3.12\" = \"mine:12\" }\ntimeout = \"5m\"\n[build]\nargs = { A = \"1\" }\n";
-    let test = settings(vec![file(text), flag("test.env.LANG", "C"), flag("test.command", "make check")]).test;
+    let test = settings(vec![file(toml), flag("test.env.LANG", "C"), flag("test.command", "make check")]).test;
     assert_eq!(test.python, ["3.11", "3.12"]);
     assert_eq!(test.requirements, Requirements::List(vec![".[test]".to_owned()]));
     // Variables of tests and arguments of builds are tables, too, and stay apart.
     assert_eq!(test.env.keys().collect::<Vec<_>>(), ["LANG", "TZ"]);
-    assert_eq!(settings(vec![file(text)]).build.args.len(), 1);
+    assert_eq!(settings(vec![file(toml)]).build.args.len(), 1);
     assert_eq!(test.command, Some(TestCommand::Shell("make check".to_owned())));
     let images = test.images.expect("set");
     assert_eq!((images.of("3.12").as_deref(), images.of("3.11")), (Some("mine:12"), None));

@@ -22,16 +22,16 @@ pub(crate) struct Test {
     /// Versions of Python, separated by commas (repeatable)
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     pub(crate) python: Vec<String>,
-    /// Platforms to test on, separated by commas (repeatable); `all` for those that are built for
+    /// Platforms, separated by commas (repeatable); `all`: those that are built for
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
-    /// Write one JUnit report to this file, or one per Python and platform to this folder
+    /// JUnit report to write; a folder gets one per Python and platform
     #[arg(long, value_name = "FILE|FOLDER")]
     pub(crate) junit: Option<PathBuf>,
     /// Build the program at the same time, as `kiln build` does
     #[arg(long)]
     pub(crate) build: bool,
-    /// Run the tests again, also where nothing has changed since they passed
+    /// Run the tests again where they passed and nothing has changed, too
     #[arg(long)]
     pub(crate) again: bool,
     /// Settings file instead of the project's kiln.toml

@@ -104,7 +104,9 @@ fn conclude(
         ui.say(table::render(&cells, columns(), ui.color).trim_end());
     }
     if checks::is_annotated(environment) {
-        annotations(job, &cells).iter().for_each(|line| ui.say(line));
+        for line in annotations(job, &cells) {
+            ui.say(&line);
+        }
     }
     if let Some(report) = report {
         report.write(&command(job), &cells)?;

@@ -159,7 +159,7 @@ impl Item {
         let state = state_of(project, prepared);
         let platforms = vec![project.config.for_platform(platform.unwrap_or(suite::SOME_PLATFORM))];
         let source = cell.source();
-        let mut item = Self::new(environment, prepared, (&project.folder, &state), platforms, None, Some(source))?;
+        let mut item = Self::new(environment, prepared, (&project.folder, &state), platforms, None, Some(&source))?;
         item.implicit = platform.is_none();
         item.files = true;
         item.output.clone_from(&state);
@@ -173,7 +173,7 @@ impl Item {
         (folder, state): (&Path, &Path),
         platforms: Vec<PlatformSettings>,
         baked: Option<Baked>,
-        own: Option<recipe::Source>,
+        own: Option<&recipe::Source>,
     ) -> Result<Self> {
         let args = &prepared.args;
         let mut dockerfiles = Vec::new();
@@ -185,8 +185,8 @@ impl Item {
             let dockerfile = if let Some(dockerfile) = known {
                 dockerfile
             } else {
-                let mut source = match own.clone() {
-                    Some(source) => source,
+                let mut source = match own {
+                    Some(source) => source.clone(),
                     None => recipe::source(recipe, folder)?,
                 };
                 if let Some(name) = &prepared.dockerfile {

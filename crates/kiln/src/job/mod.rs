@@ -99,7 +99,9 @@ impl Job {
         }
         let state = state_of(&project, prepared);
         let written = suite::written::known(&state, written);
-        items.iter_mut().for_each(|item| item.written.clone_from(&written));
+        for item in &mut items {
+            item.written.clone_from(&written);
+        }
         Self::new(environment, project, state, items, prepared.args.schedule.clone())
     }
 

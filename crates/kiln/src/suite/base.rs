@@ -226,8 +226,8 @@ mod tests {
 
     use super::*;
 
-    fn ways(asked: Option<&str>, images: Option<PythonImages>, base: &str) -> Vec<String> {
-        candidates(asked, images.as_ref(), base).iter().map(Base::described).collect()
+    fn ways(asked: Option<&str>, images: Option<&PythonImages>, base: &str) -> Vec<String> {
+        candidates(asked, images, base).iter().map(Base::described).collect()
     }
 
     #[test]
@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn what_is_set_stands_for_the_usual_images() {
         let pattern = PythonImages::Pattern("mirror.example/python:{python}".to_owned());
-        assert_eq!(ways(Some("3.12"), Some(pattern), "alpine:3.20")[0], "image mirror.example/python:3.12");
+        assert_eq!(ways(Some("3.12"), Some(&pattern), "alpine:3.20")[0], "image mirror.example/python:3.12");
         let table = PythonImages::Table(BTreeMap::from([("3.12".to_owned(), "mine".to_owned())]));
-        assert_eq!(ways(Some("3.12"), Some(table.clone()), "debian:bookworm")[0], "image mine");
-        assert_eq!(ways(Some("3.13"), Some(table), "debian:trixie")[0], "image python:3.13-slim-trixie");
+        assert_eq!(ways(Some("3.12"), Some(&table), "debian:bookworm")[0], "image mine");
+        assert_eq!(ways(Some("3.13"), Some(&table), "debian:trixie")[0], "image python:3.13-slim-trixie");
     }
 
     #[test]

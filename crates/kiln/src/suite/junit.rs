@@ -225,11 +225,10 @@ fn copy(out: &mut Writer<Vec<u8>>, text: &str, part: &Part) -> Result<(), NotJun
         match event {
             Event::Eof => return Ok(()),
             // The report has one root, and that is ours.
-            Event::Decl(_) | Event::DocType(_) | Event::PI(_) | Event::Comment(_) if depth == 0 => {}
+            Event::Decl(_) | Event::DocType(_) | Event::PI(_) | Event::Comment(_) | Event::Text(_) if depth == 0 => {}
             Event::Start(start) if start.name().as_ref() == "testsuites" => {}
             Event::Empty(start) if start.name().as_ref() == "testsuites" => {}
             Event::End(end) if end.name().as_ref() == "testsuites" => {}
-            Event::Text(_) if depth == 0 => {}
             Event::Start(start) if depth == 0 => {
                 put(out, Event::Start(labelled(&start, part)?));
                 (depth, fresh) = (1, true);

@@ -77,7 +77,7 @@ mod tests {
     fn without_settings_there_is_one_cell_and_without_tests_none() {
         let one = cells(&settings("[test]\ncommand = \"make test\"\n"), &[]).expect("a matrix");
         assert!(matches!(one.as_slice(), [(cell, None)] if cell.name() == "test"));
-        let error = cells(&settings(""), &[]).err().expect("no tests");
+        let error = cells(&settings(""), &[]).expect_err("no tests");
         assert_eq!(error.to_string(), "nothing says how this project is tested");
         assert_eq!(error.code(), crate::error::exit::CONFIG);
     }

@@ -226,9 +226,9 @@ impl CellOutcome {
     }
 }
 
-/// The exit code of a run, if it is not 0. `build` is that of the program's build, and `built` how many of its targets
+/// The exit code of a run, if it is not 0. `build` is that of the program's build, and `good` how many of its targets
 /// were built.
-pub(crate) fn exit_code(cells: &[CellOutcome], build: Option<u8>, built: usize) -> Option<u8> {
+pub(crate) fn exit_code(cells: &[CellOutcome], build: Option<u8>, good: usize) -> Option<u8> {
     if cells.iter().any(|cell| matches!(cell.verdict, Verdict::Failed { .. })) {
         return Some(exit::STEP);
     }
@@ -238,7 +238,7 @@ pub(crate) fn exit_code(cells: &[CellOutcome], build: Option<u8>, built: usize) 
     });
     let mut real = errors.chain(build.filter(|code| *code != exit::CANCELLED));
     if let Some(code) = real.next() {
-        let good = built + cells.iter().filter(|cell| cell.verdict.is_good()).count();
+        let good = good + cells.iter().filter(|cell| cell.verdict.is_good()).count();
         return Some(if good > 0 { exit::PARTIAL } else { code });
     }
     let is_stopped = build.is_some() || cells.iter().any(|cell| cell.verdict == Verdict::Stopped);
@@ -280,6 +280,7 @@ mod tests {
     use kiln_config::{Config, Layer, ProjectFacts};
     use kiln_graph::Origin;
 
+    use super::Verdict::{Passed, Stopped, UpToDate};
     use super::testing::outcome;
     use super::*;
     use crate::suite::{SOME_PLATFORM, cells};
@@ -339,12 +340,11 @@ mod tests {
     fn exit_codes_are_those_of_the_documentation() {
         let error = |code| Verdict::Error { reason: String::new(), code };
         let failed = || Verdict::Failed { reason: String::new() };
-        let code = |verdicts: &[Verdict], build, built| {
+        let code = |verdicts: &[Verdict], build, good| {
             let cells: Vec<_> = verdicts.iter().map(|verdict| outcome("3.12", verdict.clone(), None)).collect();
-            exit_code(&cells, build, built)
+            exit_code(&cells, build, good)
         };
-        use Verdict::{Passed, Stopped, UpToDate};
-        for (verdicts, build, built, expected) in [
+        for (verdicts, build, good, expected) in [
             (vec![Passed, UpToDate], None, 0, None),
             (vec![Passed, failed()], None, 0, Some(exit::STEP)),
             (vec![failed(), error(exit::DAEMON)], None, 2, Some(exit::STEP)),
@@ -357,7 +357,7 @@ mod tests {
             (vec![Passed, Stopped], Some(exit::CANCELLED), 0, Some(exit::CANCELLED)),
             (vec![], Some(exit::STEP), 0, Some(exit::STEP)),
         ] {
-            assert_eq!(code(&verdicts, build, built), expected, "{verdicts:?} {build:?} {built}");
+            assert_eq!(code(&verdicts, build, good), expected, "{verdicts:?} {build:?} {good}");
         }
     }
 
