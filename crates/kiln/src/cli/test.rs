@@ -22,7 +22,7 @@ pub(crate) struct Test {
     /// Versions of Python, separated by commas (repeatable)
     #[arg(long, value_name = "VERSION", value_delimiter = ',')]
     pub(crate) python: Vec<String>,
-    /// Platforms, separated by commas (repeatable); `all`: those that are built for
+    /// Platforms, by commas (repeatable); `all`: those that are built for
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
     /// JUnit report to write; a folder gets one per Python and platform
