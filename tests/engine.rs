@@ -8,6 +8,7 @@ mod leftovers;
 mod many;
 mod outputs;
 mod report;
+mod suite;
 mod targets;
 mod travel;
 

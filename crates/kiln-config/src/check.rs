@@ -11,16 +11,17 @@ use crate::facts::ProjectFacts;
 use crate::key::Section;
 use crate::kind::{Kind, RECIPES, Value};
 use crate::suggest::nearest;
-use crate::view::View;
+use crate::view::{View, is_local};
 
 /// The settings that name files which must exist.
-const FILES: [(Section, &str); 6] = [
+const FILES: [(Section, &str); 7] = [
     (Section::Project, "entry"),
     (Section::Project, "requirements"),
     (Section::Project, "icon"),
     (Section::Project, "data"),
     (Section::Build, "recipe"),
     (Section::Network, "ca-certificates"),
+    (Section::Test, "requirements"),
 ];
 
 /// Checks that every platform has an artifact name, and one of its own.
@@ -55,6 +56,7 @@ pub(crate) fn files(config: &Config, facts: &ProjectFacts, exists: &dyn Fn(&Path
             let paths: Vec<&str> = match (&assignment.key.kind, &assignment.value) {
                 (Kind::Recipe, Value::Text(text)) if RECIPES.contains(&text.as_str()) => continue,
                 (Kind::Requirements, Value::List(_)) => continue,
+                (Kind::Requirements, Value::Text(text)) if is_local(text) => continue,
                 (_, Value::Text(path)) => vec![path],
                 (_, Value::List(items)) => {
                     items.iter().filter_map(|item| item.split_once('=')).map(|(source, _)| source).collect()

@@ -83,6 +83,7 @@ impl Config {
             build: view.build(),
             network: view.network(),
             verify: view.verify(),
+            test: view.test(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),
@@ -165,7 +166,7 @@ impl Config {
             provenance: provenance.clone(),
         };
         if key.kind == Kind::Arguments {
-            for (name, assignment) in view.arguments() {
+            for (name, assignment) in view.arguments(key.section, key.name) {
                 if platform == assignment.platform {
                     entries.push(shown(Some(&name), &assignment.value, &assignment.provenance));
                 }
@@ -247,27 +248,38 @@ fn detected(facts: &ProjectFacts) -> Vec<Assignment> {
     let of_pyproject =
         |fact| pyproject.and_then(|facts| facts.place(fact)).cloned().map(|location| Place::File(Box::new(location)));
     let folder = || Place::Found("name of the folder".to_owned());
-    let mut found = vec![("name", Value::Text(facts.name()), of_pyproject("name").unwrap_or_else(folder))];
+    let mut found =
+        vec![(Section::Project, "name", Value::Text(facts.name()), of_pyproject("name").unwrap_or_else(folder))];
     if let (Some(version), Some(place)) = (pyproject.and_then(|facts| facts.version.clone()), of_pyproject("version"))
         && Kind::Version.check(&raw::Raw::bare(raw::Data::Text(version.clone()))).is_ok()
     {
-        found.push(("version", Value::Text(version), place));
+        found.push((Section::Project, "version", Value::Text(version), place));
     }
     if let [entry] = facts.entry_candidates().as_slice() {
-        found.push(("entry", Value::Text(entry.clone()), Place::Found(format!("{entry} exists"))));
+        found.push((Section::Project, "entry", Value::Text(entry.clone()), Place::Found(format!("{entry} exists"))));
     }
     let dependencies = pyproject.map(|facts| facts.dependencies.as_slice()).unwrap_or_default();
     if facts.has("requirements.txt") {
         let place = Place::Found("requirements.txt exists".to_owned());
-        found.push(("requirements", Value::Text("requirements.txt".to_owned()), place));
+        found.push((Section::Project, "requirements", Value::Text("requirements.txt".to_owned()), place));
     } else if let (false, Some(place)) = (dependencies.is_empty(), of_pyproject("dependencies")) {
-        found.push(("requirements", Value::List(dependencies.to_vec()), place));
+        found.push((Section::Project, "requirements", Value::List(dependencies.to_vec()), place));
+    }
+    if let Some(why) = facts.shows_pytest() {
+        found.push((Section::Test, "command", Value::List(vec!["pytest".to_owned()]), Place::Found(why)));
+    }
+    if let Some(file) = facts.test_requirements() {
+        let place = Place::Found(format!("{file} exists"));
+        found.push((Section::Test, "requirements", Value::Text(file.to_owned()), place));
+    } else if let Some((extra, list)) = pyproject.and_then(crate::Pyproject::test_extra) {
+        let place = Place::Found(format!("`{extra}` in pyproject.toml"));
+        found.push((Section::Test, "requirements", Value::List(list.to_vec()), place));
     }
     found
         .into_iter()
-        .filter_map(|(name, value, place)| {
+        .filter_map(|(section, name, value, place)| {
             Some(Assignment {
-                key: Key::find(Section::Project, name)?,
+                key: Key::find(section, name)?,
                 argument: None,
                 platform: None,
                 value,

@@ -39,6 +39,20 @@ const ASSET_FOLDERS: [&str; 14] = [
     "icons",
     "themes",
 ];
+/// Usual names of requirements files of tests, the most particular first.
+const TEST_REQUIREMENTS: [&str; 11] = [
+    "requirements-test.txt",
+    "requirements-tests.txt",
+    "requirements_test.txt",
+    "test-requirements.txt",
+    "requirements/test.txt",
+    "requirements/tests.txt",
+    "tests/requirements.txt",
+    "requirements-dev.txt",
+    "requirements_dev.txt",
+    "dev-requirements.txt",
+    "requirements/dev.txt",
+];
 const ICON_STEMS: [&str; 4] = ["icon", "app", "appicon", "logo"];
 
 impl ProjectFacts {
@@ -85,6 +99,25 @@ impl ProjectFacts {
             }
         }
         found
+    }
+
+    /// Why the tests seem to be pytest's; nothing if there seem to be none.
+    pub fn shows_pytest(&self) -> Option<String> {
+        if self.pyproject.as_ref().is_some_and(|facts| facts.configures_pytest) {
+            return Some("pyproject.toml has [tool.pytest]".to_owned());
+        }
+        let is_test = |file: &&String| {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            let is_python = name.strip_suffix(".py");
+            let is_test = is_python.is_some_and(|stem| stem.starts_with("test_") || stem.ends_with("_test"));
+            is_test || matches!(name, "pytest.ini" | ".pytest.ini" | "pytest.toml" | "conftest.py")
+        };
+        self.files.iter().find(is_test).map(|file| format!("{file} exists"))
+    }
+
+    /// The requirements file of the tests.
+    pub fn test_requirements(&self) -> Option<&'static str> {
+        TEST_REQUIREMENTS.into_iter().find(|file| self.has(file))
     }
 
     /// Folders with files that a program reads at run time, as `SRC=DST`.
@@ -171,6 +204,29 @@ mod tests {
         let mut with_script = facts("x", &["src/tool/start.py"]);
         with_script.pyproject = crate::pyproject::read("[project.scripts]\nt = \"tool.start:main\"\n").ok();
         assert_eq!(with_script.entry_candidates(), ["src/tool/start.py"]);
+    }
+
+    #[test]
+    fn tests_and_their_requirements_are_found() {
+        for (files, why) in [
+            (vec!["tests/test_a.py"], Some("tests/test_a.py exists")),
+            (vec!["a/b_test.py", "main.py"], Some("a/b_test.py exists")),
+            (vec!["pytest.ini"], Some("pytest.ini exists")),
+            (vec!["testing.py", "tests/data.txt", "latest_news.py"], None),
+        ] {
+            assert_eq!(facts("hello", &files).shows_pytest().as_deref(), why, "{files:?}");
+        }
+        let files = ["requirements-dev.txt", "requirements.txt", "requirements-test.txt"];
+        assert_eq!(facts("hello", &files).test_requirements(), Some("requirements-test.txt"));
+        let mut with_extras = facts("hello", &[]);
+        with_extras.pyproject = crate::pyproject::read(
+            "[project.optional-dependencies]\ndev = [\"ruff\"]\ntest = [\"pytest\", \"hypothesis\"]\n\
+             [tool.pytest.ini_options]\naddopts = \"-q\"\n[dependency-groups]\nother = [\"x\"]\n",
+        )
+        .ok();
+        assert_eq!(with_extras.shows_pytest().as_deref(), Some("pyproject.toml has [tool.pytest]"));
+        let extra = with_extras.pyproject.as_ref().and_then(crate::Pyproject::test_extra);
+        assert_eq!(extra, Some(("test", ["pytest".to_owned(), "hypothesis".to_owned()].as_slice())));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Section {
     Network,
     /// The test of the result.
     Verify,
+    /// The project's own tests.
+    Test,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -33,12 +35,13 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Project,
         Self::Nuitka,
         Self::Build,
         Self::Network,
         Self::Verify,
+        Self::Test,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
@@ -53,6 +56,7 @@ impl Section {
             Self::Build => "build",
             Self::Network => "network",
             Self::Verify => "verify",
+            Self::Test => "test",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
@@ -68,6 +72,7 @@ impl Section {
             Self::Build => "In which container it is built, for which platforms, and where the result goes.",
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
+            Self::Test => "The project's own tests, which `kiln test` runs in containers.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
@@ -82,7 +87,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache | Self::History)
+        !matches!(self, Self::Cache | Self::History | Self::Test)
     }
 }
 
@@ -175,7 +180,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Verify};
+use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Test, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -260,6 +265,25 @@ pub(crate) static KEYS: &[Key] = &[
     key(Verify, "image", Kind::Image, Derived("the base image of the build"), r#""debian:bookworm-slim""#,
         "Clean image to run the test in."),
 
+    key(Test, "command", Kind::Command, Derived("pytest, if the project shows that it has tests for it"), r#"["python", "-m", "unittest"]"#,
+        "What runs the tests: a list of words, or a line for the shell. Every pytest in it writes its results for kiln; another program may write them as JUnit to the file $KILN_JUNIT."),
+    key(Test, "python", Kind::List(Item::Python), Derived("the Python of the base image"), r#"["3.11", "3.12", "3.13"]"#,
+        "Versions of Python to test with."),
+    key(Test, "platforms", Kind::Platforms, Derived("the daemon's own, because tests under emulation are slow"), r#"["linux/amd64", "linux/arm64"]"#,
+        "Platforms to test on."),
+    key(Test, "requirements", Kind::Requirements, Derived("requirements-test.txt, requirements-dev.txt or the like if it exists, else the extra `test` or `dev` in pyproject.toml"), r#"["pytest-cov", ".[cli]"]"#,
+        "What pip installs for the tests beside `project.requirements`: a requirements file, or a list of requirements, in which `.` is the project itself."),
+    key(Test, "packages", Kind::List(Item::Word), Value("[]"), r#"["git"]"#,
+        "System packages to install in the test containers."),
+    key(Test, "env", Kind::Arguments, Value("{}"), r#"{ TZ = "UTC" }"#,
+        "Environment variables of the tests."),
+    key(Test, "base", Kind::Image, Derived("build.base, or that of the recipe"), r#""debian:trixie""#,
+        "Image to test in where no version of Python is asked for, or no image has it."),
+    key(Test, "images", Kind::Images, Derived("python:{python}-alpine or python:{python}-slim-bookworm, by recipe"), r#""registry.example.org/python:{python}""#,
+        "Images with the versions of Python: a pattern with {python}, or a table such as { \"3.12\" = \"image\" }."),
+    key(Test, "timeout", Kind::Seconds, Value("1800"), "300",
+        "Time that the tests of one Python on one platform may take, in seconds or as \"5m\"."),
+
     key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
         "Builds with the same scope share cache volumes."),
     key(Cache, "keep-size", Kind::Size, Value(r#""10GB""#), r#""5GB""#,
@@ -282,9 +306,9 @@ pub(crate) static KEYS: &[Key] = &[
     key(Emulation, "twin", Kind::Choice(&["auto", "on", "off"]), Value(r#""auto""#), r#""off""#,
         "Native programs for platforms that are emulated: where they work (\"auto\"), always or fail (\"on\"), never (\"off\")."),
 
-    key(Ci, "python", Kind::List(Item::Python), Value(r#"["3.11", "3.12", "3.13"]"#), r#"["3.12", "3.13"]"#,
+    key(Ci, "python", Kind::List(Item::Release), Value(r#"["3.11", "3.12", "3.13"]"#), r#"["3.12", "3.13"]"#,
         "Versions of Python to test with."),
-    key(Ci, "python-pull-request", Kind::List(Item::Python), Value(r#"["3.12"]"#), r#"["3.12", "3.13"]"#,
+    key(Ci, "python-pull-request", Kind::List(Item::Release), Value(r#"["3.12"]"#), r#"["3.12", "3.13"]"#,
         "Versions of Python to test pull requests with."),
     key(Ci, "platforms", Kind::Platforms, Derived("those of build.platforms"), r#"["linux/amd64", "linux/arm64"]"#,
         "Platforms of the default branch and of tags."),

@@ -65,6 +65,10 @@ pub enum Kind {
     Arguments,
     /// A label of a CI runner, or a list of labels.
     Labels,
+    /// A command: a line for the shell, or a list of words.
+    Command,
+    /// Images by version of Python: a pattern with `{python}`, or a table.
+    Images,
 }
 
 /// What the texts of a list may be.
@@ -78,6 +82,8 @@ pub enum Item {
     /// One word: no blanks and no leading `-`.
     Word,
     /// A version of Python that a CI system offers: `3.12`, `3.13t`, `3.15-dev`. The list has at least one.
+    Release,
+    /// A version of Python, `3.12` or `3.12.4`.
     Python,
 }
 
@@ -149,6 +155,7 @@ impl Kind {
                 "a list of \"SRC=DST\", where DST is a relative path inside the program's folder".to_owned()
             }
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
+            Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -162,7 +169,11 @@ impl Kind {
             Self::Smoke => "a command as a text or as a list of words, \"auto\", or false".to_owned(),
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
             Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
-            Self::List(Item::Python) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Release) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::Command => "a line for the shell, or a list of words".to_owned(),
+            Self::Images => format!(
+                "an image with {PYTHON} in it, such as \"python:{PYTHON}-slim\", or a table such as {{ \"3.12\" = \"image\" }}"
+            ),
         }
     }
 
@@ -208,7 +219,7 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
-            (Self::List(Item::Python), Data::List(items)) if items.is_empty() => Err(no()),
+            (Self::List(Item::Python | Item::Release), Data::List(items)) if items.is_empty() => Err(no()),
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
@@ -216,8 +227,25 @@ impl Kind {
             (Self::Platforms, Data::List(items)) if !items.is_empty() => platforms(items),
             (Self::Smoke, Data::Bool(false)) => Ok(Value::Bool(false)),
             (Self::Smoke, Data::Bool(true)) => Ok(Value::Text("auto".to_owned())),
-            (Self::Smoke | Self::Labels, Data::List(items)) if !items.is_empty() => {
+            (Self::Smoke | Self::Labels | Self::Command, Data::List(items)) if !items.is_empty() => {
                 list(items, Item::Text).map(Value::List)
+            }
+            (Self::Images, Data::Table(entries)) if !entries.is_empty() => entries
+                .iter()
+                .map(|(version, image)| match &image.data {
+                    Data::Text(text) if is_image_of(&version.text, text) => Ok(format!("{}={text}", version.text)),
+                    _ => Err(Rejected { span: image.span.clone(), ..no() }),
+                })
+                .collect::<Result<_, _>>()
+                .map(Value::List),
+            // As `kiln config show` prints it.
+            (Self::Images, Data::List(items)) if !items.is_empty() => {
+                let good =
+                    |text: &String| text.split_once('=').is_some_and(|(version, image)| is_image_of(version, image));
+                match list(items, Item::Text)? {
+                    items if items.iter().all(good) => Ok(Value::List(items)),
+                    _ => Err(no()),
+                }
             }
             (Self::Arguments, Data::Table(entries)) => entries
                 .iter()
@@ -257,7 +285,8 @@ impl Kind {
             return Err(None);
         }
         let good = match self {
-            Self::Text | Self::Path | Self::Requirements | Self::Labels => true,
+            Self::Text | Self::Path | Self::Requirements | Self::Labels | Self::Command => true,
+            Self::Images => text.contains(PYTHON) && Self::Image.check_text(text).is_ok(),
             Self::Smoke if text.contains(ARTIFACT) => true,
             Self::Smoke => {
                 return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
@@ -265,9 +294,7 @@ impl Kind {
             Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
-            Self::Python => {
-                text.starts_with('3') && text.split('.').all(is_number) && (1..=3).contains(&text.split('.').count())
-            }
+            Self::Python => is_python(text),
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
                 let (module, function) = text.split_once(':').unwrap_or((text, "main"));
@@ -313,7 +340,7 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
             // 3.10 as a number is 3.1.
-            Data::Integer(_) | Data::Other(_) if kind == Item::Python => Err(Rejected {
+            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
                 hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
@@ -327,8 +354,9 @@ fn item_is_good(text: &str, kind: Item) -> bool {
     !text.is_empty()
         && match kind {
             Item::Text => true,
+            Item::Python => is_python(text) && text.contains('.'),
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
-            Item::Python => {
+            Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
                 Kind::Python.check_text(number).is_ok()
             }
@@ -371,6 +399,9 @@ fn argument(name: &str, value: &Raw) -> Result<String, Rejected> {
     }
 }
 
+/// What stands for the version of Python in the name of an image.
+pub(crate) const PYTHON: &str = "{python}";
+
 /// What stands for the path of the artifact in a smoke command.
 pub(crate) const ARTIFACT: &str = "{artifact}";
 
@@ -406,6 +437,15 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.len() < 5 && text.chars().all(|c| c.is_ascii_digit())
 }
 
+fn is_python(text: &str) -> bool {
+    text.starts_with('3') && text.split('.').all(is_number) && (1..=3).contains(&text.split('.').count())
+}
+
+/// Whether this is a version of Python, and that an image.
+fn is_image_of(version: &str, image: &str) -> bool {
+    is_python(version) && !image.trim().is_empty() && Kind::Image.check_text(image).is_ok()
+}
+
 fn is_module(text: &str) -> bool {
     text.split('.').all(|part| {
         part.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -431,103 +471,4 @@ fn one_of(words: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::raw::parse_value;
-
-    fn check(kind: &Kind, toml: &str) -> Result<String, Rejected> {
-        kind.check(&parse_value(toml).unwrap()).map(|value| value.to_toml())
-    }
-
-    #[test]
-    fn good_values_become_plain() {
-        for (kind, given, plain) in [
-            (Kind::Toggle, "true", "\"yes\""),
-            (Kind::Toggle, "\"No\"", "\"no\""),
-            (Kind::Jobs, "4", "4"),
-            (Kind::Jobs, "\"auto\"", "\"auto\""),
-            (Kind::Size, "\"5000MB\"", "\"5GB\""),
-            (Kind::Size, "1024", "\"1KiB\""),
-            (Kind::Seconds, "\"2m\"", "120"),
-            (Kind::Seconds, "90", "90"),
-            (Kind::Python, "\"3.12\"", "\"3.12\""),
-            (Kind::Module, "\"httpie.__main__\"", "\"httpie.__main__\""),
-            (Kind::Recipe, "\"debian\"", "\"debian\""),
-            (Kind::Recipe, "\"Dockerfile.build\"", "\"Dockerfile.build\""),
-            (Kind::Recipe, "\"docker/build\"", "\"docker/build\""),
-            (Kind::Platforms, "[\"amd64\", \"linux/x86_64\", \"arm64\"]", "[\"linux/amd64\", \"linux/arm64\"]"),
-            (Kind::Requirements, "[\"rich>=13,<15\"]", "[\"rich>=13,<15\"]"),
-            (Kind::Requirements, "\"req/base.txt\"", "\"req/base.txt\""),
-            (Kind::Smoke, "true", "\"auto\""),
-            (Kind::Smoke, "false", "false"),
-            (Kind::Smoke, "[\"-c\", \"two words\"]", "[\"-c\", \"two words\"]"),
-            (Kind::Arguments, "{ A = 1, B = true, C = \"x\" }", "{ A = \"1\", B = \"true\", C = \"x\" }"),
-            (Kind::List(Item::Data), "[\"assets=assets\", \"a/b=.\"]", "[\"assets=assets\", \"a/b=.\"]"),
-            (Kind::Artifact, "\"{name}-{arch}\"", "\"{name}-{arch}\""),
-            (Kind::Url, "\"http://10.0.0.1:3128\"", "\"http://10.0.0.1:3128\""),
-            (Kind::List(Item::Python), "[\"3.12\", \"3.13t\", \"3.15-dev\"]", "[\"3.12\", \"3.13t\", \"3.15-dev\"]"),
-            (Kind::Labels, "\"ubuntu-latest\"", "\"ubuntu-latest\""),
-            (Kind::Labels, "[\"self-hosted\", \"ARM64\"]", "[\"self-hosted\", \"ARM64\"]"),
-        ] {
-            assert_eq!(check(&kind, given).as_deref(), Ok(plain), "{kind:?} {given}");
-        }
-    }
-
-    #[test]
-    fn words_are_split_like_a_shell_does() {
-        for (text, words) in [
-            ("--version", vec!["--version"]),
-            ("  -c 'a b'  \"c\\\"d\" e\\ f ''", vec!["-c", "a b", "c\"d", "e f", ""]),
-            ("", vec![]),
-        ] {
-            assert_eq!(split_words(text), Some(words.into_iter().map(str::to_owned).collect()), "{text}");
-        }
-        assert_eq!(split_words("'a"), None);
-        assert_eq!(split_words("a\\"), None);
-    }
-
-    #[test]
-    fn wrong_values_are_refused_with_a_hint_where_one_is_known() {
-        for (kind, given, hint) in [
-            (Kind::Toggle, "\"yess\"", Some("did you mean \"yes\"?")),
-            (Kind::Toggle, "2", None),
-            (Kind::Jobs, "0", None),
-            (Kind::Jobs, "-3", None),
-            (Kind::Jobs, "\"4\"", Some("write the number without quotes")),
-            (Kind::Python, "3.10", Some("put it in quotes: \"3.10\"")),
-            (Kind::Python, "\"py3\"", None),
-            (Kind::Module, "\"hello/main.py\"", Some("a file is set with `entry`; the module would be \"hello.main\"")),
-            (Kind::Module, "\"main.py\"", Some("a file is set with `entry`; the module would be \"main\"")),
-            (Kind::Recipe, "\"alpin\"", Some("did you mean \"alpine\"?")),
-            (Kind::Recipe, "\"builder\"", Some("a file is written \"./builder\"")),
-            (Kind::Platforms, "[]", None),
-            (Kind::Platforms, "[\"linux/arm46\"]", Some("did you mean \"linux/arm64\"?")),
-            (Kind::Platforms, "\"linux/arm64\"", Some("write a list: [\"linux/arm64\"]")),
-            (Kind::List(Item::Data), "[\"assets\"]", Some("write \"assets=assets\"")),
-            (Kind::List(Item::Data), "[\"a=/etc\"]", None),
-            (Kind::List(Item::Data), "[\"a=../b\"]", None),
-            (Kind::List(Item::Word), "[\"git; reboot\"]", None),
-            (Kind::List(Item::Text), "[1]", None),
-            (Kind::Bool, "\"true\"", Some("write true without quotes")),
-            (Kind::Name, "\"../x\"", None),
-            (Kind::Text, "\"\"", None),
-            (Kind::Url, "\"mirror.example/simple\"", None),
-            (Kind::Arguments, "{ \"a b\" = 1 }", None),
-            (Kind::Smoke, "[]", None),
-            (Kind::Smoke, "\"-c 'x\"", Some("a quotation mark is missing")),
-            (Kind::Inside, "\"../main.py\"", None),
-            (Kind::Inside, "\"/srv/main.py\"", None),
-            (Kind::Smoke, "3", None),
-            (Kind::Seconds, "0", None),
-            (Kind::Size, "-1", None),
-            (Kind::List(Item::Python), "[3.10]", Some("put it in quotes: \"3.10\"")),
-            (Kind::List(Item::Python), "[\"py3\"]", None),
-            (Kind::List(Item::Python), "[]", None),
-            (Kind::Labels, "[]", None),
-            (Kind::Labels, "1", None),
-        ] {
-            let rejected = check(&kind, given).unwrap_err();
-            assert_eq!(rejected.hint.as_deref(), hint, "{kind:?} {given}");
-        }
-    }
-}
+mod tests;

@@ -23,6 +23,10 @@ pub struct Pyproject {
     pub scripts: Vec<Script>,
     /// `[project] requires-python`.
     pub requires_python: Option<String>,
+    /// `[project.optional-dependencies]` and `[dependency-groups]`: name and requirements.
+    pub extras: Vec<(String, Vec<String>)>,
+    /// Whether there is a `[tool.pytest]`.
+    pub configures_pytest: bool,
     places: BTreeMap<&'static str, Location>,
 }
 
@@ -41,6 +45,14 @@ impl Pyproject {
     /// Where a fact stands: `name`, `version`, `dependencies`, `requires-python` or `scripts`.
     pub fn place(&self, fact: &str) -> Option<&Location> {
         self.places.get(fact)
+    }
+
+    /// The extra or group with what the tests need, by its usual names.
+    pub fn test_extra(&self) -> Option<(&str, &[String])> {
+        let names = ["test", "tests", "testing", "dev"];
+        let found =
+            names.iter().find_map(|name| self.extras.iter().find(|(extra, list)| extra == name && !list.is_empty()));
+        found.map(|(name, list)| (name.as_str(), list.as_slice()))
     }
 }
 
@@ -77,13 +89,7 @@ pub fn read(text: &str) -> Result<Pyproject, ConfigError> {
                 "requires-python"
             }
             ("dependencies", Data::List(items)) => {
-                facts.dependencies = items
-                    .iter()
-                    .filter_map(|item| match &item.data {
-                        Data::Text(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-                        _ => None,
-                    })
-                    .collect();
+                facts.dependencies = texts(items);
                 "dependencies"
             }
             ("scripts", Data::Table(scripts)) => {
@@ -100,7 +106,23 @@ pub fn read(text: &str) -> Result<Pyproject, ConfigError> {
         };
         facts.places.insert(known, Location::new(file, text, value.span.clone()));
     }
+    let groups = [subtable(project, "optional-dependencies"), subtable(&table, "dependency-groups")];
+    for (name, value) in groups.into_iter().flatten().flatten() {
+        if let Data::List(items) = &value.data {
+            facts.extras.push((name.text.clone(), texts(items)));
+        }
+    }
+    facts.configures_pytest = subtable(&table, "tool").is_some_and(|tool| subtable(tool, "pytest").is_some());
     Ok(facts)
+}
+
+/// The texts of a list that are not empty.
+fn texts(items: &[raw::Raw]) -> Vec<String> {
+    let text = |item: &raw::Raw| match &item.data {
+        Data::Text(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        _ => None,
+    };
+    items.iter().filter_map(text).collect()
 }
 
 fn script(name: &str, target: &str) -> Script {

@@ -117,7 +117,8 @@ pub(crate) fn parse_value(text: &str) -> Option<Raw> {
 /// `NAME=VALUE` pairs separated by commas; either may be written as TOML instead, which values that contain a comma need.
 pub(crate) fn from_text(kind: &Kind, text: &str) -> Raw {
     let trimmed = text.trim();
-    let is_toml = trimmed.starts_with('[') || (trimmed.starts_with('{') && matches!(kind, Kind::Arguments));
+    let is_toml =
+        trimmed.starts_with('[') || (trimmed.starts_with('{') && matches!(kind, Kind::Arguments | Kind::Images));
     if let Some(raw) = is_toml.then(|| parse_value(trimmed)).flatten() {
         return raw;
     }

@@ -374,7 +374,7 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
 /// The items of a flag that was given several times or is a list in itself.
 fn list_flag(kind: &Kind, items: &[String]) -> Raw {
     match kind {
-        Kind::List(_) | Kind::Platforms | Kind::Requirements | Kind::Smoke => {
+        Kind::List(_) | Kind::Platforms | Kind::Requirements | Kind::Smoke | Kind::Command => {
             Raw::bare(Data::List(items.iter().map(|item| Raw::bare(Data::Text(item.clone()))).collect()))
         }
         Kind::Arguments => Raw::bare(Data::Table(

@@ -25,6 +25,8 @@ pub struct Settings {
     pub network: Network,
     /// `[verify]`.
     pub verify: Verify,
+    /// `[test]`.
+    pub test: Test,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -303,6 +305,57 @@ pub enum Smoke {
     Arguments(Vec<String>),
     /// A shell command, in which `{artifact}` stands for the path of the artifact.
     Shell(String),
+}
+
+/// The project's own tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// What runs them; nothing if no layer says and the project shows none.
+    pub command: Option<TestCommand>,
+    /// Versions of Python, each once; none is that of the base image.
+    pub python: Vec<String>,
+    /// Platforms, each once; none is the daemon's own.
+    pub platforms: Vec<Platform>,
+    /// What pip installs beside the project's own requirements; `.` is the project itself.
+    pub requirements: Requirements,
+    /// System packages.
+    pub packages: Vec<String>,
+    /// Variables.
+    pub env: BTreeMap<String, String>,
+    /// Image to test in where no version of Python is asked for, or no image has it.
+    pub base: Option<String>,
+    /// Images with versions of Python; nothing is the usual ones.
+    pub images: Option<PythonImages>,
+    /// How long the tests of one Python on one platform may take.
+    pub timeout: Duration,
+}
+
+/// What runs the tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestCommand {
+    /// A program and its arguments.
+    Words(Vec<String>),
+    /// A line for the shell.
+    Shell(String),
+}
+
+/// Which images have which version of Python.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PythonImages {
+    /// A name in which `{python}` stands for the version.
+    Pattern(String),
+    /// By version.
+    Table(BTreeMap<String, String>),
+}
+
+impl PythonImages {
+    /// The image that should have this version.
+    pub fn of(&self, version: &str) -> Option<String> {
+        match self {
+            Self::Pattern(pattern) => Some(pattern.replace(crate::kind::PYTHON, version)),
+            Self::Table(table) => table.get(version).cloned(),
+        }
+    }
 }
 
 /// Cache volumes.

@@ -14,8 +14,8 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Recipe, Requirements, Smoke,
-    Toggle, Twin, Verify,
+    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe,
+    Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -57,7 +57,9 @@ impl View<'_> {
         };
         match (section, name) {
             (Section::Build, "base") => derived(self.recipe().default_base()?.to_owned(), "build.recipe"),
-            (Section::Verify, "image") => derived(self.text(Section::Build, "base")?, "build.base"),
+            (Section::Test, "base") | (Section::Verify, "image") => {
+                derived(self.text(Section::Build, "base")?, "build.base")
+            }
             (Section::Cache, "scope") => {
                 let name = self.text(Section::Project, "name")?;
                 let digest = &self.config.folder_digest;
@@ -153,10 +155,13 @@ impl View<'_> {
         }
     }
 
-    /// The build arguments in force.
-    pub(crate) fn arguments(&self) -> BTreeMap<String, &Assignment> {
+    /// The entries of a table in force: build arguments, variables.
+    pub(crate) fn arguments(&self, section: Section, name: &str) -> BTreeMap<String, &Assignment> {
         let mut in_force: BTreeMap<String, &Assignment> = BTreeMap::new();
-        let relevant = |assignment: &&Assignment| assignment.platform.is_none() || assignment.platform == self.platform;
+        let relevant = |assignment: &&Assignment| {
+            let is_here = assignment.key.section == section && assignment.key.name == name;
+            is_here && (assignment.platform.is_none() || assignment.platform == self.platform)
+        };
         for assignment in self.config.assignments.iter().filter(relevant) {
             let Some(name) = &assignment.argument else { continue };
             let weight = |assignment: &Assignment| (assignment.rank, assignment.platform.is_some());
@@ -168,17 +173,70 @@ impl View<'_> {
         in_force
     }
 
+    fn pairs(&self, section: Section, name: &str) -> BTreeMap<String, String> {
+        let text = |(name, assignment): (String, &Assignment)| match &assignment.value {
+            Value::Text(value) => Some((name, value.clone())),
+            _ => None,
+        };
+        self.arguments(section, name).into_iter().filter_map(text).collect()
+    }
+
+    fn requirements(&self, section: Section) -> Requirements {
+        match self.value(section, "requirements") {
+            // The project itself, with extras or without, is no file.
+            Some((Value::Text(text), _)) if is_local(&text) => Requirements::List(vec![text]),
+            Some((Value::Text(path), _)) => Requirements::File(path),
+            Some((Value::List(items), _)) if !items.is_empty() => Requirements::List(items),
+            _ => Requirements::None,
+        }
+    }
+
+    fn timeout(&self, section: Section) -> Duration {
+        match self.value(section, "timeout") {
+            Some((Value::Integer(seconds), _)) => Duration::from_secs(seconds),
+            _ => Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn test(&self) -> Test {
+        let section = Section::Test;
+        let mut python: Vec<String> = Vec::new();
+        for version in self.list(section, "python") {
+            if !python.contains(&version) {
+                python.push(version);
+            }
+        }
+        Test {
+            command: match self.value(section, "command") {
+                Some((Value::List(words), _)) => Some(TestCommand::Words(words)),
+                Some((Value::Text(line), _)) => Some(TestCommand::Shell(line)),
+                _ => None,
+            },
+            python,
+            platforms: self.platforms(section, "platforms").unwrap_or_default(),
+            requirements: self.requirements(section),
+            packages: self.list(section, "packages"),
+            env: self.pairs(section, "env"),
+            base: self.text(section, "base"),
+            images: match self.value(section, "images") {
+                Some((Value::Text(pattern), _)) => Some(PythonImages::Pattern(pattern)),
+                Some((Value::List(items), _)) => {
+                    let pair = |item: String| item.split_once('=').map(|(v, i)| (v.to_owned(), i.to_owned()));
+                    Some(PythonImages::Table(items.into_iter().filter_map(pair).collect()))
+                }
+                _ => None,
+            },
+            timeout: self.timeout(section),
+        }
+    }
+
     pub(crate) fn project(&self) -> Project {
         let text = |name| self.text(Section::Project, name);
         Project {
             name: text("name").unwrap_or_default(),
             version: text("version"),
             program: text("entry").map(Program::Entry).or_else(|| text("module").map(Program::Module)),
-            requirements: match self.value(Section::Project, "requirements") {
-                Some((Value::Text(path), _)) => Requirements::File(path),
-                Some((Value::List(items), _)) if !items.is_empty() => Requirements::List(items),
-                _ => Requirements::None,
-            },
+            requirements: self.requirements(Section::Project),
             python: text("python"),
             data: self
                 .list(Section::Project, "data")
@@ -224,14 +282,7 @@ impl View<'_> {
             artifact: artifact.parse().expect("the pattern was checked when it was read"),
             before_build: self.list(section, "before-build"),
             target: self.text(section, "target"),
-            args: self
-                .arguments()
-                .into_iter()
-                .filter_map(|(name, assignment)| match &assignment.value {
-                    Value::Text(value) => Some((name, value.clone())),
-                    _ => None,
-                })
-                .collect(),
+            args: self.pairs(section, "args"),
             auto_caches: self.toggle(section, "auto-caches"),
         }
     }
@@ -263,10 +314,11 @@ impl View<'_> {
             Some((Value::Text(text), _)) if text != "auto" => split_words(&text).map_or(Smoke::Auto, Smoke::Arguments),
             _ => Smoke::Auto,
         };
-        let seconds = match self.value(Section::Verify, "timeout") {
-            Some((Value::Integer(seconds), _)) => seconds,
-            _ => 0,
-        };
-        Verify { run, timeout: Duration::from_secs(seconds), image: self.text(Section::Verify, "image") }
+        Verify { run, timeout: self.timeout(Section::Verify), image: self.text(Section::Verify, "image") }
     }
+}
+
+/// Whether a requirement is the project itself, with extras or without.
+pub(crate) fn is_local(requirement: &str) -> bool {
+    requirement == "." || requirement.starts_with(".[")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kiln_config::{
     BuildNetwork, ByteSize, Config, ConfigError, DataMapping, Entry, Fallback, Jobs, Key, Layer, LayerKind, Loaded,
-    Mode, Program, ProjectFacts, Recipe, Requirements, Section, Settings, Smoke, Toggle, keys, pyproject,
+    Mode, Program, ProjectFacts, Recipe, Requirements, Section, Settings, Smoke, TestCommand, Toggle, keys, pyproject,
 };
 use kiln_graph::Platform;
 
@@ -161,7 +161,7 @@ fn values_come_with_their_place() {
     let entry = entry(&config, "project.name");
     assert_eq!((entry.provenance.file(), entry.provenance.line()), (Some(Path::new("kiln.toml")), Some(2)));
     assert_eq!(config.provenance(Section::Nuitka, "lto", Some(platform("arm64"))).line(), Some(8));
-    let keys = keys().filter(|key| key.name != "args").count();
+    let keys = keys().filter(|key| !matches!(key.name, "args" | "env")).count();
     assert_eq!(config.entries().count(), keys + 4);
 }
 
@@ -340,7 +340,7 @@ fn every_default_that_is_a_value_is_listed_as_such() {
     let config = load(vec![]).unwrap().config;
     for key in keys() {
         let Fallback::Value(default) = key.default else { continue };
-        if key.name != "args" {
+        if !matches!(key.name, "args" | "env") {
             assert_eq!(entry(&config, &key.dotted()).value.as_deref(), Some(default), "{key}");
         }
     }
@@ -422,4 +422,37 @@ fn a_table_in_a_section_and_a_name_with_a_dot_are_the_same() {
     assert_eq!(settings(vec![by_flag]).cache.ccache_remote, storage);
     let wrong = load(vec![file("[cache.ccache]\nremote = \"x\"\n")]).expect("a warning alone");
     assert!(wrong.warnings[0].to_string().contains("cache.ccache.remote"), "{}", wrong.warnings[0]);
+}
+
+#[test]
+fn tests_have_settings_of_their_own() {
+    let toml = "[test]\npython = [\"3.11\", \"3.12\", \"3.11\"]\nrequirements = \".[test]\"\nenv = { TZ = \"UTC\" }\n\
+                images = { \"3.12\" = \"mine:12\" }\ntimeout = \"5m\"\n[build]\nargs = { A = \"1\" }\n";
+    let test = settings(vec![file(toml), flag("test.env.LANG", "C"), flag("test.command", "make check")]).test;
+    assert_eq!(test.python, ["3.11", "3.12"]);
+    assert_eq!(test.requirements, Requirements::List(vec![".[test]".to_owned()]));
+    // Variables of tests and arguments of builds are tables, too, and stay apart.
+    assert_eq!(test.env.keys().collect::<Vec<_>>(), ["LANG", "TZ"]);
+    assert_eq!(settings(vec![file(toml)]).build.args.len(), 1);
+    assert_eq!(test.command, Some(TestCommand::Shell("make check".to_owned())));
+    let images = test.images.expect("set");
+    assert_eq!((images.of("3.12").as_deref(), images.of("3.11")), (Some("mine:12"), None));
+    assert_eq!(test.timeout, Duration::from_mins(5));
+    assert_eq!(test.base.as_deref(), Some("alpine:3.20"));
+    // What the project shows comes first, and anything that is set comes before it.
+    let mut shown = facts();
+    shown.files.extend(["tests/test_a.py".to_owned(), "requirements-dev.txt".to_owned()]);
+    let of = |layers: Vec<Layer>| Config::load(layers, &shown).expect("valid").config;
+    let config = of(vec![]);
+    let (command, requirements) = (config.resolved().test.command, config.resolved().test.requirements);
+    assert_eq!(command, Some(TestCommand::Words(vec!["pytest".to_owned()])));
+    assert_eq!(requirements, Requirements::File("requirements-dev.txt".to_owned()));
+    assert_eq!(entry(&config, "test.command").provenance.to_string(), "tests/test_a.py exists");
+    let set = of(vec![file("[test]\ncommand = [\"nox\"]\nrequirements = []\n")]).resolved().test;
+    assert_eq!(set.command, Some(TestCommand::Words(vec!["nox".to_owned()])));
+    assert_eq!(set.requirements, Requirements::None);
+    // They are of the whole project, so a bare name for one platform still means that of the build.
+    let error = load(vec![file("[platform.arm64]\ntest.python = [\"3.12\"]\n")]).expect_err("refused");
+    assert!(matches!(error, ConfigError::NotPerPlatform { .. }), "{error}");
+    assert!(load(vec![file("[platform.arm64]\nbase = \"alpine:3.19\"\npackages = [\"x\"]\n")]).is_ok());
 }

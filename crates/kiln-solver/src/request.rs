@@ -91,6 +91,17 @@ pub struct StepSettings {
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of the user's agents for `--mount=type=ssh`, by id: paths of the daemon's machine.
     pub agents: BTreeMap<String, PathBuf>,
+    /// What is kept of a command that failed.
+    pub salvage: Option<Salvage>,
+}
+
+/// Files that a command writes also where it fails: reports, say. They go to a folder instead of into a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// The folder in the container. Where a command has none, nothing is kept of it.
+    pub from: String,
+    /// The folder that gets its content, instead of what it had.
+    pub to: PathBuf,
 }
 
 impl BuildRequest {

@@ -13,6 +13,7 @@ use crate::error::{Result, SolveError};
 use crate::event::Way;
 use crate::furnish::furnish;
 use crate::output::{Ended, Output, follow};
+use crate::salvage::salvage;
 use crate::secret::Masks;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Made, Snapshot};
@@ -207,10 +208,12 @@ async fn serve(
         }
         Some(Ended { code, .. }) => {
             let oom = live.end_failed(shared, container).await;
+            salvage(shared, id, exec.platform, container).await;
             Err(failed(shared, id, exec.platform, &ExitStatus { code, oom }, output))
         }
         None => {
             let status = wait(shared, container, cancel).await?;
+            salvage(shared, id, exec.platform, container).await;
             Err(failed(shared, id, exec.platform, &status, output))
         }
     }
@@ -246,6 +249,7 @@ async fn execute(
     let ran = started.elapsed();
     let status = status?;
     if status.code != 0 {
+        salvage(shared, id, platform, container).await;
         return Err(failed(shared, id, platform, &status, output));
     }
     Ok(ran)

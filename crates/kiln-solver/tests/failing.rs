@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{AMD64, ARM64, Bed, Graph, cache, exec};
 use kiln_docker::EngineError;
 use kiln_graph::{Exec, Sharing, VertexId};
-use kiln_solver::{BuildEvent, Cancel, FilesOutput, Output, SolveError};
+use kiln_solver::{BuildEvent, Cancel, FilesOutput, Output, Salvage, SolveError};
 use kiln_testkit::Files;
 
 fn export(graph: &mut Graph, step: VertexId, name: &str, platform: kiln_graph::Platform) {
@@ -317,4 +317,27 @@ async fn a_target_without_files_or_without_its_artifact_leaves_the_old_one() {
     bed.build_as(bed.request(&text, vec![output]), Cancel::new()).await.error(0);
     assert_eq!(bed.dist(), ["app"]);
     assert_eq!(bed.exported("app").as_deref(), Some("old"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_of_a_failed_command_are_kept_and_nothing_of_it_is_remembered() {
+    let bed = Bed::new();
+    let mut graph = Graph::default();
+    let base = bed.image(&mut graph, "base", AMD64, Files::new());
+    let step = graph.run(base, AMD64, "write /reports/one first; fail 1");
+    export(&mut graph, step, "a", AMD64);
+    let to = bed.path("kept");
+    std::fs::create_dir_all(&to).expect("a folder");
+    std::fs::write(to.join("old"), "of an earlier run").expect("a file");
+    for from in ["/nowhere", "/reports"] {
+        let mut request = bed.request(&graph, vec![bed.files()]);
+        request.groups[0].steps.salvage = Some(Salvage { from: from.to_owned(), to: to.clone() });
+        let built = bed.build_as(request, Cancel::new()).await;
+        assert!(matches!(built.error(0), SolveError::Step { code: 1, .. }), "{from}");
+        let names = || std::fs::read_dir(&to).expect("there").flatten().map(|entry| entry.file_name());
+        let expected = if from == "/nowhere" { "old" } else { "one" };
+        assert_eq!(names().collect::<Vec<_>>(), [expected], "{from}");
+    }
+    assert_eq!(std::fs::read_to_string(to.join("one")).expect("kept"), "first");
+    assert_eq!(bed.dist(), [""; 0]);
 }

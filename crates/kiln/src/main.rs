@@ -29,6 +29,7 @@ mod run_flags;
 mod scope;
 mod session;
 mod sources;
+mod suite;
 mod travel;
 mod twin;
 mod ui;
@@ -82,6 +83,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
+        Command::Test(args) => commands::test::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),

@@ -9,6 +9,7 @@ use crate::error::{CliError, Result};
 
 const ALPINE: &str = include_str!("../../../dockerfiles/alpine.Dockerfile");
 const DEBIAN: &str = include_str!("../../../dockerfiles/debian.Dockerfile");
+const TEST: &str = include_str!("../../../dockerfiles/test.Dockerfile");
 const CROSS: &str = include_str!("../../../dockerfiles/cross.Dockerfile");
 const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
 
@@ -17,6 +18,7 @@ const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
 const MARK: &str = "# kiln: recipe";
 
 /// A Dockerfile to build.
+#[derive(Clone)]
 pub(crate) struct Source {
     /// Its name, for messages.
     pub(crate) name: String,
@@ -76,6 +78,11 @@ pub(crate) fn binfmt() -> Source {
 /// The Dockerfile of the compilers for emulated platforms.
 pub(crate) fn cross() -> Source {
     Source { name: "cross recipe".to_owned(), text: CROSS.to_owned(), path: None, is_recipe: true }
+}
+
+/// The Dockerfile of the project's own tests.
+pub(crate) fn test() -> Source {
+    Source { name: "test recipe".to_owned(), text: TEST.to_owned(), path: None, is_recipe: true }
 }
 
 /// The variable by which a base image says that it brings the compilers; `dockerfiles/README.md` has the contract.
@@ -165,7 +172,7 @@ pub(crate) fn arguments(
 }
 
 /// A pattern for the files that a requirements file refers to with `-r` or `-c`: they lie beside it.
-fn neighbours(folder: &Path, path: &str) -> Result<String> {
+pub(crate) fn neighbours(folder: &Path, path: &str) -> Result<String> {
     let file = folder.join(path);
     let text = fs_err::read_to_string(&file).map_err(CliError::io("read", &file))?;
     let refers = text.lines().any(|line| {

@@ -337,9 +337,15 @@ fn help_fits_the_terminal_and_names_the_exit_codes() {
     assert_eq!(ran.stdout, format!("kiln {}\n", env!("CARGO_PKG_VERSION")));
     let ran = project.kiln(&["--help"]);
     assert!(ran.stdout.contains("Exit codes: 0 done, 1 a step failed, 2 wrong command line"), "{}", ran.stdout);
-    for command in
-        [&["build"][..], &["bake"], &["init"], &["config", "show"], &["emulation", "install"], &["cache", "prune"]]
-    {
+    for command in [
+        &["build"][..],
+        &["bake"],
+        &["test"],
+        &["init"],
+        &["config", "show"],
+        &["emulation", "install"],
+        &["cache", "prune"],
+    ] {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         let ran = project.kiln(&args);
         assert_eq!(ran.code, 0, "{command:?}");
@@ -468,4 +474,33 @@ fn quiet_and_another_progress_exclude_each_other() {
     assert!(ran.code == 2 && ran.stderr.contains("cannot both hold"), "{}", ran.stderr);
     let ran = project.kiln_with(&["build", "--entry=main.py"], &[("BUILDKIT_PROGRESS", "loud")]);
     assert!(ran.code == 2 && ran.stderr.contains("BUILDKIT_PROGRESS=loud"), "{}", ran.stderr);
+}
+
+#[test]
+fn tests_that_cannot_be_run_are_said_before_a_daemon_is_asked() {
+    let project = Project::new(&[MAIN]);
+    let hint = "hint: set [test] command, or name files of pytest test_*.py";
+    let expected = format!("error: nothing says how this project is tested\n{hint}");
+    assert_error(&project, &["test"], 3, &expected);
+    project.write("test_main.py", "");
+    let shown = project.kiln(&["config", "show"]).stdout;
+    for line in [
+        "test.command = [\"pytest\"]  # test_main.py exists",
+        "test.python = (unset)  # default",
+        "test.timeout = 1800  # default",
+        "test.base = \"alpine:3.20\"  # from build.base",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    let wrong = project.kiln(&["test", "--python", "3"]);
+    assert_eq!(wrong.code, 3, "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("`test.python` cannot be \"3\"; allowed: a list of Python versions"),
+        "{}",
+        wrong.stderr
+    );
+    project.write("kiln.toml", "[test]\nrequirements = \"nosuch.txt\"\n");
+    let missing = project.kiln(&["test"]);
+    assert_eq!(missing.code, 3, "{}", missing.stderr);
+    assert!(missing.stderr.contains("kiln.toml:2") && missing.stderr.contains("nosuch.txt"), "{}", missing.stderr);
 }

@@ -5,6 +5,7 @@ mod build;
 mod ci;
 mod history;
 mod room;
+mod test;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_val
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
+pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
 
 const EVERYWHERE: &str = "Global options";
 
@@ -40,6 +42,15 @@ Examples:
   kiln build -f Dockerfile --platform linux/amd64,linux/arm64 -t registry.example/app:1 --push .
 
 Output types: local, tar, docker, image, registry, oci, cacheonly";
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  kiln test
+  kiln test --python 3.11,3.12,3.13 --junit junit.xml
+  kiln test --platform all --build
+  kiln test -- -k parser --maxfail=1
+
+Exit codes: 0 all passed, 1 tests failed, 8 some could not run (another code if none could)";
 
 const BAKE_EXAMPLES: &str = "\
 Examples:
@@ -116,6 +127,9 @@ pub(crate) enum Command {
     /// Build the project for all its platforms
     #[command(after_help = BUILD_EXAMPLES)]
     Build(Box<Build>),
+    /// Run the project's tests in containers: per Python and platform, in parallel
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(Box<Test>),
     /// Show what a build would do: each step, whether and why it runs, natively or emulated
     #[command(
         after_help = "Examples:\n  kiln plan\n  kiln plan --platform linux/arm64 --json\n  kiln plan --format dot | dot -Tsvg -o plan.svg"

@@ -20,5 +20,6 @@ pub(crate) mod prune;
 pub(crate) mod report;
 mod run;
 mod stores;
+pub(crate) mod test;
 mod travel;
 mod watch;

@@ -8,7 +8,7 @@ use kiln_docker::DaemonInfo;
 use kiln_graph::Platform;
 use kiln_solver::image::ImageResult;
 use kiln_solver::travel::{self, Cargo, Travel};
-use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError};
+use kiln_solver::{BuildEvent, BuildOutcome, Cancel, SolveError, TargetReport};
 use tokio::sync::mpsc;
 
 use crate::environment::Environment;
@@ -89,7 +89,82 @@ pub(super) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result
     result
 }
 
+/// A build that came to its end, whatever that was.
+pub(super) struct Ended {
+    pub(super) collected: Collected,
+    pub(super) outcome: BuildOutcome,
+    memory: Memory,
+    /// Why caches could not be saved.
+    unsaved: Option<SolveError>,
+}
+
+/// What is to be remembered beside what happened.
+struct Memory {
+    info: DaemonInfo,
+    begun: Begun,
+    /// Stores that records travel to and from; none if the user stopped the build.
+    travels: Option<Travel>,
+}
+
+impl Ended {
+    /// Writes the build down, and says what is slower than it was. A history is an aid: without one the build is no worse.
+    pub(super) async fn remember(&self, ui: Ui, environment: &Environment, job: &Job) {
+        let (collected, Memory { info, begun, travels }) = (&self.collected, &self.memory);
+        let file = history::file(&job.state);
+        if let Some(travel) = travels.as_ref().filter(|travel| !travel.from.is_empty()) {
+            match history::travel::bring(travel, &file, history::keep(job)).await {
+                Ok(count) => tracing::debug!(count, "records of builds were brought"),
+                Err(error) => tracing::debug!(%error, "no records of builds could be brought"),
+            }
+        }
+        if let Err(error) = history::remember(environment, job, info, *begun, collected) {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            return ui.warn(&format!("this build is not remembered: {}{hint}", with_sources(&error)));
+        }
+        if !collected.finished.iter().any(|report| report.ran > 0) {
+            return;
+        }
+        if let Some(travel) = travels.as_ref().filter(|travel| !travel.to.is_empty())
+            && let Err(error) = history::travel::take(travel, &file).await
+        {
+            tracing::debug!(%error, "the records of builds could not be taken along");
+        }
+        if collected.progress.is_for_people() && begun.command != history::TEST {
+            match super::history::alarms(&file) {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => ui.say(&text),
+                Err(error) => tracing::debug!(%error, "the history cannot be read"),
+            }
+        }
+    }
+
+    /// Whether what was to be saved is saved.
+    pub(super) fn saved(self) -> Result<(Collected, BuildOutcome)> {
+        match self.unsaved {
+            Some(error) => Err(error.into()),
+            None => Ok((self.collected, self.outcome)),
+        }
+    }
+}
+
 async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<BuildOutcome> {
+    let (ui, environment, show) = (surroundings.ui, surroundings.environment, surroundings.show);
+    let ended = carry_out(surroundings, job, progress).await?;
+    let concluded = conclude(ui, environment, &ended.collected, &ended.outcome);
+    ended.remember(ui, environment, job).await;
+    concluded?;
+    let (collected, outcome) = ended.saved()?;
+    if let Some(file) = &show.metadata_file {
+        metadata::write(file, job, &collected.build, &outcome.published)?;
+    }
+    if let Some(file) = job.stdout() {
+        metadata::to_stdout(file)?;
+    }
+    Ok(outcome)
+}
+
+/// Runs a job to its end, and shows how it goes.
+pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<Ended> {
     let Surroundings { ui, environment, global, show, started, begun, events, received, cancel } = surroundings;
     let engine = cancel.unless_stopped(session::connect(environment, global)).await??;
     job.on_daemon(engine.info().arch);
@@ -136,56 +211,9 @@ async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progre
     .await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-    let concluded = outcome.and_then(|outcome| conclude(ui, environment, &collected, &outcome).map(|()| outcome));
     let travels = travels.filter(|_| !cancel.is_stopped());
-    remember(ui, (environment, job), engine.info(), begun, (&collected, travels.as_ref())).await;
-    let outcome = concluded?;
-    if let Some(error) = unsaved {
-        return Err(error.into());
-    }
-    if let Some(file) = &show.metadata_file {
-        metadata::write(file, job, &collected.build, &outcome.published)?;
-    }
-    if let Some(file) = job.stdout() {
-        metadata::to_stdout(file)?;
-    }
-    Ok(outcome)
-}
-
-/// Writes the build down, and says what is slower than it was. A history is an aid: without one the build is no worse.
-async fn remember(
-    ui: Ui,
-    (environment, job): (&Environment, &Job),
-    info: &DaemonInfo,
-    begun: Begun,
-    (collected, travels): (&Collected, Option<&Travel>),
-) {
-    let file = history::file(&job.state);
-    if let Some(travel) = travels.filter(|travel| !travel.from.is_empty()) {
-        match history::travel::bring(travel, &file, history::keep(job)).await {
-            Ok(count) => tracing::debug!(count, "records of builds were brought"),
-            Err(error) => tracing::debug!(%error, "no records of builds could be brought"),
-        }
-    }
-    if let Err(error) = history::remember(environment, job, info, begun, collected) {
-        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-        return ui.warn(&format!("this build is not remembered: {}{hint}", with_sources(&error)));
-    }
-    if !collected.finished.iter().any(|report| report.ran > 0) {
-        return;
-    }
-    if let Some(travel) = travels.filter(|travel| !travel.to.is_empty())
-        && let Err(error) = history::travel::take(travel, &file).await
-    {
-        tracing::debug!(%error, "the records of builds could not be taken along");
-    }
-    if collected.progress.is_for_people() {
-        match super::history::alarms(&file) {
-            Ok(text) if text.is_empty() => {}
-            Ok(text) => ui.say(&text),
-            Err(error) => tracing::debug!(%error, "the history cannot be read"),
-        }
-    }
+    let memory = Memory { info: engine.info().clone(), begun, travels };
+    Ok(Ended { collected, outcome: outcome?, memory, unsaved })
 }
 
 /// An error with its causes in one line.
@@ -199,34 +227,7 @@ fn conclude(ui: Ui, environment: &Environment, collected: &Collected, outcome: &
         ui.warn(warning);
     }
     let width = columns();
-    let (mut code, mut good, mut shown) = (None, 0, false);
-    for target in &outcome.targets {
-        match target {
-            Ok(report) => {
-                good += 1;
-                if collected.progress == Progress::Quiet {
-                    for artifact in &report.artifacts {
-                        ui.print(&format!("{}\n", artifact.path.display()));
-                    }
-                }
-            }
-            // What failed first is shown in full; the others only lack it.
-            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
-                code.get_or_insert(solve_code(error));
-            }
-            Err(error) => {
-                // A real failure decides the exit code, not what it dragged along.
-                if !shown {
-                    code = Some(solve_code(error));
-                }
-                shown = true;
-                let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
-                let options = FailureOptions { width, color: ui.color, log: log.as_deref() };
-                ui.say(render_error(error, options).trim_end());
-                annotate::failure(ui, environment, error);
-            }
-        }
-    }
+    let (mut code, mut good) = failures(ui, environment, collected, &outcome.targets);
     let mut made = false;
     for published in outcome.published.iter().flatten() {
         match published {
@@ -268,6 +269,49 @@ fn conclude(ui: Ui, environment: &Environment, collected: &Collected, outcome: &
         Some(_) if good > 0 => Err(CliError::Shown { code: exit::PARTIAL }),
         Some(code) => Err(CliError::Shown { code }),
     }
+}
+
+/// Shows why targets failed; the exit code for it, and how many did not.
+pub(super) fn failures(
+    ui: Ui,
+    environment: &Environment,
+    collected: &Collected,
+    targets: &[Result<TargetReport, SolveError>],
+) -> (Option<u8>, usize) {
+    let (mut code, mut good, mut shown) = (None, 0, false);
+    for target in targets {
+        match target {
+            Ok(report) => {
+                good += 1;
+                if collected.progress == Progress::Quiet {
+                    for artifact in &report.artifacts {
+                        ui.print(&format!("{}\n", artifact.path.display()));
+                    }
+                }
+            }
+            // What failed first is shown in full; the others only lack it.
+            Err(error @ (SolveError::Dependency { .. } | SolveError::Cancelled)) => {
+                code.get_or_insert(solve_code(error));
+            }
+            Err(error) => {
+                // A real failure decides the exit code, not what it dragged along.
+                if !shown {
+                    code = Some(solve_code(error));
+                }
+                shown = true;
+                failure(ui, collected, error);
+                annotate::failure(ui, environment, error);
+            }
+        }
+    }
+    (code, good)
+}
+
+/// Shows what a target failed with.
+pub(super) fn failure(ui: Ui, collected: &Collected, error: &SolveError) {
+    let log = failed_platform(error).and_then(|p| collected.logs.get(&p)).map(|p| project::shown(p));
+    let options = FailureOptions { width: columns(), color: ui.color, log: log.as_deref() };
+    ui.say(render_error(error, options).trim_end());
 }
 
 /// The platform whose log has more about an error.

@@ -16,6 +16,8 @@ use crate::environment::Environment;
 use crate::job::{Job, STATE};
 use crate::report::{Collected, FailedTarget, is_stop, seconds};
 
+/// The command whose builds are runs of tests.
+pub(crate) const TEST: &str = "test";
 /// The file in a project's state folder.
 const FILE: &str = "history.db";
 

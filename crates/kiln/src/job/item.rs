@@ -20,7 +20,11 @@ use crate::output::{self, Asked};
 use crate::project::{self, Project};
 use crate::sources::named::{self, Named, Value};
 use crate::sources::prepare::{Place, Prepared};
+use crate::suite::{self, Cell};
 use crate::{cli, context, recipe};
+
+/// What the graph calls the project's folder where its tests read it.
+const SOURCES_OF_TESTS: &str = "tests";
 
 /// What makes a target of a bake file more than a command line.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct Item {
     /// What is made of all platforms together.
     pub(crate) asked: Asked,
     pub(super) baked: Option<Baked>,
+    /// Tests of the project, rather than the program.
+    pub(crate) cell: Option<Cell>,
     /// The folder of the context.
     pub(super) folder: PathBuf,
     /// Where the context comes from, if it is no folder of the user's.
@@ -58,6 +64,8 @@ pub(crate) struct Item {
     /// Whether files go to [`Item::output`].
     files: bool,
     labels: BTreeMap<String, String>,
+    /// Files that kiln itself writes when it has ended, absolute: they are no part of the context.
+    pub(super) written: Vec<PathBuf>,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) epoch: Option<i64>,
     /// `--build-context`.
@@ -74,7 +82,7 @@ impl Item {
         let settings = project.config.resolved();
         let platforms = settings.build.platforms.iter().map(|p| project.config.for_platform(*p)).collect();
         let state = state_of(project, prepared);
-        let mut item = Self::new(environment, prepared, (&project.folder, &state), platforms, None)?;
+        let mut item = Self::new(environment, prepared, (&project.folder, &state), platforms, None, None)?;
         item.is_kilns = project.config.has_project_file();
         if item.recipe {
             settings.program(&project.facts.entry_candidates())?;
@@ -130,7 +138,7 @@ impl Item {
             settings
         });
         let state = project.folder.join(STATE);
-        let mut item = Self::new(environment, prepared, (&folder, &state), settings.collect(), Some(baked))?;
+        let mut item = Self::new(environment, prepared, (&folder, &state), settings.collect(), Some(baked), None)?;
         item.implicit = implicit;
         item.is_kilns = project.config.has_project_file();
         item.make_image();
@@ -141,12 +149,31 @@ impl Item {
         Ok(item)
     }
 
+    /// Tests of the project with one Python on one platform; without one it is the daemon's own.
+    pub(super) fn of_cell(
+        environment: &Environment,
+        prepared: &Prepared,
+        project: &Project,
+        (cell, platform): (Cell, Option<Platform>),
+    ) -> Result<Self> {
+        let state = state_of(project, prepared);
+        let platforms = vec![project.config.for_platform(platform.unwrap_or(suite::SOME_PLATFORM))];
+        let source = cell.source();
+        let mut item = Self::new(environment, prepared, (&project.folder, &state), platforms, None, Some(&source))?;
+        item.implicit = platform.is_none();
+        item.files = true;
+        item.output.clone_from(&state);
+        item.cell = Some(cell);
+        Ok(item)
+    }
+
     fn new(
         environment: &Environment,
         prepared: &Prepared,
         (folder, state): (&Path, &Path),
         platforms: Vec<PlatformSettings>,
         baked: Option<Baked>,
+        own: Option<&recipe::Source>,
     ) -> Result<Self> {
         let args = &prepared.args;
         let mut dockerfiles = Vec::new();
@@ -158,7 +185,10 @@ impl Item {
             let dockerfile = if let Some(dockerfile) = known {
                 dockerfile
             } else {
-                let mut source = recipe::source(recipe, folder)?;
+                let mut source = match own {
+                    Some(source) => source.clone(),
+                    None => recipe::source(recipe, folder)?,
+                };
                 if let Some(name) = &prepared.dockerfile {
                     source.name.clone_from(name);
                 }
@@ -177,6 +207,7 @@ impl Item {
             asked: output::asked(args, &state.join(format!("stdout-{}.tar", std::process::id())))?,
             args: args.clone(),
             baked,
+            cell: None,
             folder: folder.to_owned(),
             place: prepared.place.clone(),
             temporary: prepared.temporary.path().to_owned(),
@@ -184,6 +215,7 @@ impl Item {
             labels: output::labels(&args.labels)?,
             epoch: output::epoch(&user_args)?,
             named: named::read(&args.contexts)?,
+            written: Vec::new(),
             is_kilns: false,
             implicit: false,
             files: false,
@@ -251,9 +283,21 @@ impl Item {
             more.links.clone_from(&baked.links);
             more.locals = self.locals().map(|(local, name)| (local.to_owned(), name)).collect();
         }
+        if let Some(cell) = &self.cell {
+            more.name = Some(cell.name());
+            more.locals.insert(CONTEXT.to_owned(), self.context_name());
+        }
+        let stages = |no_cache: &NoCache| match (&self.cell, no_cache) {
+            (Some(cell), NoCache::Stages(stages)) => {
+                NoCache::Stages(stages.iter().map(|stage| cell.stage(stage)).collect())
+            }
+            (_, other) => other.clone(),
+        };
         let mut wanted = Vec::new();
         for (settings, dockerfile) in self.platforms.iter().zip(&self.dockerfiles) {
-            let (target, mut args) = if self.recipe {
+            let (target, mut args) = if let Some(cell) = &self.cell {
+                (Some(recipe::EXPORT.to_owned()), cell.arguments(settings, &self.folder)?)
+            } else if self.recipe {
                 let args = recipe::arguments(settings, &self.folder, auto_jobs)?;
                 (Some(recipe::EXPORT.to_owned()), args)
             } else {
@@ -268,7 +312,7 @@ impl Item {
                 dockerfile,
                 target,
                 args,
-                no_cache: no_cache.clone(),
+                no_cache: stages(&no_cache),
                 pull,
                 more: More { auto_caches, ..more.clone() },
             });
@@ -286,6 +330,10 @@ impl Item {
 
     /// What the graph calls the main context.
     pub(super) fn context_name(&self) -> String {
+        if self.cell.is_some() {
+            // What is no part of the tests may be one of the program, and the reverse.
+            return SOURCES_OF_TESTS.to_owned();
+        }
         let folder = match (&self.baked, &self.place) {
             (None, _) => return CONTEXT.to_owned(),
             (Some(_), Some(place)) => return format!("{} {}", place.id, self.folder.display()),
@@ -319,8 +367,13 @@ impl Item {
         }
         let mut hidden = vec![STATE.to_owned()];
         if self.recipe {
-            if let Ok(inside) = self.output.strip_prefix(&self.folder) {
-                hidden.push(inside.display().to_string());
+            let output = match self.cell {
+                Some(_) => self.folder.join(project.config.resolved().build.output),
+                None => self.output.clone(),
+            };
+            let written = [output].into_iter().chain(self.written.iter().cloned());
+            for path in written.filter_map(|path| path.strip_prefix(&self.folder).map(Path::to_owned).ok()) {
+                hidden.push(path.display().to_string());
             }
             if let Some(name) = project.file.as_ref().and_then(|f| f.strip_prefix(&self.folder).ok()) {
                 let name = name.display().to_string();
@@ -336,6 +389,9 @@ impl Item {
     /// Where the results of a platform go.
     fn folder(&self, settings: &PlatformSettings) -> PathBuf {
         // As buildx does: a folder per platform where there are several.
+        if let Some(cell) = &self.cell {
+            return suite::outcome::folders(&self.output, cell, settings.platform).0;
+        }
         let apart = !self.recipe && self.platforms.len() > 1;
         if apart { self.output.join(settings.platform.folder()) } else { self.output.clone() }
     }
@@ -350,7 +406,7 @@ impl Item {
             return Output::Nothing;
         }
         let (name, folder) = (settings.platform.folder(), self.folder(settings));
-        if !self.recipe {
+        if !self.recipe || self.cell.is_some() {
             return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
         }
         let command = match &settings.verify.run {

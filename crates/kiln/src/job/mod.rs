@@ -23,6 +23,7 @@ use crate::error::{CliError, Result};
 use crate::project::Project;
 use crate::sources::prepare::Prepared;
 use crate::sources::{Contexts, Fetcher};
+use crate::suite::{self, Cell};
 use crate::{checks, cli, network, output, recipe, session};
 
 pub(crate) use item::{Baked, Item};
@@ -76,6 +77,32 @@ impl Job {
         let item = Item::of_project(environment, prepared, &project)?;
         let state = state_of(&project, prepared);
         Self::new(environment, project, state, vec![item], prepared.args.schedule.clone())
+    }
+
+    /// The project's tests, by cell; with `build`, in one graph with the build of its program, which comes first then.
+    /// `written` are files that are written in the end.
+    pub(crate) fn of_tests(
+        environment: &Environment,
+        prepared: &Prepared,
+        project: Project,
+        (cells, build): (Vec<(Cell, Option<Platform>)>, bool),
+        written: &[PathBuf],
+    ) -> Result<Self> {
+        let folder = &project.folder;
+        project.config.check_files(&project.facts, |path| folder.join(path).exists())?;
+        let mut items = Vec::new();
+        if build {
+            items.push(Item::of_project(environment, prepared, &project)?);
+        }
+        for cell in cells {
+            items.push(Item::of_cell(environment, prepared, &project, cell)?);
+        }
+        let state = state_of(&project, prepared);
+        let written = suite::written::known(&state, written);
+        for item in &mut items {
+            item.written.clone_from(&written);
+        }
+        Self::new(environment, project, state, items, prepared.args.schedule.clone())
     }
 
     /// The build of targets of a bake file, each behind those that it uses.
@@ -139,7 +166,7 @@ impl Job {
 
     /// The policy of each platform, for the summary.
     pub(crate) fn notes(&self, auto_jobs: u32) -> Vec<(Platform, String)> {
-        let recipes = self.items.iter().filter(|item| item.recipe);
+        let recipes = self.items.iter().filter(|item| item.recipe && item.cell.is_none());
         let note = |p: &PlatformSettings| format!("lto={} jobs={}", p.lto.summary(), recipe::jobs(p, auto_jobs));
         recipes.flat_map(|item| &item.platforms).map(|p| (p.platform, note(p))).collect()
     }

@@ -5,18 +5,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use kiln_config::{PlatformSettings, Twin};
-use kiln_docker::Engine;
 use kiln_docker::toolbox::ToolFile;
+use kiln_docker::{Engine, PullPolicy};
 use kiln_graph::{Platform, VertexId};
 use kiln_solver::image::Exports;
-use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, RunSettings};
+use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, RunSettings, Salvage};
 use tokio::sync::mpsc;
 
 use super::contexts::listed;
 use super::{Job, Run};
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
-use crate::{checks, emulate, network, recipe, run_flags, session, twin};
+use crate::{checks, emulate, network, recipe, run_flags, session, suite, twin};
 
 impl Job {
     /// The request, and why commands without a native twin are emulated.
@@ -29,6 +29,11 @@ impl Job {
         cancel: &Cancel,
     ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
         let settings = self.project.config.resolved();
+        let cells = self.items.iter().filter_map(|item| {
+            let pull = if item.args.pull { PullPolicy::Always } else { PullPolicy::Missing };
+            Some((item.cell.as_ref()?, item.platforms.first()?, pull))
+        });
+        suite::base::choose(engine, cells, events).await?;
         let (groups, wanted) = self.groups(engine, run)?;
         let (listed, lowered) = tokio::join!(listed(self.scan()?), lower::lower(engine, &wanted, events));
         let main = listed?;
@@ -97,6 +102,10 @@ impl Job {
             let mut steps = steps.map_err(|error| error.of_target(item.name()))?;
             if item.args.network.is_none() {
                 steps.network = network::spec(&self.project.config.resolved().network);
+            }
+            if let (Some(cell), Some(settings)) = (&item.cell, item.platforms.first()) {
+                let (_, to) = suite::outcome::folders(&self.state, cell, settings.platform);
+                steps.salvage = Some(Salvage { from: "/kiln/out".to_owned(), to });
             }
             let (list, registry) = (item.asked.exports.clone(), registry.clone());
             let exports = Exports { list, epoch: item.epoch, registry };

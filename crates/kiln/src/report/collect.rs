@@ -137,18 +137,7 @@ impl Collected {
                     }
                     None => (Outcome::Stopped, self.took),
                 };
-                TargetRow {
-                    platform: planned.platform,
-                    way: planned.way,
-                    outcome,
-                    took,
-                    cached: planned.cached,
-                    steps: planned.cached + planned.to_run,
-                    ccache_percent: None,
-                    artifacts: Vec::new(),
-                    image: None,
-                    note: None,
-                }
+                TargetRow::ended(planned, outcome, took)
             })
             .collect();
         for row in &mut rows {

@@ -20,7 +20,7 @@ mod recorder;
 #[cfg(test)]
 pub(crate) mod script;
 mod summary;
-mod text;
+pub(crate) mod text;
 mod tty;
 
 use std::io::{self, BufWriter, Write};
@@ -38,7 +38,7 @@ pub(crate) use failure::{FailureOptions, brief, render_chain, render_error};
 #[cfg_attr(not(test), allow(unused_imports, reason = "the demonstration of reporters has no Dockerfiles"))]
 pub(crate) use raw::{Noted as RawNoted, warnings as raw_warnings};
 pub(crate) use recorder::seconds;
-pub(crate) use summary::render as render_summary;
+pub(crate) use summary::{Outcome as RowOutcome, TargetRow, render as render_summary};
 pub(crate) use text::{Paint, ago, harmless, pad, size, wrap};
 
 use kiln_solver::image::Exported;

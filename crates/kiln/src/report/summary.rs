@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kiln_graph::Platform;
-use kiln_solver::{ArtifactReport, TargetReport, Way};
+use kiln_solver::{ArtifactReport, PlannedTarget, TargetReport, Way};
 
 use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
 
@@ -66,6 +66,22 @@ impl TargetRow {
             ccache_percent: report.ccache.and_then(|stats| stats.hit_percent()),
             artifacts: report.artifacts.clone(),
             image: report.image.clone(),
+            note: None,
+        }
+    }
+
+    /// The row of a target that did not end well.
+    pub(crate) fn ended(planned: &PlannedTarget, outcome: Outcome, took: Duration) -> Self {
+        Self {
+            platform: planned.platform,
+            way: planned.way,
+            outcome,
+            took,
+            cached: planned.cached,
+            steps: planned.cached + planned.to_run,
+            ccache_percent: None,
+            artifacts: Vec::new(),
+            image: None,
             note: None,
         }
     }
