@@ -267,7 +267,7 @@ pub(crate) static KEYS: &[Key] = &[
 
     key(Test, "command", Kind::Command, Derived("pytest, if the project shows that it has tests for it"), r#"["python", "-m", "unittest"]"#,
         "What runs the tests: a list of words, or a line for the shell. Every pytest in it writes its results for kiln; another program may write them as JUnit to the file $KILN_JUNIT."),
-    key(Test, "python", Kind::List(Item::Python), Derived("the Python of the base image"), r#"["3.11", "3.12", "3.13"]"#,
+    key(Test, "python", Kind::List(Item::Python), Derived("the Python of the base image"), r#"["3.11", "3.13"]"#,
         "Versions of Python to test with."),
     key(Test, "platforms", Kind::Platforms, Derived("the daemon's own, because tests under emulation are slow"), r#"["linux/amd64", "linux/arm64"]"#,
         "Platforms to test on."),
@@ -321,7 +321,7 @@ pub(crate) static KEYS: &[Key] = &[
 
     key(History, "keep", Kind::Count, Value("1000"), "200",
         "How many builds are remembered; full logs are kept for the last thirty."),
-    key(History, "minute-price", Kind::Price, Value("0"), "0.008",
+    key(History, "minute-price", Kind::Price, Value(r#""0""#), r#""0.008""#,
         "What a minute of a CI runner costs, for `kiln stats`."),
     key(History, "currency", Kind::Text, Value(r#""USD""#), r#""EUR""#,
         "What that price is in."),

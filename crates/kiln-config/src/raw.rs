@@ -140,7 +140,7 @@ pub(crate) fn from_text(kind: &Kind, text: &str) -> Raw {
             "false" | "no" | "off" | "0" => Data::Bool(false),
             _ => Data::Text(text.to_owned()),
         },
-        Kind::Jobs | Kind::Seconds | Kind::Size => match trimmed.parse() {
+        Kind::Jobs | Kind::Count | Kind::Seconds | Kind::Size => match trimmed.parse() {
             Ok(number) => Data::Integer(number),
             Err(_) => Data::Text(trimmed.to_owned()),
         },
