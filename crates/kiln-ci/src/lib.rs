@@ -1,8 +1,8 @@
 //! What continuous integration runs. Pure: no I/O.
 //!
-//! Two halves. [`matrix`] answers what a run builds and tests, by its event and branch ([`trigger`]) and the rules of the
-//! settings. [`migrate`] reads a workflow or script that builds with docker's actions or commands, and writes the
-//! same with kiln: settings, and the text with only those lines changed that have to be (`rewrite`). [`compare`] then asks
+//! Two halves. [`mod@matrix`] answers what a run builds and tests, by its event and branch ([`trigger`]) and the rules of the
+//! settings. `migrate` reads a workflow or script that builds with docker's actions or commands, and writes the
+//! same with kiln: settings, and the text with only those lines changed that have to be (`rewrite`). `compare` then asks
 //! both texts what they would do for the usual events (`plan`), and tells where the answers differ.
 //!
 //! Below that: `yaml` (a tree that keeps the bytes of every value), `expression` (`${{ }}`), `axes` (what a

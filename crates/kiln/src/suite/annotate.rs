@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "::error file=sub/t.py,line=7,title=tests.test_a%3A%3Atest_b failed (python 3.11; python 3.12)::assert 1 == 2%0A where",
-                "::error file=sub/t.py,line=8,title=tests.test_a%3A%3Atest_b failed (python 3.12)::assert 1 == 2%0A where",
+                "::error file=sub/t.py,line=7,endLine=7,title=tests.test_a%3A%3Atest_b failed (python 3.11; python 3.12)::assert 1 == 2%0A where",
+                "::error file=sub/t.py,line=8,endLine=8,title=tests.test_a%3A%3Atest_b failed (python 3.12)::assert 1 == 2%0A where",
             ]
         );
     }
