@@ -72,10 +72,7 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
 
 /// Tests that bake real programs.
 pub(super) fn minutes(testbed: &Testbed, long: bool, filters: &[String]) -> Result<Outcome> {
-    let mut env = env(testbed, &kiln()?);
-    if let Some((_, image)) = testbed.env.iter().find(|(name, _)| name == "KILN_TESTBED_MUSL_IMAGE") {
-        env.push(("KILN_TEST_MUSL_IMAGE".to_owned(), image.clone()));
-    }
+    let env = env(testbed, &kiln()?);
     let binaries: &[&str] = if long { &["long"] } else { &["bake", "twin"] };
     if has_nextest() {
         let binaries: Vec<String> = binaries.iter().map(|name| format!("binary({name})")).collect();
@@ -96,7 +93,7 @@ fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
     env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
     // Servers have other names in tests, which may be given others than the testbed's.
     for (name, address) in &testbed.env {
-        if let Some(server @ ("REGISTRY" | "S3" | "WEB")) = name.strip_prefix("KILN_TESTBED_") {
+        if let Some(server @ ("REGISTRY" | "S3" | "WEB" | "MUSL_IMAGE")) = name.strip_prefix("KILN_TESTBED_") {
             env.push((format!("KILN_TEST_{server}"), address.clone()));
         }
     }

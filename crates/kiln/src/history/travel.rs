@@ -76,9 +76,9 @@ pub(crate) async fn take(travel: &Travel, file: &Path) -> Result<(), TravelError
             signer: travel.signer.clone(),
         };
         let pack = move |packer: &mut kiln_cache::pack::Packer<'_>| {
-            let kind = Kind::File(Vec::new());
-            let entry = Entry { path: FILE.to_owned(), mode: 0o644, uid: 0, gid: 0, mtime: 0, kind };
-            packer.add_file(entry, &mut text.as_bytes())
+            let entry = |path: &str, mode, kind| Entry { path: path.to_owned(), mode, uid: 0, gid: 0, mtime: 0, kind };
+            packer.add(entry("", 0o755, Kind::Folder));
+            packer.add_file(entry(FILE, 0o644, Kind::File(Vec::new())), &mut text.as_bytes())
         };
         saving.save(pack).await?;
     }
