@@ -98,7 +98,7 @@ fn tests_fail_pass_and_are_remembered_only_where_they_pass() {
         "failed: python 3.11, linux/amd64: 1 of 3 tests failed",
         "failed: python 3.13, linux/amd64: 1 of 3 tests failed",
         "assert 41 == 42",
-        "::error file=tests/test_app.py,line=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11%2C linux/amd64; python 3.13%2C linux/amd64)::assert 41 == 42",
+        "::error file=tests/test_app.py,line=8,endLine=8,title=tests.test_app%3A%3Atest_answer failed (python 3.11%2C linux/amd64; python 3.13%2C linux/amd64)::assert 41 == 42",
     ] {
         assert!(failed.stderr.contains(text), "{text}: {}", failed.stderr);
     }
