@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::{StreamExt, TryStreamExt};
+use kiln_graph::Platform;
+
 use crate::toolbox::{self, MOUNT_POINT, ToolFile};
-use crate::{ContainerSpec, Engine, EngineError, NetworkSpec, Result, emulation, probe_image};
+use crate::{ContainerSpec, Engine, EngineError, NetworkSpec, PullPolicy, Result, emulation, probe_image};
 
 /// What is asked, and in which surroundings.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +131,40 @@ pub async fn gather(engine: &dyn Engine, question: &Question) -> Result<Option<F
     })
 }
 
+/// The servers that an image gets its system packages from, as URLs; none if it is not on the daemon, and nothing is pulled.
+///
+/// # Errors
+/// If the daemon fails.
+pub async fn package_servers(engine: &dyn Engine, image: &str) -> Result<Vec<String>> {
+    let own = Platform::linux(engine.info().arch);
+    let Ok(image) = engine.resolve_image(image, own, PullPolicy::Never, &|_| {}).await else { return Ok(Vec::new()) };
+    // It is read, and never started.
+    let spec = probe_image::container(&image.id, engine, "doctor", vec!["/".to_owned()]);
+    let container = engine.create_container(&spec).await?;
+    let mut servers = Vec::new();
+    for path in SOURCES {
+        if let Ok(stream) = engine.download(&container, path).await {
+            // The lines of a file stand in a tar archive as they are.
+            let chunks: Vec<_> = stream.take(MOST_CHUNKS).try_collect().await.unwrap_or_default();
+            servers.extend(urls(&String::from_utf8_lossy(&chunks.concat())));
+        }
+    }
+    engine.remove_container(&container).await?;
+    Ok(servers)
+}
+
+/// Where apk and apt are told their servers.
+const SOURCES: [&str; 3] = ["/etc/apk/repositories", "/etc/apt/sources.list", "/etc/apt/sources.list.d"];
+/// What is read of each.
+const MOST_CHUNKS: usize = 64;
+
+/// URLs in text, but for those of comments.
+fn urls(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || c == '\0'));
+    words.filter(|word| word.starts_with("http://") || word.starts_with("https://")).map(str::to_owned).collect()
+}
+
 /// Milliseconds since 1970.
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -193,12 +230,12 @@ mod tests {
 
     #[test]
     fn facts_are_read_as_the_program_tells_them() {
-        let direct = Route { to: "pypi.org:443".to_owned(), target: None };
-        let proxied = Route { to: "proxy:3128".to_owned(), target: Some("pypi.org:443".to_owned()) };
+        let direct = Route { to: "index.example:443".to_owned(), target: None };
+        let proxied = Route { to: "proxy:3128".to_owned(), target: Some("index.example:443".to_owned()) };
         let dead = Route { to: "10.0.0.1:1".to_owned(), target: None };
         let output = "time\t5000\nmemory\tavailable\t7\nmemory\ttotal\t9\ndisk\t/dev/kiln\t10\t20\t3\t4\n\
             file\t/dev/kiln/ca.crt\t100\t2\nvariable\thttp_proxy\t12\nserver\t127.0.0.11\n\
-            reach\tpypi.org:443\treached\t1.2.3.4\nreach\tproxy:3128,pypi.org:443\tanswered\t407\n\
+            reach\tindex.example:443\treached\t1.2.3.4\nreach\tproxy:3128,index.example:443\tanswered\t407\n\
             reach\t10.0.0.1:1\tunreachable\t10.0.0.1\tConnection refused (os error 111)\nsomething newer\ndone\n";
         let facts = read(output, &[direct.clone(), proxied.clone(), dead.clone()], (4000, 4500)).expect("whole");
         assert_eq!((facts.clock, facts.available, facts.limit), (500, Some(7), None));
@@ -217,5 +254,13 @@ mod tests {
         assert_eq!(offset(5, (4, 6)), 0);
         assert_eq!(offset(1, (4, 6)), -3);
         assert_eq!(offset(9, (4, 6)), 3);
+    }
+
+    #[test]
+    fn servers_of_packages_are_found_in_what_apk_and_apt_read() {
+        let text = "sources\0\0\0ustar\n# http://old.example/debian\ndeb http://one.example/debian bookworm main\n\
+                    Types: deb\nURIs: https://two.example/debian\nSuites: bookworm\nhttps://three.example/v3.20/main\n";
+        let expected = ["http://one.example/debian", "https://two.example/debian", "https://three.example/v3.20/main"];
+        assert_eq!(urls(text), expected);
     }
 }

@@ -186,9 +186,16 @@ async fn daemon(engine: &Arc<dyn Engine>, settings: &SettingsFacts, folder: &Pat
     let is_foreign = platforms.iter().any(|platform| !platform.arch.may_run_on(arch));
     let host = session::Host::this();
     // The image of the probes serves all that follows: made once, before many want it at a time.
-    let ready = limited(emulation::probe(engine, &[])).await;
+    let base = settings.own.build.base.as_deref();
+    let servers = async {
+        match base {
+            Some(base) => limited(facts::package_servers(engine, base)).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    };
+    let (ready, package_servers) = tokio::join!(limited(emulation::probe(engine, &[])), servers);
     let (container, probes, handlers, volumes, leftovers) = tokio::join!(
-        limited(ask(engine, settings, folder)),
+        limited(ask(engine, settings, folder, &package_servers)),
         limited(emulation::probe(engine, &platforms)),
         async { if is_foreign { limited(emulation::handlers(engine)).await } else { Ok(None) } },
         limited(engine.volumes_with_label(labels::CACHE, false)),
@@ -203,6 +210,7 @@ async fn daemon(engine: &Arc<dyn Engine>, settings: &SettingsFacts, folder: &Pat
     }
     DaemonFacts {
         info: engine.info().clone(),
+        package_servers,
         container,
         probes,
         handlers,
@@ -217,6 +225,7 @@ async fn ask(
     engine: &dyn Engine,
     settings: &SettingsFacts,
     folder: &Path,
+    servers: &[String],
 ) -> Result<Option<facts::Facts>, EngineError> {
     let own = &settings.own;
     let files: Vec<ToolFile> = network::files(&own.network, folder).unwrap_or_default();
@@ -226,7 +235,7 @@ async fn ask(
         files,
         routes: match own.network.build_network {
             kiln_config::BuildNetwork::None => Vec::new(),
-            _ => goals::goals(own).into_iter().map(|goal| goal.route).collect(),
+            _ => goals::goals(own, servers).into_iter().map(|goal| goal.route).collect(),
         },
     };
     facts::gather(engine, &question).await

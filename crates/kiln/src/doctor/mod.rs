@@ -176,6 +176,8 @@ pub(crate) struct Facts {
 /// What a daemon says, and what runs on it.
 pub(crate) struct DaemonFacts {
     pub(crate) info: DaemonInfo,
+    /// Where the base image gets its packages from; none if it is not on the daemon.
+    pub(crate) package_servers: Vec<String>,
     /// What a container sees; none where kiln has no program for the machine.
     pub(crate) container: Seen<Option<Container>>,
     /// Which platforms run.

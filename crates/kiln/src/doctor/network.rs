@@ -8,9 +8,6 @@ use super::{Check, Facts, NO_DAEMON};
 use crate::job::counted;
 use crate::network;
 
-const PYPI: &str = "https://pypi.org/simple";
-const ALPINE: &str = "https://dl-cdn.alpinelinux.org/alpine";
-const DEBIAN: &str = "http://deb.debian.org/debian";
 const OF_NETWORK: [&str; 2] = ["network", "proxy"];
 
 /// A server that a build needs.
@@ -26,16 +23,18 @@ pub(crate) struct Goal {
     proxy: Option<(String, bool)>,
 }
 
-/// The servers that a build with these settings needs.
-pub(crate) fn goals(settings: &PlatformSettings) -> Vec<Goal> {
+/// The servers that a build with these settings needs, as far as they are known. `servers` are those that the base image gets
+/// its packages from. Which index pip asks by itself is known to pip alone.
+pub(crate) fn goals(settings: &PlatformSettings, servers: &[String]) -> Vec<Goal> {
     let network = &settings.network;
-    let mut wanted = vec![("package index", network.pip_index_url.as_deref().unwrap_or(PYPI))];
+    let mut wanted: Vec<(&str, Option<&str>)> = vec![("package index", network.pip_index_url.as_deref())];
+    let of_image = servers.first().map(String::as_str);
     match settings.build.recipe {
-        Recipe::Alpine => wanted.push(("Alpine packages", network.apk_mirror.as_deref().unwrap_or(ALPINE))),
-        Recipe::Debian => wanted.push(("Debian packages", network.apt_mirror.as_deref().unwrap_or(DEBIAN))),
+        Recipe::Alpine => wanted.push(("Alpine packages", network.apk_mirror.as_deref().or(of_image))),
+        Recipe::Debian => wanted.push(("Debian packages", network.apt_mirror.as_deref().or(of_image))),
         Recipe::Dockerfile(_) => {}
     }
-    wanted.into_iter().filter_map(|(what, url)| goal(what, url, network)).collect()
+    wanted.into_iter().filter_map(|(what, url)| goal(what, url?, network)).collect()
 }
 
 fn goal(what: &'static str, url: &str, network: &Network) -> Option<Goal> {
@@ -95,7 +94,13 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Check> {
         }
         Ok(container) => container,
     };
-    let goals = goals(own);
+    let servers = facts.daemon.as_ref().map(|daemon| daemon.package_servers.as_slice()).unwrap_or_default();
+    let goals = goals(own, servers);
+    if goals.is_empty() {
+        let why =
+            "no server is known to ask for: `[network]` names none, and the base image is not here yet or says none";
+        checks.push(Check::skipped("network", why));
+    }
     checks.extend(goals.iter().map(|goal| way(goal, container, facts.settings.proxy_here)));
     checks.push(proxy(&goals, &own.network, container));
     checks
@@ -219,9 +224,13 @@ mod tests {
     use super::super::tests::settings;
     use super::*;
 
+    const SERVERS: &str = "https://packages.example/alpine";
+
+    /// With an index and the servers of a base image.
     fn of(toml: &str) -> (Vec<Goal>, Network) {
-        let settings = settings(toml, Platform::linux(Arch::Amd64));
-        (goals(&settings), settings.network)
+        let mut settings = settings(toml, Platform::linux(Arch::Amd64));
+        settings.network.pip_index_url.get_or_insert("https://index.example/simple".to_owned());
+        (goals(&settings, &[SERVERS.to_owned()]), settings.network)
     }
 
     fn with(goals: &[Goal], network: &Network, reached: &Reached) -> Container {
@@ -236,25 +245,27 @@ mod tests {
     #[test]
     fn a_build_needs_an_index_and_the_mirror_of_its_recipe() {
         let places = |toml: &str| of(toml).0.into_iter().map(|goal| goal.place).collect::<Vec<_>>();
-        assert_eq!(places(""), ["pypi.org:443", "dl-cdn.alpinelinux.org:443"]);
+        assert_eq!(places(""), ["index.example:443", "packages.example:443"]);
         let debian =
             "[build]\nrecipe = \"debian\"\n[network]\npip-index-url = \"http://user:secret@index:8080/simple\"";
-        assert_eq!(places(debian), ["index:8080", "deb.debian.org:80"]);
-        assert_eq!(places("[build]\nrecipe = \"./Dockerfile\""), ["pypi.org:443"]);
+        assert_eq!(places(debian), ["index:8080", "packages.example:443"]);
+        assert_eq!(places("[build]\nrecipe = \"./Dockerfile\""), ["index.example:443"]);
+        let bare = settings("", Platform::linux(Arch::Amd64));
+        assert_eq!(goals(&bare, &[]), [], "what nobody names cannot be asked for");
     }
 
     #[test]
     fn proxies_are_passed_where_no_proxy_says_so() {
         let toml =
-            "[network]\nhttps-proxy = \"http://me:secret@proxy:3128\"\nno-proxy = \"localhost,.alpinelinux.org\"";
+            "[network]\nhttps-proxy = \"http://me:secret@proxy:3128\"\nno-proxy = \"localhost,.packages.example\"";
         let (goals, _) = of(toml);
-        assert_eq!(goals[0].route, Route { to: "proxy:3128".into(), target: Some("pypi.org:443".into()) });
+        assert_eq!(goals[0].route, Route { to: "proxy:3128".into(), target: Some("index.example:443".into()) });
         assert_eq!(goals[0].proxy, Some(("proxy:3128".into(), true)));
-        assert_eq!(goals[1].route, Route { to: "dl-cdn.alpinelinux.org:443".into(), target: None });
+        assert_eq!(goals[1].route, Route { to: "packages.example:443".into(), target: None });
         for (list, direct) in
-            [("*", true), ("PyPI.org", true), ("org", true), ("i.org", false), ("", false), (" ,", false)]
+            [("*", true), ("Index.Example", true), ("example", true), ("x.example", false), ("", false), (" ,", false)]
         {
-            assert_eq!(is_direct("pypi.org", list), direct, "{list}");
+            assert_eq!(is_direct("index.example", list), direct, "{list}");
         }
     }
 
@@ -293,7 +304,7 @@ mod tests {
         let unresolved = with(&goals, &network, &Reached::Unresolved("Temporary failure".into()));
         let check = way(&goals[0], &unresolved, false);
         assert_eq!(check.status, Status::Failed);
-        assert!(check.detail.contains("pypi.org:443") && check.detail.contains("10.9.9.9"), "{}", check.detail);
+        assert!(check.detail.contains("index.example:443") && check.detail.contains("10.9.9.9"), "{}", check.detail);
         assert!(check.fix.is_some_and(|fix| fix.contains("build-network")));
         assert!(way(&goals[0], &unresolved, true).fix.is_some_and(|fix| fix.contains("https-proxy")));
         let there = with(&goals, &network, &Reached::Reached { address: "1.2.3.4".into() });

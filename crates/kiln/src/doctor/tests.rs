@@ -100,15 +100,16 @@ fn artifact(platform: Platform, machine: &str) -> Artifact {
 
 /// Everything is well.
 pub(super) fn healthy() -> Facts {
-    with_settings("[network]\nhttps-proxy = \"http://proxy:3128\"\n")
+    with_settings("[network]\npip-index-url = \"https://index.example/simple\"\nhttps-proxy = \"http://proxy:3128\"\n")
 }
 
 fn with_settings(toml: &str) -> Facts {
     let config = config(toml);
     let all = config.resolved();
     let own = config.for_platform(AMD64);
+    let servers = vec!["https://packages.example/alpine".to_owned()];
     let bundle = b"-----BEGIN CERTIFICATE-----\n".to_vec();
-    let reached = network::goals(&own).into_iter().map(|goal| (goal.route, Reached::Answered(200))).collect();
+    let reached = network::goals(&own, &servers).into_iter().map(|goal| (goal.route, Reached::Answered(200))).collect();
     let mut variables: BTreeMap<String, usize> =
         crate::network::variables(&own.network).into_iter().map(|(name, value)| (name, value.len())).collect();
     variables.insert("SSL_CERT_FILE".to_owned(), 9);
@@ -126,6 +127,7 @@ fn with_settings(toml: &str) -> Facts {
         located: Ok(Located { host: "unix:///var/run/docker.sock".to_owned(), chosen: Chosen::Socket }),
         daemon: Ok(DaemonFacts {
             info: info(),
+            package_servers: servers,
             container: Ok(Some(container)),
             probes: Ok(vec![(AMD64, ProbeResult::Native), (I386, ProbeResult::Native), (ARM64, ProbeResult::Emulated)]),
             handlers: Ok(Some(handlers("POCF"))),
