@@ -8,6 +8,8 @@ use super::{Check, Facts, NO_DAEMON};
 use crate::job::counted;
 use crate::network;
 
+/// What a goal has that is the proxy itself.
+const PROXY: &str = "proxy";
 const OF_NETWORK: [&str; 2] = ["network", "proxy"];
 
 /// A server that a build needs.
@@ -34,7 +36,16 @@ pub(crate) fn goals(settings: &PlatformSettings, servers: &[String]) -> Vec<Goal
         Recipe::Debian => wanted.push(("Debian packages", network.apt_mirror.as_deref().or(of_image))),
         Recipe::Dockerfile(_) => {}
     }
-    wanted.into_iter().filter_map(|(what, url)| goal(what, url?, network)).collect()
+    let mut goals: Vec<Goal> = wanted.into_iter().filter_map(|(what, url)| goal(what, url?, network)).collect();
+    // A proxy that no known server is behind is there for those that are not known.
+    for set in [&network.https_proxy, &network.http_proxy] {
+        let Some((_, _, place, has_login)) = set.as_deref().and_then(parts) else { continue };
+        if !goals.iter().any(|goal| goal.route.to == place) {
+            let route = Route { to: place.clone(), target: None };
+            goals.push(Goal { what: PROXY, place: place.clone(), route, proxy: Some((place, has_login)) });
+        }
+    }
+    goals
 }
 
 fn goal(what: &'static str, url: &str, network: &Network) -> Option<Goal> {
@@ -96,12 +107,14 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Check> {
     };
     let servers = facts.daemon.as_ref().map(|daemon| daemon.package_servers.as_slice()).unwrap_or_default();
     let goals = goals(own, servers);
-    if goals.is_empty() {
+    if goals.iter().all(|goal| goal.what == PROXY) {
         let why =
             "no server is known to ask for: `[network]` names none, and the base image is not here yet or says none";
         checks.push(Check::skipped("network", why));
     }
-    checks.extend(goals.iter().map(|goal| way(goal, container, facts.settings.proxy_here)));
+    checks.extend(
+        goals.iter().filter(|goal| goal.what != PROXY).map(|goal| way(goal, container, facts.settings.proxy_here)),
+    );
     checks.push(proxy(&goals, &own.network, container));
     checks
 }
@@ -252,6 +265,9 @@ mod tests {
         assert_eq!(places("[build]\nrecipe = \"./Dockerfile\""), ["index.example:443"]);
         let bare = settings("", Platform::linux(Arch::Amd64));
         assert_eq!(goals(&bare, &[]), [], "what nobody names cannot be asked for");
+        let proxied = settings("[network]\nhttps-proxy = \"http://proxy:3128\"", Platform::linux(Arch::Amd64));
+        let places: Vec<String> = goals(&proxied, &[]).into_iter().map(|goal| goal.route.to).collect();
+        assert_eq!(places, ["proxy:3128"], "but a proxy can");
     }
 
     #[test]
