@@ -20,7 +20,10 @@ const USED: &str = "uses: kiln-build/kiln@v0";
 /// Where examples are.
 const EXAMPLES: &str = "examples/workflows";
 
-/// Fails unless actionlint finds nothing in the examples, and finds what is wrong on purpose.
+/// Where the project's own workflows are.
+const OWN: &str = ".github/workflows";
+
+/// Fails unless actionlint finds nothing in the examples and our own, and finds what is wrong on purpose.
 pub(super) fn lint() -> Result<()> {
     let lint = actionlint()?;
     let scratch = std::env::temp_dir().join(format!("kiln-workflows-{}", std::process::id()));
@@ -55,8 +58,11 @@ fn checked(lint: &Path, scratch: &Path) -> Result<()> {
     if count == 0 {
         bail!("{EXAMPLES} has no workflow");
     }
+    for entry in fs::read_dir(workspace::root().join(OWN)).context("no workflows")?.flatten() {
+        fs::copy(entry.path(), workflows.join(format!("own-{}", entry.file_name().to_string_lossy())))?;
+    }
     if let Some(found) = findings(lint, scratch)? {
-        bail!("actionlint finds in the examples:\n{found}");
+        bail!("actionlint finds in the examples and in {OWN} (own-...):\n{found}");
     }
     // A linter that cannot see the action would find nothing, either.
     let wrong = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: ./\n        with:\n          platfroms: x\n";
