@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use crate::error::HistoryError;
 use crate::record::{Record, VERSION};
@@ -128,11 +129,7 @@ impl History {
     pub fn latest(&self, limit: usize) -> Result<Vec<Record>, HistoryError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT id, record FROM builds ORDER BY started DESC, id DESC LIMIT ?1";
-        let rows: Vec<(String, String)> = self.read(|connection| {
-            let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })?;
+        let rows: Vec<(String, String)> = self.pairs(sql, limit)?;
         let records = rows.into_iter().map(|(id, json)| from_json(&id, &json));
         records.filter_map(Result::transpose).collect()
     }
@@ -147,11 +144,7 @@ impl History {
         }
         // A name is compared as text, not as a pattern.
         let sql = "SELECT id, record FROM builds WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started DESC";
-        let mut rows: Vec<(String, String)> = self.read(|connection| {
-            let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })?;
+        let mut rows: Vec<(String, String)> = self.pairs(sql, name)?;
         if let Some(exact) = rows.iter().position(|(id, _)| id == name) {
             rows = vec![rows.swap_remove(exact)];
         }
@@ -170,11 +163,8 @@ impl History {
 
     /// The full logs of a build; none if they were not kept.
     pub fn logs(&self, id: &str) -> Result<Vec<Log>, HistoryError> {
-        let rows: Vec<(String, Vec<u8>)> = self.read(|connection| {
-            let mut statement = connection.prepare("SELECT name, zstd FROM logs WHERE build = ?1 ORDER BY name")?;
-            let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        })?;
+        let rows: Vec<(String, Vec<u8>)> =
+            self.pairs("SELECT name, zstd FROM logs WHERE build = ?1 ORDER BY name", id)?;
         let unpack = |(name, packed): (String, Vec<u8>)| {
             let damaged = |source: std::io::Error| HistoryError::Damaged { id: id.to_owned(), source: source.into() };
             let bytes = zstd::bulk::decompress(&packed, capacity(&packed)).map_err(damaged)?;
@@ -188,8 +178,14 @@ impl History {
         Ok(HistoryError::NotFound { name: name.to_owned(), latest })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, HistoryError> {
-        read(&self.connection).map_err(|source| self.failed("read", source))
+    /// The rows of a question with one parameter and two columns.
+    fn pairs<A: FromSql, B: FromSql>(&self, sql: &str, parameter: impl ToSql) -> Result<Vec<(A, B)>, HistoryError> {
+        let ask = || -> rusqlite::Result<Vec<(A, B)>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([parameter], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        ask().map_err(|source| self.failed("read", source))
     }
 
     /// Does everything or nothing.
