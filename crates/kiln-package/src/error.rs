@@ -113,6 +113,18 @@ impl PackageError {
         }
     }
 
+    /// The setting of `[release]` that is to blame, if it is one.
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Name { .. } => Some("name"),
+            Self::Version { .. } => Some("version"),
+            Self::Unclear { key, .. } | Self::Lines { key } => key.strip_prefix("release."),
+            Self::Key { .. } => Some("apk-key"),
+            Self::Libc { .. } => Some("formats"),
+            Self::Twice { .. } | Self::Place { .. } | Self::Rpm(_) | Self::Io { .. } => None,
+        }
+    }
+
     /// Names the package where an error knows only what failed.
     pub(crate) fn at(self, package: &Path) -> Self {
         match self {
