@@ -11,7 +11,7 @@ use crate::need::LibcKind;
 #[non_exhaustive]
 pub enum PackageError {
     /// The name cannot be that of a package in this format.
-    #[error("a {format} package cannot be named `{name}`: {rule}")]
+    #[error("`{name}` is no name for {format} packages: {rule}")]
     Name {
         /// The format.
         format: Format,
@@ -21,7 +21,7 @@ pub enum PackageError {
         rule: &'static str,
     },
     /// The format has no word for a part of the version.
-    #[error("a {format} package cannot have the version `{version}`: {reason}")]
+    #[error("`{version}` is no version for {format} packages: {reason}")]
     Version {
         /// The format.
         format: Format,
@@ -31,7 +31,7 @@ pub enum PackageError {
         reason: &'static str,
     },
     /// The program needs another C library than the distributions of this format have.
-    #[error("`{}` needs {libc} and is of no use in a {format} package", file.display())]
+    #[error("`{}` needs {libc}, so {format} packages of it are of no use", file.display())]
     Libc {
         /// The format.
         format: Format,

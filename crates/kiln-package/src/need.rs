@@ -41,11 +41,20 @@ pub enum LibcKind {
 impl fmt::Display for LibcKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Static => f.write_str("no C library"),
             Self::Glibc { floor: Some(floor) } => write!(f, "glibc {floor}"),
-            Self::Glibc { floor: None } => f.write_str("glibc"),
-            Self::Musl => f.write_str("musl"),
-            Self::Mixed => f.write_str("two different C libraries"),
+            other => f.write_str(other.family()),
+        }
+    }
+}
+
+impl LibcKind {
+    /// Its name alone.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Static => "no C library",
+            Self::Glibc { .. } => "glibc",
+            Self::Musl => "musl",
+            Self::Mixed => "two different C libraries",
         }
     }
 }

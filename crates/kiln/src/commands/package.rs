@@ -18,7 +18,8 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
     let project = project::load(environment, &project_args(args), flags(args))?;
     ui.warnings(&project.warnings);
     let settings = project.config.resolved();
-    let is_explicit = project.config.provenance(Section::Release, "formats", None).is_explicit();
+    // All that there are is no wish for each of them.
+    let is_explicit = !wants_all(args) && project.config.provenance(Section::Release, "formats", None).is_explicit();
     // Those of the table of settings are those of the crate.
     let formats: Vec<Format> = settings.release.formats.iter().filter_map(|name| name.parse().ok()).collect();
     let (release, tag) = release(environment, &project)?;
@@ -38,7 +39,7 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
     // From here on a file that belongs to the release can be added to what is staged, before all of it is placed.
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
     staged.place()?;
-    for line in left_out.iter().chain(&notes(&project, &release, &programs, &formats)) {
+    for line in table::left_out(&left_out).iter().chain(&notes(&project, &release, &programs, &formats)) {
         ui.say(&format!("note: {line}"));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
@@ -71,12 +72,15 @@ fn flags(args: &cli::Package) -> Vec<Flag> {
         flags.push(("--version".to_owned(), "release.version".to_owned(), FlagValue::from(version.as_str())));
     }
     if !args.formats.is_empty() {
-        let all = args.formats.iter().any(|format| format == ALL_FORMATS);
         let formats =
-            if all { Format::ALL.map(|format| format.to_string()).to_vec() } else { args.formats.clone() };
+            if wants_all(args) { Format::ALL.map(|format| format.to_string()).to_vec() } else { args.formats.clone() };
         flags.push(("--format".to_owned(), "release.formats".to_owned(), FlagValue::List(formats)));
     }
     flags
+}
+
+fn wants_all(args: &cli::Package) -> bool {
+    args.formats.iter().any(|format| format == ALL_FORMATS)
 }
 
 /// What packages lack that somebody should know of.

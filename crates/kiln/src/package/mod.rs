@@ -55,6 +55,14 @@ pub(crate) struct Packed {
     pub(crate) program: PathBuf,
 }
 
+/// A package that is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) platform: Platform,
+    pub(crate) format: Format,
+    pub(crate) reason: String,
+}
+
 /// Says what is made: of each program all formats that it is of use in, and why others are left out.
 ///
 /// Errors: a format does not fit that the user named (`is_explicit`), or a name fits nowhere.
@@ -63,18 +71,19 @@ pub(crate) fn plan<'a>(
     programs: &'a [Program],
     formats: &[Format],
     is_explicit: bool,
-) -> Result<(Vec<Planned<'a>>, Vec<String>), PackageError> {
-    let (mut planned, mut left_out): (Vec<Planned<'a>>, Vec<String>) = (Vec::new(), Vec::new());
+) -> Result<(Vec<Planned<'a>>, Vec<LeftOut>), PackageError> {
+    let (mut planned, mut left_out): (Vec<Planned<'a>>, Vec<LeftOut>) = (Vec::new(), Vec::new());
     for program in programs {
         for format in formats.iter().copied() {
             let fits = kiln_package::check_libc(format, program);
+            let without = |reason| LeftOut { platform: program.platform, format, reason };
             match fits.and_then(|()| kiln_package::file_name(format, release, program)) {
                 Ok(file) => planned.push(Planned { program, format, file }),
                 Err(PackageError::Libc { libc, .. }) if !is_explicit => {
-                    left_out.push(format!("{}: no {format}, because the program needs {libc}", program.platform));
+                    left_out.push(without(format!("the program needs {}", libc.family())));
                 }
                 Err(error @ PackageError::Version { .. }) if !is_explicit => {
-                    left_out.push(format!("{}: {error}", program.platform));
+                    left_out.push(without(error.to_string()));
                 }
                 Err(error) => return Err(error),
             }

@@ -61,7 +61,7 @@ fn program(settings: &PlatformSettings, path: &Path) -> Result<Program> {
     if !problems.is_empty() {
         return Err(SolveError::BadArtifact { path: project::shown(path), platform, problems }.into());
     }
-    Ok(Program { platform, source: path.to_owned(), shape: shape(path, &inspection), need: Need::of(&inspection) })
+    Ok(Program { platform, source: project::shown(path), shape: shape(path, &inspection), need: Need::of(&inspection) })
 }
 
 fn shape(path: &Path, inspection: &Inspection) -> Shape {

@@ -12,8 +12,9 @@ use crate::error::{CliError, Result};
 use crate::output::EPOCH;
 use crate::project::Project;
 
-/// The time of files where neither a variable nor a commit says one: the earliest that zip can write.
-const EARLIEST: u64 = 315_532_800;
+/// The time of files where neither a variable nor a commit says one: the beginning of 2000. Archives of Debian refuse what is
+/// older than 1984, zip what is older than 1980.
+const SOME_TIME: u64 = 946_684_800;
 
 /// What is released, and the tag that it has or will have.
 pub(crate) fn release(environment: &Environment, project: &Project) -> Result<(Release, String)> {
@@ -53,7 +54,7 @@ pub(crate) fn release(environment: &Environment, project: &Project) -> Result<(R
 
 /// The time of everything in the packages: `SOURCE_DATE_EPOCH`, else that of the commit, else a fixed one.
 fn time(environment: &Environment, folder: &Path) -> Result<u64> {
-    let Some(text) = environment.get(EPOCH) else { return Ok(git::commit_time(folder).unwrap_or(EARLIEST)) };
+    let Some(text) = environment.get(EPOCH) else { return Ok(git::commit_time(folder).unwrap_or(SOME_TIME)) };
     text.parse().map_err(|_| CliError::Usage {
         problem: format!("{EPOCH}=`{text}` is no time"),
         hint: "it is a number of seconds since 1970, as `date +%s` prints".to_owned(),

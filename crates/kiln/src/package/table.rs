@@ -1,11 +1,32 @@
 //! The table of what was made. Pure.
 
-use super::{Other, Packed};
+use super::{LeftOut, Other, Packed};
 use crate::report::text::{Paint, cut, pad, size, width as columns};
 
 const HEAD: [&str; 5] = ["platform", "format", "file", "size", "sha256"];
 /// Spaces between columns.
 const GAP: &str = "  ";
+
+/// What is not made and why, a line for each reason.
+pub(crate) fn left_out(left_out: &[LeftOut]) -> Vec<String> {
+    let unique = |words: Vec<String>| {
+        let mut unique: Vec<String> = Vec::new();
+        for word in words {
+            if !unique.contains(&word) {
+                unique.push(word);
+            }
+        }
+        unique
+    };
+    let reasons = unique(left_out.iter().map(|one| one.reason.clone()).collect());
+    let line = |reason: String| {
+        let of_it = || left_out.iter().filter(|one| one.reason == reason);
+        let formats = unique(of_it().map(|one| one.format.to_string()).collect()).join(", ");
+        let platforms = unique(of_it().map(|one| one.platform.to_string()).collect()).join(", ");
+        format!("no {formats} for {platforms}: {reason}")
+    };
+    reasons.into_iter().map(line).collect()
+}
 
 /// One row for each package, then one for each file beside them.
 pub(crate) fn render(packed: &[Packed], others: &[Other], width: usize, color: bool) -> String {
