@@ -2,6 +2,8 @@
 //!
 //! The programs are those that `getconf` is in Debian's and in Alpine's image: small, real, and with nothing but the C library.
 
+#![expect(clippy::print_stderr, reason = "a test says what it does not do")]
+
 use std::collections::BTreeMap;
 
 use kiln_e2e::{Project, Ran, Running};
@@ -33,7 +35,7 @@ const PROGRAM: &str = "ARG BASE\nFROM ${BASE} AS from\nFROM scratch\nCOPY --from
 
 /// Lists what is on the system, but for what the package managers and the kernel write; `/p` are the packages.
 const LIST: &str = "list() { find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /p \
-    -o -path /var/lib -o -path /var/cache -o -path /var/log -o -path /lib/apk/db -o -path /etc/apk -o -path /l \\) -prune \
+    -o -path /var/lib -o -path /var/cache -o -path /var/log -o -path /lib/apk/db -o -path /etc/apk -o -path /l -o -path /root/.rpmdb \\) -prune \
     -o -print | sort; }; mkdir -p /l\n";
 
 /// A project with programs of both C libraries, and what was packed of each in `packages`.
@@ -134,7 +136,8 @@ rpm=/p/greeter-1.2.3.rc1-1.$arch.rpm
 rpm -K --nosignature "$rpm"
 rpm -qp --requires "$rpm" | grep -Fx "libc.so.6(GLIBC_2.34)$mark"
 [ "$(rpm -qp --qf '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{LICENSE}' "$rpm")" = "greeter 1.2.3~rc1 1 $arch MIT" ]
-mkdir -p /l; rpm -qa
+# As on every system that has rpm for its own packages.
+mkdir -p /usr/share/licenses /usr/share/man/man1
 list > /l/before
 rpm -i --nodeps --ignorearch "$rpm"
 [ "$(greeter LONG_BIT)" = "$bits" ]
@@ -154,6 +157,7 @@ diff /l/before /l/after
 #[test]
 fn an_apk_installs_on_alpine_and_leaves_nothing() {
     let Some(project) = packed(&["all"]) else { return };
+    sign(&project);
     on_each(
         &project,
         "apk",
@@ -173,6 +177,80 @@ apk info -R greeter | grep -q "so:libc.musl-$(apk --print-arch).so.1"
 apk del --no-network greeter
 list > /l/after
 diff /l/before /l/after
+if [ -d /p/signed ]; then
+    signed=/p/signed/greeter_1.2.3_rc1-r0_$(apk --print-arch).apk
+    if apk add --no-network "$signed"; then exit 9; fi
+    cp /p/signed/me-1.rsa.pub /etc/apk/keys/
+    apk verify "$signed"
+    apk add --no-network "$signed"
+    [ "$(greeter LONG_BIT)" = "$bits" ]
+    apk del --no-network greeter
+fi
+"#,
+    );
+}
+
+/// Packs apk files with a signature in `packages/signed`, beside the public key.
+fn sign(project: &Project) {
+    let openssl = |arguments: &[&str]| {
+        let status = std::process::Command::new("openssl").args(arguments).current_dir(project.path()).output();
+        status.is_ok_and(|output| output.status.success())
+    };
+    std::fs::create_dir_all(project.path().join("packages/signed")).expect("a folder");
+    if !openssl(&["genrsa", "-out", "me-1.rsa", "2048"])
+        || !openssl(&["rsa", "-in", "me-1.rsa", "-pubout", "-out", "packages/signed/me-1.rsa.pub"])
+    {
+        eprintln!("SKIPPED: signatures of apk files, there is no openssl to make a key");
+        std::fs::remove_dir(project.path().join("packages/signed")).expect("it is empty");
+        return;
+    }
+    let key = ["--set", "release.apk-key=me-1.rsa", "--set", "build.output=musl", "--format", "apk"];
+    let ran = package(project, &[["--output", "packages/signed"].as_slice(), &key].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+#[test]
+fn a_folder_lies_in_lib_with_a_link_to_its_program() {
+    let Some(project) = packed(&["tar.gz"]) else { return };
+    for platform in ["linux_amd64", "linux_386", "linux_arm64"] {
+        let folder = project.path().join("folder").join(platform).join("greeter");
+        std::fs::create_dir_all(folder.join("data")).expect("a folder");
+        std::fs::copy(project.path().join("glibc").join(platform).join("greeter"), folder.join("greeter.bin")).expect("a copy");
+        std::fs::write(folder.join("data/words.txt"), "words").expect("a file");
+        std::os::unix::fs::symlink("data/words.txt", folder.join("words")).expect("a link");
+    }
+    let arguments = ["--set", "build.output=folder", "--format", "tar.gz,deb,zip", "--output", "packages/folder"];
+    let ran = package(&project, &arguments);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    on_each(
+        &project,
+        "folder",
+        "debian:bookworm",
+        r#"
+case $(dpkg --print-architecture) in i386) bits=32 ;; *) bits=64 ;; esac
+list > /l/before
+dpkg -i /p/folder/greeter_*_$(dpkg --print-architecture).deb
+[ "$(greeter LONG_BIT)" = "$bits" ]
+[ "$(readlink -f /usr/bin/greeter)" = /usr/lib/greeter/greeter.bin ]
+[ "$(cat /usr/lib/greeter/words)" = words ]
+dpkg -P greeter
+list > /l/after
+diff /l/before /l/after
+for time in first second; do
+    sh /p/folder/install.sh --from /p/folder
+    [ "$(greeter LONG_BIT)" = "$bits" ]
+    [ "$(readlink -f /usr/local/bin/greeter)" = /usr/local/lib/greeter/greeter.bin ]
+done
+# From a folder to one file, and away.
+sh /p/install.sh --from /p
+[ ! -e /usr/local/lib/greeter ]
+sh /p/folder/install.sh --from /p/folder
+sh /p/folder/install.sh --uninstall
+list > /l/after
+diff /l/before /l/after
+mkdir -p /usr/local/lib/greeter
+if sh /p/folder/install.sh --from /p/folder; then exit 9; fi
+[ ! -e /usr/local/bin/greeter ]
 "#,
     );
 }

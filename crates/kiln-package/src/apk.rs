@@ -93,18 +93,33 @@ fn append<W: Write>(
     digest: Option<String>,
     bytes: &[u8],
 ) -> io::Result<()> {
-    let mut extensions: Vec<(&str, &[u8])> = Vec::new();
+    let mut records = String::new();
     if header.set_path(path).is_err() {
-        extensions.push(("path", path.as_bytes()));
-        // Readers take the other one; a header without a name is none.
+        records.push_str(&record("path", path));
         header.set_path("long")?;
     }
-    extensions.extend(digest.as_ref().map(|digest| (DIGEST, digest.as_bytes())));
-    if !extensions.is_empty() {
-        builder.append_pax_extensions(extensions)?;
+    records.extend(digest.map(|digest| record(DIGEST, &digest)));
+    if !records.is_empty() {
+        let mut extended = self::header(Header::new_ustar(), EntryType::XHeader, 0o644, header.mtime()?);
+        extended.set_size(records.len() as u64);
+        // apk takes a header without a name for the end, so the tar crate's own, which has none, will not do.
+        extended.set_path("pax")?;
+        extended.set_cksum();
+        builder.append(&extended, records.as_bytes())?;
     }
     header.set_cksum();
     builder.append(&header, bytes)
+}
+
+/// A record of an extended header: its own length, a name and a value. Source: POSIX, `pax`, "pax Extended Header".
+fn record(name: &str, value: &str) -> String {
+    let rest = format!(" {name}={value}\n");
+    // The length counts its own digits.
+    let mut length = rest.len() + 1;
+    while rest.len() + length.to_string().len() != length {
+        length += 1;
+    }
+    format!("{length}{rest}")
 }
 
 fn sha1(bytes: &[u8]) -> String {
@@ -142,4 +157,18 @@ fn describe(release: &Release, program: &Program, tree: &Tree, data: &[u8]) -> R
         let _ = writeln!(text, "{field} = {value}");
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_count_themselves() {
+        assert_eq!(record("path", "abc"), "12 path=abc\n");
+        for length in [0, 85, 86, 87, 88, 89, 90, 91, 985, 986, 987, 988] {
+            let text = record("p", &"x".repeat(length));
+            assert_eq!(text.split(' ').next().unwrap().parse(), Ok(text.len()), "{length}");
+        }
+    }
 }

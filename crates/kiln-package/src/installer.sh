@@ -224,7 +224,7 @@ do_uninstall() {
         fail "$NAME is not installed in $prefix" "name the folder with --prefix"
     fi
     if is_folder_of_ours; then
-        rm -rf "$prefix/lib/$COMMAND"
+        rm -rf "$prefix/lib/${COMMAND:?}"
     fi
     rm -f "$prefix/bin/$COMMAND"
     say "removed $prefix/bin/$COMMAND"

@@ -16,8 +16,9 @@ use crate::tree::{Content, Entry, Node, Role, Tree};
 /// The first package of a version.
 pub(crate) const RELEASE: &str = "1";
 
-/// Folders that belong to the distribution's own packages: a package that owned them too would contend for their modes.
-const SHARED: [&str; 24] = [
+/// Folders that belong to the distribution's own packages: a package that owned them too would contend for their modes. Those
+/// of shells belong to whoever puts something there, as nobody else may.
+const SHARED: [&str; 18] = [
     "etc",
     "opt",
     "usr",
@@ -29,16 +30,10 @@ const SHARED: [&str; 24] = [
     "usr/sbin",
     "usr/share",
     "usr/share/applications",
-    "usr/share/bash-completion",
-    "usr/share/bash-completion/completions",
     "usr/share/doc",
-    "usr/share/fish",
-    "usr/share/fish/vendor_completions.d",
     "usr/share/icons",
     "usr/share/licenses",
     "usr/share/man",
-    "usr/share/zsh",
-    "usr/share/zsh/site-functions",
     "var",
     "var/lib",
     "var/log",
