@@ -85,7 +85,14 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
+    /// One of several words. The list has at least one.
+    OneOf(&'static [&'static str]),
+    /// `SRC=DST`, where `DST` may begin with `/`.
+    Placed,
 }
+
+/// The formats of packages.
+pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk"];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -154,6 +161,8 @@ impl Kind {
             Self::List(Item::Data) => {
                 "a list of \"SRC=DST\", where DST is a relative path inside the program's folder".to_owned()
             }
+            Self::List(Item::OneOf(words)) => format!("a list of {}", one_of(words)),
+            Self::List(Item::Placed) => "a list of \"SRC=DST\", where DST is a path without `..`".to_owned(),
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
@@ -219,7 +228,7 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
-            (Self::List(Item::Python | Item::Release), Data::List(items)) if items.is_empty() => Err(no()),
+            (Self::List(Item::Python | Item::Release | Item::OneOf(_)), Data::List(items)) if items.is_empty() => Err(no()),
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
@@ -334,11 +343,14 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
         .iter()
         .map(|item| match &item.data {
             Data::Text(text) if item_is_good(text.trim(), kind) => Ok(text.trim().to_owned()),
-            Data::Text(text) if kind == Item::Data && !text.contains('=') => Err(Rejected {
+            Data::Text(text) if matches!(kind, Item::Data | Item::Placed) && !text.contains('=') => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
+            Data::Text(text) if let Item::OneOf(words) = kind => {
+                Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
+            }
             // 3.10 as a number is 3.1.
             Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
                 span: item.span.clone(),
@@ -360,6 +372,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
                 Kind::Python.check_text(number).is_ok()
             }
+            Item::OneOf(words) => words.contains(&text),
+            Item::Placed => text.split_once('=').is_some_and(|(source, target)| {
+                let parts = target.trim_start_matches('/').split('/');
+                !source.is_empty() && parts.clone().all(|part| !matches!(part, "" | "." | ".."))
+            }),
             Item::Data => text.split_once('=').is_some_and(|(source, target)| {
                 let inside = !target.starts_with('/') && target.split('/').all(|part| part != "..");
                 !source.is_empty() && !target.is_empty() && inside
