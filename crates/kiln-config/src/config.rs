@@ -13,7 +13,7 @@ use crate::layer::{Layer, LayerKind, Provenance, Source};
 use crate::mask::masked;
 use crate::raw;
 use crate::read::{Assignment, dotted, has_tool_table, read};
-use crate::settings::{Cache, Emulation, History, Lto, PlatformSettings, Settings, Toggle};
+use crate::settings::{Cache, Emulation, History, Lto, PlatformSettings, Release, Settings, Toggle};
 use crate::view::View;
 
 /// The rank of the first layer that is given; defaults and what the project shows come before it.
@@ -84,6 +84,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
+            release: Release { image: view.release_image() },
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),

@@ -23,6 +23,8 @@ pub enum Section {
     Verify,
     /// The project's own tests.
     Test,
+    /// What is made of the programs.
+    Release,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -35,13 +37,14 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Project,
         Self::Nuitka,
         Self::Build,
         Self::Network,
         Self::Verify,
         Self::Test,
+        Self::Release,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
@@ -57,6 +60,7 @@ impl Section {
             Self::Network => "network",
             Self::Verify => "verify",
             Self::Test => "test",
+            Self::Release => "release",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
@@ -73,6 +77,7 @@ impl Section {
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Test => "The project's own tests, which `kiln test` runs in containers.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
@@ -87,7 +92,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache | Self::History | Self::Test)
+        !matches!(self, Self::Cache | Self::History | Self::Release | Self::Test)
     }
 }
 
@@ -180,7 +185,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Test, Verify};
+use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Release, Test, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -283,6 +288,21 @@ pub(crate) static KEYS: &[Key] = &[
         "Images with the versions of Python: a pattern with {python}, or a table such as { \"3.12\" = \"image\" }."),
     key(Test, "timeout", Kind::Seconds, Value("1800"), "300",
         "Time that the tests of one Python on one platform may take, in seconds or as \"5m\"."),
+
+    key(Release, "image.base", Kind::Image, Derived("by the program's C library: debian:bookworm-slim or trixie-slim, alpine:3.20, scratch for a static one"), r#""gcr.io/distroless/base-debian12""#,
+        "Image that the program's image stands on; \"scratch\" is nothing at all."),
+    key(Release, "image.user", Kind::User, Value(r#""65532:65532""#), r#""nobody""#,
+        "Who runs the program: numbers, for which there is a home folder, or names that the base image knows."),
+    key(Release, "image.tags", Kind::List(Item::Word), Value("[]"), r#"["ghcr.io/example/{name}:{version}"]"#,
+        "Names of the image, with {name} and {version}."),
+    key(Release, "image.labels", Kind::List(Item::Label), Value("[]"), r#"["org.opencontainers.image.source=https://example.org/greeter"]"#,
+        "Labels of the image, as NAME=VALUE, beside its title, version and time."),
+    key(Release, "image.workdir", Kind::Absolute, Derived("the user's home folder, or that of the base image"), r#""/data""#,
+        "Folder that the program starts in; made for its user."),
+    key(Release, "image.ports", Kind::List(Item::Port), Value("[]"), r#"["8080"]"#,
+        "Ports that the program listens on."),
+    key(Release, "image.files", Kind::List(Item::Data), Value("[]"), r#"["LICENSE=usr/share/doc/greeter/LICENSE"]"#,
+        "More files for the image, as SRC=DST: from the project folder to the image's root."),
 
     key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
         "Builds with the same scope share cache volumes."),

@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`.
+    pub release: Release,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -356,6 +358,32 @@ impl PythonImages {
             Self::Table(table) => table.get(version).cloned(),
         }
     }
+}
+
+/// What is made of the programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// `[release.image]`.
+    pub image: ReleaseImage,
+}
+
+/// The image that has the program in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// What it stands on; nothing is for kiln to choose.
+    pub base: Option<String>,
+    /// Who runs the program, with a group after a colon.
+    pub user: String,
+    /// Its names, with `{name}` and `{version}` in them.
+    pub tags: Vec<String>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that the program starts in.
+    pub workdir: Option<String>,
+    /// Ports, with `/udp` where it is not TCP.
+    pub ports: Vec<String>,
+    /// More files: from the project folder to the image's root.
+    pub files: Vec<DataMapping>,
 }
 
 /// Cache volumes.

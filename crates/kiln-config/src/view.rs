@@ -15,7 +15,7 @@ use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
     Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe,
-    Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    ReleaseImage, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -230,6 +230,28 @@ impl View<'_> {
         }
     }
 
+    fn mappings(&self, section: Section, name: &str) -> Vec<DataMapping> {
+        let mapping = |item: &String| {
+            let (source, target) = item.split_once('=')?;
+            Some(DataMapping { source: source.to_owned(), target: target.to_owned() })
+        };
+        self.list(section, name).iter().filter_map(mapping).collect()
+    }
+
+    pub(crate) fn release_image(&self) -> ReleaseImage {
+        let section = Section::Release;
+        let label = |item: &String| item.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ReleaseImage {
+            base: self.text(section, "image.base"),
+            user: self.text(section, "image.user").unwrap_or_default(),
+            tags: self.list(section, "image.tags"),
+            labels: self.list(section, "image.labels").iter().filter_map(label).collect(),
+            workdir: self.text(section, "image.workdir"),
+            ports: self.list(section, "image.ports"),
+            files: self.mappings(section, "image.files"),
+        }
+    }
+
     pub(crate) fn project(&self) -> Project {
         let text = |name| self.text(Section::Project, name);
         Project {
@@ -238,12 +260,7 @@ impl View<'_> {
             program: text("entry").map(Program::Entry).or_else(|| text("module").map(Program::Module)),
             requirements: self.requirements(Section::Project),
             python: text("python"),
-            data: self
-                .list(Section::Project, "data")
-                .iter()
-                .filter_map(|item| item.split_once('='))
-                .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
-                .collect(),
+            data: self.mappings(Section::Project, "data"),
             icon: text("icon"),
         }
     }

@@ -20,6 +20,7 @@ mod lower;
 mod metadata;
 mod network;
 mod output;
+mod package;
 mod phase;
 mod project;
 mod recipe;
@@ -97,6 +98,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
         Command::Report(args) => commands::report::run(ui, args),
+        Command::PackageImage(args) => commands::package_image::run(ui, environment, &cli.global, args).await,
         Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
         Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }

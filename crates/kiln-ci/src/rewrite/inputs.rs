@@ -78,9 +78,6 @@ pub(crate) fn blocked(outputs: &str) -> Option<&'static str> {
             "kiln pushes an image of all platforms at once, not each by its digest; build all platforms in one step",
         );
     }
-    if is_set("rewrite-timestamp") {
-        return Some("kiln does not rewrite times in layers");
-    }
     let is_other = outputs.contains("compression=zstd") || outputs.contains("compression=estargz");
     is_other.then_some("kiln compresses layers with gzip or not at all")
 }

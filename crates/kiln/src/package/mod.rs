@@ -1,0 +1,3 @@
+//! What is made of finished programs.
+
+pub(crate) mod image;
