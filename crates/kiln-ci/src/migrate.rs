@@ -9,7 +9,7 @@ use crate::draft::{Draft, Value};
 use crate::error::MigrateError;
 use crate::plan::{Around, Build, How, Plan, default_branch, plan, scenarios};
 use crate::recipe;
-use crate::rewrite::{Axes, MARK, axes, edits, region, rewrite};
+use crate::rewrite::{Axes, MARK, Suites, axes, edits, region, rewrite, suites};
 use crate::workflow::Workflow;
 use crate::yaml;
 
@@ -117,6 +117,7 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
         .iter()
         .map(|read| axes(&read.workflow, &read.scenarios, &read.plans, &read.default_branch, &mut draft))
         .collect();
+    let tests: Vec<Suites> = all.iter().map(|read| suites(&read.workflow, &mut draft)).collect();
     let builds: Vec<&Build> = all.iter().flat_map(|read| &read.plans).flat_map(|plan| &plan.builds).collect();
     let mut migration = Migration::default();
     programs(&builds, &mut draft);
@@ -128,12 +129,12 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
         migration.files.clear();
         migration.notes.clear();
         migration.untouched.clear();
-        for (read, axes) in all.iter().zip(&decided) {
+        for (read, decided) in all.iter().zip(decided.iter().zip(&tests)) {
             let (file, text) = (&read.source.file, &read.source.text);
             let (new, notes) = if is_script(read.source) {
                 script(file, text, &read.plans)
             } else {
-                rewrite(file, text, &read.workflow, &read.plans, axes, &changed)
+                rewrite(file, text, &read.workflow, &read.plans, decided, &changed)
             };
             migration.notes.extend(notes);
             if let Some(new) = new {

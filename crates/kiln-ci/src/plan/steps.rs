@@ -14,6 +14,7 @@ use crate::program::{of_dockerfile, program};
 use crate::recipe;
 use crate::rewrite::blocked;
 use crate::shell::{Command, commands};
+use crate::suite::{facts_of, suite};
 use crate::workflow::{Job, Step};
 
 /// One job that runs.
@@ -27,6 +28,11 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     pub(super) fn steps(&self, mut context: Context, mut environment: BTreeMap<String, String>, plan: &mut Plan) {
         let is_test = is_test(&self.job) && python_axis(&self.job).is_some();
+        if let Some(Ok(suite)) = suite(&self.job) {
+            plan.suites.insert(self.job.id.to_owned(), suite.facts());
+            let version = expression::render(&suite.python, &context);
+            plan.tests.entry(self.job.id.to_owned()).or_default().insert(version);
+        }
         for step in self.job.steps() {
             if holds(step.node.get("if"), &context) == Some(false) {
                 continue;
@@ -49,6 +55,7 @@ impl Run<'_> {
                 _ => {}
             }
             let Some(run) = step.text("run") else { continue };
+            self.tests(run, &own.0, plan);
             self.script(&step, run, &own.0, &own.1, plan);
             let Some(written) = outputs::written(&expression::render(run, &own.0), &own.1) else { continue };
             for (name, value) in written.environment {
@@ -59,6 +66,22 @@ impl Run<'_> {
                 let outputs = written.outputs.into_iter().map(|(name, value)| (name, value.into()));
                 context.set_outputs(id, outputs.collect());
             }
+        }
+    }
+
+    /// Notes what a `kiln test` tests.
+    fn tests(&self, run: &str, context: &Context, plan: &mut Plan) {
+        let Some(config) = self.around.config else { return };
+        for command in commands(&expression::render(run, context)) {
+            let words = command.texts();
+            if words.first().is_none_or(|word| word != "kiln") || words.get(1).is_none_or(|word| word != "test") {
+                continue;
+            }
+            plan.suites.insert(self.job.id.to_owned(), facts_of(config));
+            let at = words.iter().position(|word| word == "--python");
+            let versions = at.and_then(|at| words.get(at + 1)).map(|list| list.split(',').map(str::to_owned).collect());
+            let versions: Vec<String> = versions.unwrap_or(config.resolved().test.python);
+            plan.tests.entry(self.job.id.to_owned()).or_default().extend(versions);
         }
     }
 

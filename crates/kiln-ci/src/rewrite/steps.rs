@@ -81,6 +81,9 @@ impl Rewriter<'_> {
             self.reusable(uses, migrated);
             return;
         }
+        if self.tests(job) {
+            return;
+        }
         let steps = job.steps();
         let kinds: Vec<Kind> = steps.iter().map(kind).collect();
         for (step, kind) in steps.iter().zip(&kinds) {
