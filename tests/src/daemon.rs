@@ -7,7 +7,7 @@ use kiln_docker::driver::{BollardEngine, ConnectOptions};
 use kiln_docker::{
     ContainerId, ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, Volume, labels,
 };
-use kiln_graph::Platform;
+use kiln_graph::{ImageConfig, Platform};
 use tokio::runtime::Runtime;
 
 /// A connection of the tests' own.
@@ -130,7 +130,9 @@ impl Daemon {
         let image = image.expect("the image of the platform");
         let argv = image.config.entrypoint.iter().flatten().map(String::as_str).chain(arguments.iter().copied());
         let argv = argv.map(str::to_owned).collect();
-        let spec = ContainerSpec { cwd: String::new(), ..container(image.id, platform, argv) };
+        let ImageConfig { user, working_dir: cwd, env, .. } = image.config;
+        let env = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let spec = ContainerSpec { user, cwd, env, ..container(image.id, platform, argv) };
         self.runtime.block_on(async {
             let id = self.engine.create_container(&spec).await.expect("a container");
             self.finished(&id).await

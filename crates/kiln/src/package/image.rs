@@ -72,6 +72,7 @@ struct Program {
 pub(crate) async fn make(surroundings: Surroundings<'_>, project: Project, request: &Request) -> Result<Published> {
     let (environment, global) = (surroundings.environment, surroundings.global);
     let account = layout::Account::of(&request.image.user);
+    let tags = tags(request)?;
     let programs = look(request).await?;
     let base = match &request.image.base {
         Some(base) => base.clone(),
@@ -81,7 +82,7 @@ pub(crate) async fn make(surroundings: Surroundings<'_>, project: Project, reque
     let looking = base::look(&engine, &base, &programs, &surroundings.events);
     let found = surroundings.cancel.unless_stopped(looking).await??;
     let file = layout::dockerfile(request, &account, (&base, found), &programs)?;
-    let args = command_line(request, &base)?;
+    let args = command_line(request, &base, tags);
     let recipe = recipe::package();
     let text = format!("{}{file}", recipe.text);
     let written = Written::Inline(&recipe.name, &text);
@@ -126,8 +127,7 @@ async fn look(request: &Request) -> Result<Vec<Program>> {
 }
 
 /// What one would write to build it from the Dockerfile.
-fn command_line(request: &Request, base: &str) -> Result<cli::Build> {
-    let tags = tags(request)?;
+fn command_line(request: &Request, base: &str, tags: Vec<String>) -> cli::Build {
     let labels = labels(request);
     let pairs = |prefix: &str| labels.iter().map(|(name, value)| format!("{prefix}{name}={value}")).collect::<Vec<_>>();
     let output = |to: &To| {
@@ -144,7 +144,7 @@ fn command_line(request: &Request, base: &str) -> Result<cli::Build> {
         fields::join(&entry.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
     let annotations = if request.programs.len() > 1 { [pairs(""), pairs("index:")].concat() } else { pairs("") };
-    Ok(cli::Build {
+    cli::Build {
         project: cli::Project {
             platforms: request.programs.iter().map(|(platform, _)| platform.to_string()).collect(),
             ..cli::Project::default()
@@ -155,7 +155,7 @@ fn command_line(request: &Request, base: &str) -> Result<cli::Build> {
         labels: pairs(""),
         annotations,
         ..cli::Build::default()
-    })
+    }
 }
 
 /// The names of the image.
@@ -231,7 +231,8 @@ mod tests {
     fn an_image_is_a_command_line_of_kiln_build() {
         let mut asked = request(&["r.example/x"], Some("1"), To::Folder("out,1".into()));
         asked.image.labels.insert(format!("{LABELS}title"), "Hello".to_owned());
-        let args = command_line(&asked, "alpine:3.20").expect("a command line");
+        let args = command_line(&asked, "alpine:3.20", vec!["r.example/x".to_owned()]);
+        assert_eq!(args.tags, ["r.example/x"]);
         assert_eq!(args.project.platforms, ["linux/amd64", "linux/arm64"]);
         assert_eq!(args.args, ["BASE=alpine:3.20", "SOURCE_DATE_EPOCH=1000000000"]);
         assert_eq!(args.output, ["\"dest=out,1\",rewrite-timestamp=true,tar=false,type=oci"]);

@@ -99,7 +99,11 @@ async fn look_at(
         }
     };
     let image = engine.resolve_image(base, platform, PullPolicy::Missing, &progress).await;
-    let image = image.map_err(|error| CliError::Image { place: None, error })?;
+    let image = image.map_err(|error| CliError::Image {
+        place: None,
+        error,
+        around: Some("name another image with base in [release.image]"),
+    })?;
     let contents = Contents::open(engine, image.id, platform).await?;
     let judged = judge(&contents, base, program).await;
     contents.close().await?;

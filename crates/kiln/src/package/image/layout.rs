@@ -111,10 +111,11 @@ pub(super) fn dockerfile(
     if !request.image.ports.is_empty() {
         line(format!("EXPOSE {}", request.image.ports.join(" ")));
     }
-    line(format!("USER {}", account.spec));
+    // Before the user: it is there already, and the user may be one of a list that comes with these files.
     if let Some(folder) = folder {
         line(format!("WORKDIR {folder}"));
     }
+    line(format!("USER {}", account.spec));
     let starts: Vec<String> = programs.iter().map(|program| start(&request.name, program)).collect();
     if let Some(other) = starts.iter().find(|start| **start != starts[0]) {
         return Err(CliError::Missing {
