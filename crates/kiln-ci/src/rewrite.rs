@@ -16,7 +16,7 @@ use crate::workflow::{Step, Workflow};
 pub(crate) use inputs::blocked;
 pub(crate) use jobs::{Axes, axes};
 pub(crate) use run::{edits, region};
-pub(crate) use tests::{Suites, suites};
+pub(crate) use tests::{Suites, suites, test_edits};
 
 /// Where kiln's comments begin.
 pub(crate) const MARK: &str = "# kiln: ";

@@ -1,11 +1,13 @@
-//! A job that does nothing but set Python up and run tests, as what it asks for: then `kiln test` says the same.
+//! A job that does nothing but set Python up and run tests, or a container that does, as what it asks for: then `kiln test`
+//! says the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_config::{Config, Requirements, Section, TestCommand};
 
+use crate::container::Container;
 use crate::draft::Value;
-use crate::expression::is_dynamic;
+use crate::expression::{self, Part, is_dynamic};
 use crate::plan::{is_setup_python, is_test};
 use crate::shell::{Command, commands};
 use crate::workflow::{Job, Step};
@@ -13,6 +15,8 @@ use crate::yaml::Node;
 
 /// The release whose Python images are most like the runners of GitHub.
 const BASE: &str = "debian:bookworm";
+/// The same for Python's images of Alpine.
+const ALPINE: &str = "alpine:3.20";
 /// The file that is the project's own, rather than that of its tests.
 const OWN_REQUIREMENTS: &str = "requirements.txt";
 
@@ -28,6 +32,10 @@ pub(crate) struct Suite {
     requires: BTreeSet<String>,
     packages: BTreeSet<String>,
     variables: BTreeMap<String, String>,
+    /// The image that has such Pythons; nothing is the runner's.
+    base: Option<&'static str>,
+    /// Where a container of tests is to run.
+    pub(crate) platform: Option<String>,
     /// The step that sets Python up.
     pub(crate) setup: usize,
     /// The step that runs the tests.
@@ -40,6 +48,38 @@ pub(crate) struct Suite {
 pub(crate) fn suite(job: &Job<'_>) -> Option<Result<Suite, String>> {
     let has_python = job.steps().iter().any(is_setup_python);
     (has_python && is_test(job)).then(|| read(job))
+}
+
+/// What a container asks for, if it is one of tests in an image of Python.
+pub(crate) fn of_container(container: &Container) -> Option<Result<Suite, String>> {
+    let tag = container.image.strip_prefix("python:").or_else(|| container.image.strip_prefix("docker.io/python:"))?;
+    let is_test = |command: &Command| command.texts().iter().any(|word| matches!(word.as_str(), "pytest" | "unittest"));
+    commands(&container.script).iter().any(is_test).then(|| {
+        let (version, variant) = tag.split_once('-').unwrap_or((tag, ""));
+        let is_matrix = expression::parts(version).iter().all(|part| matches!(part, Part::Expression(_)));
+        if !is_matrix && !version.starts_with("3.") {
+            return Err(format!("`{}` names no version of Python", container.image));
+        }
+        let base = if variant.starts_with("alpine") { ALPINE } else { BASE };
+        let mut suite = Suite {
+            python: version.to_owned(),
+            base: Some(base),
+            platform: container.platform.clone(),
+            ..Suite::default()
+        };
+        for variable in &container.variables {
+            let (name, value) =
+                variable.split_once('=').ok_or_else(|| format!("the variable {variable} has no value"))?;
+            if value.contains('$') {
+                return Err(format!("the variable {name} is known only to the run itself"));
+            }
+            suite.variables.insert(name.to_owned(), value.to_owned());
+        }
+        for command in commands(&container.script) {
+            suite.command(&command, 1)?;
+        }
+        Ok(suite)
+    })
 }
 
 fn read(job: &Job<'_>) -> Result<Suite, String> {
@@ -93,7 +133,7 @@ impl Suite {
                 let script = step.text("run").unwrap_or_default();
                 self.add_variables(step.node.get("env"))?;
                 for command in commands(script) {
-                    self.command(&command, step)?;
+                    self.command(&command, step.number)?;
                 }
             }
         }
@@ -114,7 +154,7 @@ impl Suite {
         Ok(())
     }
 
-    fn command(&mut self, command: &Command, step: &Step<'_>) -> Result<(), String> {
+    fn command(&mut self, command: &Command, number: usize) -> Result<(), String> {
         let words = command.texts();
         let text = words.join(" ");
         if words.iter().any(|word| word.contains('$')) || matches!(command.end, "|" | "||" | "&" | "(" | ")") {
@@ -123,7 +163,7 @@ impl Suite {
         let plain: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "sudo").collect();
         match plain.as_slice() {
             _ if self.tests > 0 => return Err(format!("`{text}` follows the tests")),
-            ["set", ..] | ["apt-get" | "apt", "update", ..] => {}
+            ["set" | "cd", ..] | ["apt-get" | "apt", "update", ..] => {}
             ["apt-get" | "apt", rest @ ..] if rest.contains(&"install") => {
                 let names = rest.iter().filter(|word| !word.starts_with('-') && **word != "install");
                 self.packages.extend(names.map(|&name| name.to_owned()));
@@ -133,7 +173,7 @@ impl Suite {
             }
             ["pytest" | "py.test", ..] | ["python" | "python3", "-m", "pytest" | "unittest", ..] => {
                 self.command = words;
-                self.tests = step.number;
+                self.tests = number;
             }
             _ => return Err(format!("`{text}` is more than a test")),
         }
@@ -160,8 +200,10 @@ impl Suite {
 
     /// The settings that say the same.
     pub(crate) fn settings(&self) -> Result<Vec<(&'static str, Value)>, String> {
-        let mut settings =
-            vec![("test.command", Value::List(self.command.clone())), ("test.base", Value::Text(BASE.to_owned()))];
+        let mut settings = vec![
+            ("test.command", Value::List(self.command.clone())),
+            ("test.base", Value::Text(self.base.unwrap_or(BASE).to_owned())),
+        ];
         let (own, more): (Vec<&String>, Vec<&String>) = self.files.iter().partition(|file| *file == OWN_REQUIREMENTS);
         settings.extend(own.first().map(|file| ("project.requirements", Value::Text((*file).clone()))));
         match (more.as_slice(), self.requires.is_empty()) {
@@ -266,6 +308,24 @@ mod tests {
         ];
         assert_eq!(settings, expected);
         assert_eq!(suite.facts()["requirements"], "-r requirements.txt .[test] pytest-cov");
+    }
+
+    #[test]
+    fn a_container_of_python_is_a_suite_too() {
+        let read = |line: &str| {
+            let found = crate::container::containers(line);
+            of_container(&found[0].1)
+        };
+        let line = "docker run --rm --platform linux/arm64 -e TZ=UTC -v $PWD:/src -w /src python:3.12-alpine sh -c 'pip install \
+                    -r requirements-dev.txt && pytest -q'";
+        let suite = read(line).expect("tests").expect("no more than tests");
+        assert_eq!((suite.python.as_str(), suite.platform.as_deref()), ("3.12", Some("linux/arm64")));
+        assert_eq!(suite.facts()["tests"], "pytest -q");
+        assert_eq!(suite.settings().expect("said")[1].1, Value::Text(ALPINE.to_owned()));
+        assert!(read("docker run python:3.12 python -m unittest").is_some_and(|found| found.is_ok()));
+        assert!(read("docker run python:latest pytest").is_some_and(|found| found.is_err()));
+        assert!(read("docker run -e TOKEN python:3.12 pytest").is_some_and(|found| found.is_err()));
+        assert!(read("docker run node:22 npm test").is_none() && read("docker run python:3.12 ruff").is_none());
     }
 
     #[test]

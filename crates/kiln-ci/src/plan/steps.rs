@@ -14,7 +14,7 @@ use crate::program::{of_dockerfile, program};
 use crate::recipe;
 use crate::rewrite::blocked;
 use crate::shell::{Command, commands};
-use crate::suite::{facts_of, suite};
+use crate::suite::{facts_of, of_container, suite};
 use crate::workflow::{Job, Step};
 
 /// One job that runs.
@@ -69,8 +69,14 @@ impl Run<'_> {
         }
     }
 
-    /// Notes what a `kiln test` tests.
+    /// Notes what containers of tests and `kiln test` test.
     fn tests(&self, run: &str, context: &Context, plan: &mut Plan) {
+        for (_, container) in containers(&expression::render(run, context)) {
+            if let Some(Ok(suite)) = of_container(&container) {
+                plan.suites.insert(self.job.id.to_owned(), suite.facts());
+                plan.tests.entry(self.job.id.to_owned()).or_default().insert(suite.python);
+            }
+        }
         let Some(config) = self.around.config else { return };
         for command in commands(&expression::render(run, context)) {
             let words = command.texts();

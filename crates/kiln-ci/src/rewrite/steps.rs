@@ -17,6 +17,8 @@ enum Kind {
     Bake,
     /// `docker run` of a script that calls Nuitka.
     Container,
+    /// `docker run` of tests.
+    Tests,
     /// `docker buildx build` or `bake`.
     Command,
     SetupQemu,
@@ -85,6 +87,7 @@ impl Rewriter<'_> {
             return;
         }
         let steps = job.steps();
+        let kind = |step| if self.is_tests(job, step) { Kind::Tests } else { kind(step) };
         let kinds: Vec<Kind> = steps.iter().map(kind).collect();
         for (step, kind) in steps.iter().zip(&kinds) {
             if let Kind::Blocked(why) = kind {
@@ -92,7 +95,10 @@ impl Rewriter<'_> {
                 self.note(step.node.span.start, step.label(), format!("stays as it is: {why}"));
             }
         }
-        if !kinds.iter().any(|kind| matches!(kind, Kind::Build | Kind::Bake | Kind::Container | Kind::Command)) {
+        if !kinds
+            .iter()
+            .any(|kind| matches!(kind, Kind::Build | Kind::Bake | Kind::Container | Kind::Command | Kind::Tests))
+        {
             self.untouched(&steps);
             return;
         }
@@ -142,6 +148,10 @@ impl Rewriter<'_> {
                 Kind::Command => {
                     self.install(step, &mut has_kiln);
                     self.command(step);
+                }
+                Kind::Tests => {
+                    self.install(step, &mut has_kiln);
+                    self.test_containers(step);
                 }
                 Kind::Container => self.container(job, step),
                 Kind::Blocked(_) | Kind::SetupCommands | Kind::Other => {}
