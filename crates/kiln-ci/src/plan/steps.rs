@@ -51,6 +51,9 @@ impl Run<'_> {
                 Some("docker/build-push-action") if blocked(step.with("outputs").unwrap_or_default()).is_some() => {}
                 Some("docker/build-push-action") => self.dockerfile(&step, &own.0, plan),
                 Some("docker/bake-action") => self.bake(&step, &own.0, plan),
+                Some(ACTION) if ["bake", "files", "targets"].iter().any(|name| step.with(name).is_some()) => {
+                    self.bake(&step, &own.0, plan);
+                }
                 Some(ACTION) if step.with("install-only").is_none() => self.kiln(&step, &own.0, plan),
                 _ => {}
             }
@@ -238,13 +241,16 @@ impl Run<'_> {
             let text = expression::render(step.with(name).unwrap_or_default(), context);
             text.split([',', '\n']).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
         };
-        let set = expression::render(step.with("set").unwrap_or_default(), context);
+        let whole = |name: &str| expression::render(step.with(name).unwrap_or_default(), context);
+        let (set, vars) = (whole("set"), whole("vars"));
         words.extend(lines("files").iter().flat_map(|file| ["-f".to_owned(), plain(file)]));
         words.extend(
             set.lines()
                 .filter(|line| !line.trim().is_empty())
                 .flat_map(|line| ["--set".to_owned(), line.trim().to_owned()]),
         );
+        let vars = vars.lines().map(str::trim).filter(|line| !line.is_empty());
+        words.extend(vars.flat_map(|line| ["--var".to_owned(), line.to_owned()]));
         for switch in ["push", "load", "no-cache", "pull"] {
             let text = expression::render(step.with(switch).unwrap_or_default(), context);
             if !text.trim().is_empty() && text.trim() != "false" {
