@@ -74,7 +74,9 @@ fn write_zip<W: Write + Seek>(out: W, time: u64, tree: &Tree) -> Result<(), Pack
         .last_modified_time(moment(time));
     for node in tree.nodes() {
         match node {
-            Node::Folder(path) => writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?,
+            Node::Folder(path) => {
+                writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?
+            }
             Node::Entry(path, entry) => {
                 let options = options.unix_permissions(entry.mode());
                 if let Content::Link(target) = &entry.content {
