@@ -215,7 +215,8 @@ fn a_folder_lies_in_lib_with_a_link_to_its_program() {
     for platform in ["linux_amd64", "linux_386", "linux_arm64"] {
         let folder = project.path().join("folder").join(platform).join("greeter");
         std::fs::create_dir_all(folder.join("data")).expect("a folder");
-        std::fs::copy(project.path().join("glibc").join(platform).join("greeter"), folder.join("greeter.bin")).expect("a copy");
+        std::fs::copy(project.path().join("glibc").join(platform).join("greeter"), folder.join("greeter.bin"))
+            .expect("a copy");
         std::fs::write(folder.join("data/words.txt"), "words").expect("a file");
         std::os::unix::fs::symlink("data/words.txt", folder.join("words")).expect("a link");
     }

@@ -266,12 +266,9 @@ fn detected(facts: &ProjectFacts) -> Vec<Assignment> {
     } else if let (false, Some(place)) = (dependencies.is_empty(), of_pyproject("dependencies")) {
         found.push((Section::Project, "requirements", Value::List(dependencies.to_vec()), place));
     }
-    for (fact, name) in [
-        ("description", "summary"),
-        ("license", "license"),
-        ("maintainers", "maintainer"),
-        ("urls", "homepage"),
-    ] {
+    for (fact, name) in
+        [("description", "summary"), ("license", "license"), ("maintainers", "maintainer"), ("urls", "homepage")]
+    {
         let known = pyproject.and_then(|facts| facts.about(fact));
         if let (Some(text), Some(place)) = (known, of_pyproject(fact))
             && let Some(key) = Key::find(Section::Release, name)

@@ -228,7 +228,9 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
-            (Self::List(Item::Python | Item::Release | Item::OneOf(_)), Data::List(items)) if items.is_empty() => Err(no()),
+            (Self::List(Item::Python | Item::Release | Item::OneOf(_)), Data::List(items)) if items.is_empty() => {
+                Err(no())
+            }
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))

@@ -14,8 +14,8 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe,
-    Release, ReleaseDepends, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe, Release,
+    ReleaseDepends, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 

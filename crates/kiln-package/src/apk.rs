@@ -31,7 +31,12 @@ pub(crate) fn version(release: &Release) -> Result<String, PackageError> {
     Ok(format!("{}-r0", release.version.apk()?))
 }
 
-pub(crate) fn write(mut out: impl Write, release: &Release, program: &Program, tree: &Tree) -> Result<(), PackageError> {
+pub(crate) fn write(
+    mut out: impl Write,
+    release: &Release,
+    program: &Program,
+    tree: &Tree,
+) -> Result<(), PackageError> {
     let data = files(tree, release.time)?;
     let mut entries = vec![(".PKGINFO".to_owned(), 0o644, describe(release, program, tree, &data)?.into_bytes())];
     entries.extend(scripts::apk(release).into_iter().map(|(name, text)| (name.to_owned(), 0o755, text.into_bytes())));

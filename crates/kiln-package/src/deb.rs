@@ -24,7 +24,12 @@ pub(crate) fn version(release: &Release, without_epoch: bool) -> String {
     format!("{}-{REVISION}", release.version.deb(without_epoch))
 }
 
-pub(crate) fn write(mut out: impl Write, release: &Release, program: &Program, tree: &Tree) -> Result<(), PackageError> {
+pub(crate) fn write(
+    mut out: impl Write,
+    release: &Release,
+    program: &Program,
+    tree: &Tree,
+) -> Result<(), PackageError> {
     let time = release.time;
     let mut control = Tree::new();
     control.insert("control", Entry::bytes(describe(release, program, tree)?, Role::Plain))?;
@@ -40,8 +45,7 @@ pub(crate) fn write(mut out: impl Write, release: &Release, program: &Program, t
     let control = tar(xz(Vec::new())?, "./", time, &control)?.finish()?;
     let data = tar(xz(Vec::new())?, "./", time, tree)?.finish()?;
     out.write_all(b"!<arch>\n")?;
-    for (name, bytes) in
-        [("debian-binary", b"2.0\n".as_slice()), ("control.tar.xz", &control), ("data.tar.xz", &data)]
+    for (name, bytes) in [("debian-binary", b"2.0\n".as_slice()), ("control.tar.xz", &control), ("data.tar.xz", &data)]
     {
         write!(out, "{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, "100644", bytes.len())?;
         out.write_all(bytes)?;

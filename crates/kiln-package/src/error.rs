@@ -99,13 +99,16 @@ impl PackageError {
             Self::Libc { format, libc, .. } => Some(match (format, libc) {
                 (_, LibcKind::Mixed) => "build it again: its parts are of different C libraries".to_owned(),
                 (Format::Apk, _) => "Alpine has musl: build with the recipe \"alpine\", or leave apk out".to_owned(),
-                _ => "Debian and Fedora have glibc: build with the recipe \"debian\", or leave deb and rpm out".to_owned(),
+                _ => "Debian and Fedora have glibc: build with the recipe \"debian\", or leave deb and rpm out"
+                    .to_owned(),
             }),
             Self::Twice { .. } => Some("two settings of [release] put something there; change one of them".to_owned()),
             Self::Place { .. } => Some("write a path without `..`, such as /usr/share/NAME/FILE".to_owned()),
             Self::Unclear { .. } | Self::Rpm(_) => None,
             Self::Lines { key } => Some(format!("put `{key}` on one line")),
-            Self::Key { .. } => Some("it is an RSA key of at least 2048 bits in PEM, as abuild-keygen makes it".to_owned()),
+            Self::Key { .. } => {
+                Some("it is an RSA key of at least 2048 bits in PEM, as abuild-keygen makes it".to_owned())
+            }
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full: free some space, or choose another output folder".to_owned())
             }

@@ -26,8 +26,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order in which they are listed to people.
-    pub const ALL: [Self; 7] =
-        [Self::TarGz, Self::TarXz, Self::TarZst, Self::Zip, Self::Deb, Self::Rpm, Self::Apk];
+    pub const ALL: [Self; 7] = [Self::TarGz, Self::TarXz, Self::TarZst, Self::Zip, Self::Deb, Self::Rpm, Self::Apk];
 
     /// The name, which is also how files of it end.
     pub fn name(self) -> &'static str {

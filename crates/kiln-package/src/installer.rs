@@ -97,7 +97,13 @@ mod tests {
 
     fn offer(arch: &str, libc: &str, version: &str) -> Offer {
         let file = format!("hello-1.2.3-linux-{arch}-{libc}.tar.gz");
-        Offer { arch: arch.to_owned(), libc: libc.to_owned(), version: version.to_owned(), sha256: Sha256::of(&file), file }
+        Offer {
+            arch: arch.to_owned(),
+            libc: libc.to_owned(),
+            version: version.to_owned(),
+            sha256: Sha256::of(&file),
+            file,
+        }
     }
 
     #[test]

@@ -91,7 +91,10 @@ fn package(format: Format, release: &Release, program: &Program) -> Result<Tree,
         }
     } else {
         for unit in &release.systemd {
-            tree.insert(&format!("usr/lib/systemd/system/{}", unit.name), Entry::bytes(unit.bytes.clone(), Role::Plain))?;
+            tree.insert(
+                &format!("usr/lib/systemd/system/{}", unit.name),
+                Entry::bytes(unit.bytes.clone(), Role::Plain),
+            )?;
         }
     }
     for (files, role) in [(&release.config_files, Role::Config), (&release.files, Role::Plain)] {

@@ -6,8 +6,8 @@
 //! and 755, every time is [`Release::time`], and compressors run in one thread at fixed levels.
 
 mod apk;
-mod archive;
 mod arch;
+mod archive;
 mod compress;
 mod deb;
 mod error;
@@ -33,7 +33,9 @@ pub use error::PackageError;
 pub use format::Format;
 pub use name::package_name;
 pub use need::{LibcKind, Need};
-pub use release::{Completion, Depends, Document, DocumentKind, FolderFile, Named, Placed, Program, Release, Shell, Shape};
+pub use release::{
+    Completion, Depends, Document, DocumentKind, FolderFile, Named, Placed, Program, Release, Shape, Shell,
+};
 pub use sign::ApkKey;
 pub use tree::{Content, Entry, Node, Role, Tree};
 pub use version::{Version, VersionError};
@@ -146,7 +148,10 @@ mod tests {
     fn a_program_is_of_no_use_where_its_c_library_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let allowed = |format, libc| check_libc(format, &program(folder.path(), libc).0).is_ok();
-        assert_eq!([Format::Deb, Format::Rpm, Format::Apk, Format::Zip].map(|f| allowed(f, glibc())), [true, true, false, true]);
+        assert_eq!(
+            [Format::Deb, Format::Rpm, Format::Apk, Format::Zip].map(|f| allowed(f, glibc())),
+            [true, true, false, true]
+        );
         assert_eq!([Format::Deb, Format::Rpm, Format::Apk].map(|f| allowed(f, LibcKind::Musl)), [false, false, true]);
         assert_eq!([Format::Deb, Format::Rpm, Format::Apk].map(|f| allowed(f, LibcKind::Static)), [true; 3]);
     }

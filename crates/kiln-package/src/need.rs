@@ -86,9 +86,10 @@ impl Need {
     pub(crate) fn rpm(&self, arch: Arch) -> Vec<String> {
         let bits = if arch.elf().bits == 64 { "(64bit)" } else { "" };
         let symbols = self.symbols.iter().map(|(library, version)| format!("{library}({version}){bits}"));
-        let libraries = self.libraries.iter().map(|library| {
-            if bits.is_empty() { library.clone() } else { format!("{library}(){bits}") }
-        });
+        let libraries = self
+            .libraries
+            .iter()
+            .map(|library| if bits.is_empty() { library.clone() } else { format!("{library}(){bits}") });
         symbols.chain(libraries).collect()
     }
 
@@ -104,7 +105,9 @@ fn symbols<'a>(files: impl Iterator<Item = &'a ElfFacts>) -> BTreeMap<String, St
     let mut newest: BTreeMap<String, (GlibcVersion, String)> = BTreeMap::new();
     for need in files.flat_map(|facts| &facts.versions).filter(|need| !need.weak) {
         // `GLIBC_PRIVATE` and `GLIBC_ABI_...` have no number; of the latter the floor of the C library knows.
-        let Some(version) = need.version.strip_prefix("GLIBC_").and_then(|number| number.parse().ok()) else { continue };
+        let Some(version) = need.version.strip_prefix("GLIBC_").and_then(|number| number.parse().ok()) else {
+            continue;
+        };
         let found = newest.entry(need.library.clone()).or_insert_with(|| (version, need.version.clone()));
         if version > found.0 {
             *found = (version, need.version.clone());

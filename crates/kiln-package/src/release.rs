@@ -73,7 +73,8 @@ impl Release {
             ("release.depends.apk", &self.depends.apk),
         ];
         let fields = fields.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        let mut all = fields.chain(depends.into_iter().flat_map(|(key, list)| list.iter().map(move |line| (key, line))));
+        let mut all =
+            fields.chain(depends.into_iter().flat_map(|(key, list)| list.iter().map(move |line| (key, line))));
         match all.find(|(_, value)| value.contains(char::is_control)) {
             Some((key, _)) => Err(PackageError::Lines { key }),
             None => Ok(()),

@@ -39,7 +39,12 @@ const SHARED: [&str; 18] = [
     "var/log",
 ];
 
-pub(crate) fn write(mut out: impl Write, release: &Release, program: &Program, tree: &Tree) -> Result<(), PackageError> {
+pub(crate) fn write(
+    mut out: impl Write,
+    release: &Release,
+    program: &Program,
+    tree: &Tree,
+) -> Result<(), PackageError> {
     let name = package_name(Format::Rpm, &release.name)?;
     let arch = program.platform.arch;
     // The field must be there, as a licence that nobody named.

@@ -23,7 +23,8 @@ impl ApkKey {
     /// Errors: it is no such key, or too short.
     pub fn read(pem: &[u8], public_name: impl Into<String>) -> Result<Self, PackageError> {
         let refused = |reason| PackageError::Key { reason };
-        let der = PrivateKeyDer::from_pem_slice(pem).map_err(|_| refused("it is no private key in PEM without a password"))?;
+        let der = PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|_| refused("it is no private key in PEM without a password"))?;
         let pair = match &der {
             PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
             PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),

@@ -45,7 +45,8 @@ pub struct VersionError(pub String);
 impl VersionError {
     /// What is allowed.
     pub fn hint(&self) -> String {
-        "write it as 1.2.3, 1.2.3rc1 (or 1.2.3-rc.1), 1.2.3.post1 or 1.2.3.dev4, and what is local after a `+`".to_owned()
+        "write it as 1.2.3, 1.2.3rc1 (or 1.2.3-rc.1), 1.2.3.post1 or 1.2.3.dev4, and what is local after a `+`"
+            .to_owned()
     }
 }
 
@@ -240,7 +241,9 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused() {
-        for text in ["", "v", "nightly", "1.2.x", "1.2.3-release", "1..2", "1.2.", "1.2+", "1.2+a..b", "1.2-3-gabc", "x!1"] {
+        for text in
+            ["", "v", "nightly", "1.2.x", "1.2.3-release", "1..2", "1.2.", "1.2+", "1.2+a..b", "1.2-3-gabc", "x!1"]
+        {
             assert!(text.parse::<Version>().is_err(), "{text}");
         }
     }

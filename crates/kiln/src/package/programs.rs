@@ -29,7 +29,9 @@ pub(crate) fn programs(project: &Project) -> Result<Vec<Program>> {
     let missing: Vec<String> = found
         .iter()
         .filter(|(_, path)| path.is_none())
-        .map(|(settings, _)| format!("{} ({})", project::shown(&output.join(&settings.artifact)).display(), settings.platform))
+        .map(|(settings, _)| {
+            format!("{} ({})", project::shown(&output.join(&settings.artifact)).display(), settings.platform)
+        })
         .collect();
     if !missing.is_empty() {
         let several = if missing.len() > 1 { "these programs are" } else { "this program is" };

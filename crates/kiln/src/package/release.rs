@@ -34,11 +34,7 @@ pub(crate) fn release(environment: &Environment, project: &Project) -> Result<(R
         maintainer: own.maintainer.clone(),
         vendor: own.vendor.clone(),
         section: own.section.clone(),
-        depends: Depends {
-            deb: own.depends.deb.clone(),
-            rpm: own.depends.rpm.clone(),
-            apk: own.depends.apk.clone(),
-        },
+        depends: Depends { deb: own.depends.deb.clone(), rpm: own.depends.rpm.clone(), apk: own.depends.apk.clone() },
         documents: reader.documents(&own.documents)?,
         completions: reader.completions(&own.completions)?,
         man: reader.named("man", &own.man)?,

@@ -38,9 +38,11 @@ pub(crate) fn render(packed: &[Packed], others: &[Other], width: usize, color: b
             [platform.to_string(), format.to_string(), file.clone(), size(packed.size), packed.sha256.short()]
         })
         .collect();
-    rows.extend(others.iter().map(|other| {
-        [String::new(), String::new(), other.file.clone(), size(other.size), other.sha256.short()]
-    }));
+    rows.extend(
+        others
+            .iter()
+            .map(|other| [String::new(), String::new(), other.file.clone(), size(other.size), other.sha256.short()]),
+    );
     let mut widths = HEAD.map(columns);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
