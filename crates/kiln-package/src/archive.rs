@@ -75,7 +75,7 @@ fn write_zip<W: Write + Seek>(out: W, time: u64, tree: &Tree) -> Result<(), Pack
     for node in tree.nodes() {
         match node {
             Node::Folder(path) => {
-                writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?
+                writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?;
             }
             Node::Entry(path, entry) => {
                 let options = options.unix_permissions(entry.mode());
