@@ -86,7 +86,10 @@ fn describe(release: &Release, program: &Program, tree: &Tree) -> Result<String,
             let _ = writeln!(text, "{field}: {value}");
         }
     }
-    for line in release.description.lines().filter(|_| release.description != release.summary) {
+    // It must have more than one line.
+    let none = release.description.trim().is_empty() || release.description == release.summary;
+    let more = format!("This package has the program {}.", release.command);
+    for line in if none { more.as_str() } else { release.description.trim_end() }.lines() {
         let line = line.trim_end();
         let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
     }

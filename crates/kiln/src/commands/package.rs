@@ -102,7 +102,7 @@ fn notes(project: &Project, release: &Release, programs: &[Program], formats: &[
         notes.push(format!("packages should say it, and [release] does not: {}", unset.join(", ")));
     }
     for program in programs {
-        let libraries = program.need.libraries.join(", ");
+        let libraries = program.need.unknown_to_debian().collect::<Vec<_>>().join(", ");
         let is_deb = formats.contains(&Format::Deb) && matches!(program.need.libc, LibcKind::Glibc { .. });
         if is_deb && !libraries.is_empty() && release.depends.deb.is_empty() {
             let platform = program.platform;
