@@ -89,6 +89,11 @@ fn all_formats_lie_beside_the_program_with_their_sums() {
     // A second run, with something new in the folder's sums: the same bytes.
     assert_eq!(package(&project, &["--format", "all", "--version", "1.2.3"]).code, 0);
     assert_eq!(project.read("dist/SHA256SUMS"), sums);
+    // What is left of an older version is told, and stays.
+    let next = package(&project, &["--format", "deb", "--version", "1.2.4"]);
+    let note = "note: the folder also has packages of other versions: hello-1.2.3-1.x86_64.rpm, ";
+    assert!(next.stderr.contains(note), "{}", next.stderr);
+    assert!(project.read("dist/SHA256SUMS").contains("hello_1.2.3-1_amd64.deb"));
 }
 
 #[test]

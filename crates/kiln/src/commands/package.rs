@@ -38,8 +38,13 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
     }
     // From here on a file that belongs to the release can be added to what is staged, before all of it is placed.
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
-    staged.place()?;
-    for line in table::left_out(&left_out).iter().chain(&notes(&project, &release, &programs, &formats)) {
+    let mut others_there = staged.place()?;
+    others_there.retain(|file| kiln_package::is_of_another_version(file, &release));
+    let mut notes = notes(&project, &release, &programs, &formats);
+    if !others_there.is_empty() {
+        notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
+    }
+    for line in table::left_out(&left_out).iter().chain(&notes) {
         ui.say(&format!("note: {line}"));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
