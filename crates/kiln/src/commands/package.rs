@@ -53,8 +53,13 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     }
     // From here on a file that belongs to the release can be added to what is staged, before all of it is placed.
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
-    staged.place()?;
-    for line in table::left_out(&left_out).iter().chain(&notes(&project, &release, &programs, &formats)) {
+    let mut others_there = staged.place()?;
+    others_there.retain(|file| kiln_package::is_of_another_version(file, &release));
+    let mut notes = notes(&project, &release, &programs, &formats);
+    if !others_there.is_empty() {
+        notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
+    }
+    for line in table::left_out(&left_out).iter().chain(&notes) {
         ui.say(&format!("note: {line}"));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
@@ -179,7 +184,7 @@ fn notes(project: &Project, release: &Release, programs: &[Program], formats: &[
         notes.push(format!("packages should say it, and [release] does not: {}", unset.join(", ")));
     }
     for program in programs {
-        let libraries = program.need.libraries.join(", ");
+        let libraries = program.need.unknown_to_debian().collect::<Vec<_>>().join(", ");
         let is_deb = formats.contains(&Format::Deb) && matches!(program.need.libc, LibcKind::Glibc { .. });
         if is_deb && !libraries.is_empty() && release.depends.deb.is_empty() {
             let platform = program.platform;
