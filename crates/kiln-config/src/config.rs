@@ -84,7 +84,6 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
-            release: Release { image: view.release_image() },
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),
@@ -105,6 +104,7 @@ impl Config {
                 currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
             ci: view.ci(),
+            release: Release { image: view.release_image() },
         }
     }
 

@@ -23,8 +23,6 @@ pub enum Section {
     Verify,
     /// The project's own tests.
     Test,
-    /// What is made of the programs.
-    Release,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -33,6 +31,8 @@ pub enum Section {
     Ci,
     /// Records of builds.
     History,
+    /// Packages of the programs.
+    Release,
 }
 
 impl Section {
@@ -44,11 +44,11 @@ impl Section {
         Self::Network,
         Self::Verify,
         Self::Test,
-        Self::Release,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
         Self::History,
+        Self::Release,
     ];
 
     /// The name as it stands in the file.
@@ -60,11 +60,11 @@ impl Section {
             Self::Network => "network",
             Self::Verify => "verify",
             Self::Test => "test",
-            Self::Release => "release",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
             Self::History => "history",
+            Self::Release => "release",
         }
     }
 
@@ -77,11 +77,11 @@ impl Section {
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Test => "The project's own tests, which `kiln test` runs in containers.",
-            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
             Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
         }
     }
 
@@ -289,21 +289,6 @@ pub(crate) static KEYS: &[Key] = &[
     key(Test, "timeout", Kind::Seconds, Value("1800"), "300",
         "Time that the tests of one Python on one platform may take, in seconds or as \"5m\"."),
 
-    key(Release, "image.base", Kind::Image, Derived("by the program's C library: debian:bookworm-slim or trixie-slim, alpine:3.20, scratch for a static one"), r#""gcr.io/distroless/base-debian12""#,
-        "Image that the program's image stands on; \"scratch\" is nothing at all."),
-    key(Release, "image.user", Kind::User, Value(r#""65532:65532""#), r#""nobody""#,
-        "Who runs the program: numbers, for which there is a home folder, or names that the base image knows."),
-    key(Release, "image.tags", Kind::List(Item::Word), Value("[]"), r#"["ghcr.io/example/{name}:{version}"]"#,
-        "Names of the image, with {name} and {version}."),
-    key(Release, "image.labels", Kind::List(Item::Label), Value("[]"), r#"["org.opencontainers.image.source=https://example.org/greeter"]"#,
-        "Labels of the image, as NAME=VALUE, beside its title, version and time."),
-    key(Release, "image.workdir", Kind::Absolute, Derived("the user's home folder, or that of the base image"), r#""/data""#,
-        "Folder that the program starts in; made for its user."),
-    key(Release, "image.ports", Kind::List(Item::Port), Value("[]"), r#"["8080"]"#,
-        "Ports that the program listens on."),
-    key(Release, "image.files", Kind::List(Item::Data), Value("[]"), r#"["LICENSE=usr/share/doc/greeter/LICENSE"]"#,
-        "More files for the image, as SRC=DST: from the project folder to the image's root."),
-
     key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
         "Builds with the same scope share cache volumes."),
     key(Cache, "keep-size", Kind::Size, Value(r#""10GB""#), r#""5GB""#,
@@ -345,6 +330,21 @@ pub(crate) static KEYS: &[Key] = &[
         "What a minute of a CI runner costs, for `kiln stats`."),
     key(History, "currency", Kind::Text, Value(r#""USD""#), r#""EUR""#,
         "What that price is in."),
+
+    key(Release, "image.base", Kind::Image, Derived("by the program's C library: debian:bookworm-slim or trixie-slim, alpine:3.20, scratch for a static one"), r#""gcr.io/distroless/base-debian12""#,
+        "Image that the program's image stands on; \"scratch\" is nothing at all."),
+    key(Release, "image.user", Kind::User, Value(r#""65532:65532""#), r#""nobody""#,
+        "Who runs the program: numbers, for which there is a home folder, or names that the base image knows."),
+    key(Release, "image.tags", Kind::List(Item::Word), Value("[]"), r#"["ghcr.io/example/{name}:{version}"]"#,
+        "Names of the image, with {name} and {version}."),
+    key(Release, "image.labels", Kind::List(Item::Label), Value("[]"), r#"["org.opencontainers.image.source=https://example.org/greeter"]"#,
+        "Labels of the image, as NAME=VALUE, beside its title, version and time."),
+    key(Release, "image.workdir", Kind::Absolute, Derived("the user's home folder, or that of the base image"), r#""/data""#,
+        "Folder that the program starts in; made for its user."),
+    key(Release, "image.ports", Kind::List(Item::Port), Value("[]"), r#"["8080"]"#,
+        "Ports that the program listens on."),
+    key(Release, "image.files", Kind::List(Item::Data), Value("[]"), r#"["LICENSE=usr/share/doc/greeter/LICENSE"]"#,
+        "More files for the image, as SRC=DST: from the project folder to the image's root."),
 ];
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub(crate) async fn run(
             epoch: output::epoch(&epoch.into_iter().collect())?.unwrap_or_default(),
             to: to(args)?,
         };
-        image::make(surroundings, project, &request).await.map(drop)
+        Box::pin(image::make(surroundings, project, &request)).await.map(drop)
     };
     told(ui, Box::pin(attempt)).await
 }
