@@ -1,6 +1,7 @@
 //! Images of finished programs: they run on every platform as somebody who is not root, and are the same twice.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Read;
 use std::time::Duration;
 
@@ -45,6 +46,14 @@ fn good(project: &Project, arguments: &[&str]) -> Ran {
     project.daemon().assert_nothing_left(ran.pid);
     assert!(!ran.steps_run().iter().any(|step| step.starts_with("RUN")), "{:?}", ran.steps_run());
     ran
+}
+
+/// Hexadecimal digits of a digest.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The files of an archive, by path.
@@ -109,8 +118,7 @@ fn a_layout_is_whole_and_the_same_twice() {
     let blob = |descriptor: &Value| {
         let digest = descriptor["digest"].as_str().expect("a digest").trim_start_matches("sha256:");
         let bytes = files.get(&format!("blobs/sha256/{digest}")).expect("it is there");
-        let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!((hash.as_str(), Some(bytes.len() as u64)), (digest, descriptor["size"].as_u64()));
+        assert_eq!((sha256(bytes).as_str(), Some(bytes.len() as u64)), (digest, descriptor["size"].as_u64()));
         bytes
     };
     let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).expect("JSON");
@@ -132,8 +140,7 @@ fn a_layout_is_whole_and_the_same_twice() {
         for (layer, diff) in layers.iter().zip(diffs) {
             top.clear();
             flate2::read::GzDecoder::new(blob(layer).as_slice()).read_to_end(&mut top).expect("gzip");
-            let hash = Sha256::digest(&top).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            assert_eq!(diff.as_str(), Some(format!("sha256:{hash}").as_str()));
+            assert_eq!(diff.as_str(), Some(format!("sha256:{}", sha256(&top)).as_str()));
         }
         let mut owners = BTreeMap::new();
         for entry in tar::Archive::new(top.as_slice()).entries().expect("entries") {

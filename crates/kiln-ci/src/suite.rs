@@ -189,8 +189,8 @@ impl Suite {
                     self.files.insert(file.trim_start_matches("./").to_owned());
                 }
                 // What is installed for a test needs not be editable, and a container has pip.
-                "-e" | "--editable" | "-U" | "--upgrade" | "-q" | "--quiet" | "--no-cache-dir" | "pip" | "setuptools"
-                | "wheel" => {}
+                "-e" | "--editable" | "-U" | "--upgrade" | "-q" | "--quiet" | "--no-cache-dir" | "pip"
+                | "setuptools" | "wheel" => {}
                 option if option.starts_with('-') => return Err(format!("pip has `{option}`")),
                 name => drop(self.requires.insert(name.to_owned())),
             }

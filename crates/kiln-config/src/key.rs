@@ -23,8 +23,6 @@ pub enum Section {
     Verify,
     /// The project's own tests.
     Test,
-    /// What is made of the programs.
-    Release,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -33,6 +31,8 @@ pub enum Section {
     Ci,
     /// Records of builds.
     History,
+    /// Packages of the programs.
+    Release,
 }
 
 impl Section {
@@ -44,11 +44,11 @@ impl Section {
         Self::Network,
         Self::Verify,
         Self::Test,
-        Self::Release,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
         Self::History,
+        Self::Release,
     ];
 
     /// The name as it stands in the file.
@@ -60,11 +60,11 @@ impl Section {
             Self::Network => "network",
             Self::Verify => "verify",
             Self::Test => "test",
-            Self::Release => "release",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
             Self::History => "history",
+            Self::Release => "release",
         }
     }
 
@@ -77,11 +77,11 @@ impl Section {
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Test => "The project's own tests, which `kiln test` runs in containers.",
-            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
             Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
         }
     }
 

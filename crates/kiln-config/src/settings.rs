@@ -27,8 +27,6 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
-    /// `[release]`.
-    pub release: Release,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -37,6 +35,8 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
+    /// `[release]`.
+    pub release: Release,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.

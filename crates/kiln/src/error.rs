@@ -153,16 +153,16 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. } | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
             | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
+            | Self::Package { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
-            Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. } | Self::Checksum(_) => exit::IO,
-            Self::Package { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),

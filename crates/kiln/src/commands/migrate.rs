@@ -110,7 +110,7 @@ fn table(comparison: &Comparison) -> String {
         };
         rows.push([row.what.clone(), row.runs.join(", "), blank(&row.old), new, verdict]);
     }
-    lines(&rows).iter().map(|line| format!("  {line}\n")).collect()
+    lines(&rows).iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// The files to migrate.

@@ -187,7 +187,7 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
     let (mut unsaved, mut travels) = (None, None);
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { environment, auto_jobs, locks: &locks };
-    let outcome: Result<BuildOutcome> = async {
+    let attempt = Box::pin(async {
         for text in job.notices.iter().cloned().chain(show.without_effect()) {
             // Whoever shows it may have gone; the build goes on.
             let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
@@ -206,9 +206,9 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
         if let Some(cargo) = cargo.filter(|_| outcome.targets.iter().any(Result::is_ok)) {
             unsaved = travel::take(&engine, &cargo, &outcome.times, travel, &events, &cancel).await.err();
         }
-        Ok(outcome)
-    }
-    .await;
+        Ok::<_, CliError>(outcome)
+    });
+    let outcome = attempt.await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let travels = travels.filter(|_| !cancel.is_stopped());

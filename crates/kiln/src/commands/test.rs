@@ -64,13 +64,11 @@ async fn plan(
     super::plan::show(ui, environment, (global, &args.show), looking, job, format).await
 }
 
+/// Cells, each with its platform if one was asked for.
+type Matrix = Vec<(Cell, Option<Platform>)>;
+
 /// The project, and the matrix of its tests.
-fn cells(
-    ui: Ui,
-    environment: &Environment,
-    prepared: &Prepared,
-    args: &cli::Test,
-) -> Result<(Project, Vec<(Cell, Option<Platform>)>)> {
+fn cells(ui: Ui, environment: &Environment, prepared: &Prepared, args: &cli::Test) -> Result<(Project, Matrix)> {
     let project = project::load_prepared(environment, prepared, flags(args))?;
     ui.warnings(&project.warnings);
     let mut settings = project.config.resolved();

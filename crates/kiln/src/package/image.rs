@@ -11,7 +11,7 @@ mod layout;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use kiln_artifact::check::{self, Expectations, Inspection, Needs};
+use kiln_artifact::check::{self, Expectations, Inspection, Needs, Problem};
 use kiln_config::ReleaseImage;
 use kiln_graph::Platform;
 use kiln_solver::SolveError;
@@ -115,8 +115,11 @@ async fn look(request: &Request) -> Result<Vec<Program>> {
             let inspection =
                 check::inspect(path).map_err(|error| CliError::io("read", error.path.clone())(error.source))?;
             let verdict = check::verify(&inspection, *platform, &Expectations::default());
-            if !verdict.is_fit() {
-                let problems = verdict.problems.iter().map(ToString::to_string).collect();
+            // What was downloaded from a CI service has lost its mode, and gets it back in the image.
+            let mut problems = verdict.problems;
+            problems.retain(|problem| !matches!(problem, Problem::NotExecutable { .. }));
+            if !problems.is_empty() {
+                let problems = problems.iter().map(ToString::to_string).collect();
                 return Err(SolveError::BadArtifact { path: path.clone(), platform: *platform, problems }.into());
             }
             Ok(Program { platform: *platform, inspection, needs: verdict.needs })

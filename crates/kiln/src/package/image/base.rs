@@ -63,7 +63,7 @@ pub(super) async fn look(
     events: &Sender<BuildEvent>,
 ) -> Result<Found> {
     if base == SCRATCH {
-        programs.iter().try_for_each(|program| starts_on_nothing(program))?;
+        programs.iter().try_for_each(starts_on_nothing)?;
         return Ok(Found { tmp: false });
     }
     let found = try_join_all(programs.iter().map(|program| look_at(engine, base, program, events))).await?;

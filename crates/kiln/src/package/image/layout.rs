@@ -1,6 +1,7 @@
 //! The context of the image: its files, laid out as they will be in it, and the end of its Dockerfile.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -153,7 +154,17 @@ pub(super) fn lay_out(
     for program in programs {
         let path = &program.inspection.path;
         let below = if path.is_dir() { "usr/local/lib" } else { "usr/local/bin" };
-        copy(path, &made(&format!("{}/{below}", program.platform.folder()))?.join(&request.name))?;
+        let target = made(&format!("{}/{below}", program.platform.folder()))?.join(&request.name);
+        copy(path, &target)?;
+        let main = if path.is_dir() {
+            program.inspection.program.as_ref().map(|main| target.join(&main.name))
+        } else {
+            Some(target)
+        };
+        if let Some(main) = main {
+            let permissions = std::fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&main, permissions).map_err(CliError::io("set the mode of", &main))?;
+        }
     }
     let common = made(COMMON)?;
     made(&format!("{OPEN}/tmp"))?;
