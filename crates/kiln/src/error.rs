@@ -153,7 +153,12 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. } | Self::Checksum(_) => exit::IO,
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. })
+            | Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. }
+            | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
@@ -166,7 +171,6 @@ impl CliError {
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) => exit::DAEMON,
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE

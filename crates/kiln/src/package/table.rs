@@ -44,6 +44,6 @@ pub(crate) fn render(packed: &[Packed], others: &[Other], width: usize, color: b
     rows.insert(0, HEAD.map(str::to_owned));
     let lines = lines(&rows);
     let cut = |line: &String| cut(line, width).into_owned();
-    let head = lines.iter().take(1).map(|line| paint.faint(&cut(line)).to_string());
+    let head = lines.iter().take(1).map(|line| paint.faint(&cut(line)));
     head.chain(lines.iter().skip(1).map(cut)).map(|line| line + "\n").collect()
 }
