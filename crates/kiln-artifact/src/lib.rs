@@ -11,5 +11,6 @@ mod contained;
 pub mod elf;
 pub mod payload;
 pub mod place;
+pub mod secrets;
 
 pub use contained::{ContainedFile, Content};
