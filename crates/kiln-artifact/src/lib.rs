@@ -9,6 +9,7 @@ pub mod check;
 pub mod checksum;
 mod contained;
 pub mod elf;
+pub mod package;
 pub mod payload;
 pub mod place;
 pub mod secrets;
