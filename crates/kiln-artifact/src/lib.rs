@@ -9,6 +9,8 @@ pub mod check;
 pub mod checksum;
 mod contained;
 pub mod elf;
+pub mod examine;
+pub mod findings;
 pub mod package;
 pub mod payload;
 pub mod place;

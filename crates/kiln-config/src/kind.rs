@@ -69,6 +69,8 @@ pub enum Kind {
     Command,
     /// Images by version of Python: a pattern with `{python}`, or a table.
     Images,
+    /// A version of glibc.
+    Glibc,
 }
 
 /// What the texts of a list may be.
@@ -85,7 +87,31 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
+    /// What `kiln verify` finds: one of [`FINDINGS`], or `NAME:FILE` with wildcards.
+    Finding,
 }
+
+/// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
+pub const FINDINGS: [&str; 18] = [
+    "format",
+    "architecture",
+    "foreign-file",
+    "payload",
+    "library",
+    "system-library",
+    "glibc",
+    "mixed-libc",
+    "wx-segment",
+    "exec-stack",
+    "text-relocations",
+    "relro",
+    "pie",
+    "rpath",
+    "interpreter",
+    "mode",
+    "broken-elf",
+    "secret",
+];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -156,6 +182,10 @@ impl Kind {
             }
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Finding) => {
+                format!("a list of findings, NAME or NAME:FILE, where NAME is {}", one_of(&FINDINGS))
+            }
+            Self::Glibc => "a glibc version such as \"2.28\"".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -271,6 +301,7 @@ impl Kind {
                 | Self::Name
                 | Self::Version
                 | Self::Python
+                | Self::Glibc
                 | Self::Image
                 | Self::Artifact
                 | Self::Path
@@ -294,6 +325,7 @@ impl Kind {
             Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
+            Self::Glibc => (2..=3).contains(&text.split('.').count()) && text.split('.').all(is_number),
             Self::Python => is_python(text),
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
@@ -339,6 +371,11 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
                 given: item.to_toml(),
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
+            Data::Text(text) if kind == Item::Finding => Err(Rejected {
+                span: item.span.clone(),
+                given: item.to_toml(),
+                hint: meant(finding_name(text), &FINDINGS),
+            }),
             // 3.10 as a number is 3.1.
             Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
                 span: item.span.clone(),
@@ -355,6 +392,7 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Python => is_python(text) && text.contains('.'),
+            Item::Finding => FINDINGS.contains(&finding_name(text)),
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
@@ -365,6 +403,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 !source.is_empty() && !target.is_empty() && inside
             }),
         }
+}
+
+/// The name in `NAME` or `NAME:FILE`.
+fn finding_name(text: &str) -> &str {
+    text.split_once(':').map_or(text, |(name, _)| name)
 }
 
 /// Platforms in their canonical spelling, each once, in the order given.

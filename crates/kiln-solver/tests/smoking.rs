@@ -61,6 +61,7 @@ async fn build(bed: &Bed, command: SmokeCommand) -> Result<String, SolveError> {
         folder: bed.path("dist"),
         artifact: Some("app".to_owned()),
         smoke: Some(Smoke { image: "clean".to_owned(), command, timeout: Duration::from_millis(200) }),
+        glibc_max: None,
         reports: None,
         sums: false,
     });

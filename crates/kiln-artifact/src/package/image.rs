@@ -13,7 +13,7 @@ use kiln_graph::{Arch, Platform};
 use serde_json::Value;
 
 use super::bounds::{Meter, Summed};
-use super::{Bounds, Member, PackageError, Reader, read_text, tar};
+use super::{Bounds, PackageError, Reader, Visit, read_text, tar};
 
 /// Levels of indexes in indexes.
 const DEPTH: usize = 4;
@@ -37,14 +37,6 @@ pub struct Image {
     store: Store,
     /// Names of layers, lowest first; with the digest that each must have.
     layers: Vec<(String, Option<String>)>,
-}
-
-/// A file of a layer.
-pub struct ImageFile<'a> {
-    /// The number of the layer, from 1.
-    pub layer: usize,
-    /// The file.
-    pub member: Member<'a>,
 }
 
 /// Whether a tar archive begins as images do. Others are told by a name somewhere in it.
@@ -139,21 +131,26 @@ fn image(
 }
 
 impl Image {
+    /// Bytes of its layers, as they are stored.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|(name, _)| self.store.size_of(name)).sum()
+    }
+
     /// Calls `visit` for each file of each layer, lowest first: also for those that a higher layer replaces or removes.
     pub fn walk(
         &self,
         bounds: Bounds,
-        visit: &mut dyn FnMut(ImageFile<'_>) -> Result<(), PackageError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), PackageError> {
         let meter = Meter::new(self.store.size, bounds);
-        for (index, (name, digest)) in self.layers.iter().enumerate() {
+        for (name, digest) in &self.layers {
             if let Some(digest) = digest {
                 self.store.check(name, digest)?;
             }
             let (_, plain) = decoded(self.store.open_blob(name)?)?;
             tar::walk(&mut meter.limited(plain), &meter, &mut |member| {
                 let last = member.name.rsplit('/').next().unwrap_or_default();
-                if last.starts_with(GONE) { Ok(()) } else { visit(ImageFile { layer: index + 1, member }) }
+                if last.starts_with(GONE) { Ok(()) } else { visit(member) }
             })?;
         }
         Ok(())
@@ -203,6 +200,13 @@ impl Store {
         match &self.places {
             Some(places) => places.contains_key(name),
             None => self.path.join(name).is_file(),
+        }
+    }
+
+    fn size_of(&self, name: &str) -> u64 {
+        match &self.places {
+            Some(places) => places.get(&clean(name.as_bytes())).map_or(0, |(_, size)| *size),
+            None => fs_err::metadata(self.path.join(name)).map_or(0, |metadata| metadata.len()),
         }
     }
 

@@ -24,7 +24,7 @@ use serde::Serialize;
 
 pub use self::bounds::Bounds;
 use self::bounds::Meter;
-pub use self::image::{Image, ImageFile, images};
+pub use self::image::{Image, images};
 pub use self::unpack::unpack;
 
 /// Bytes of text files of packages (control files, manifests) that are read at most.
@@ -154,11 +154,11 @@ pub enum PackageError {
 }
 
 impl PackageError {
-    fn damaged(reason: impl Into<String>) -> Self {
+    pub(crate) fn damaged(reason: impl Into<String>) -> Self {
         Self::Damaged { reason: reason.into() }
     }
 
-    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { action, path, source }
     }

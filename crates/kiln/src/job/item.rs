@@ -407,7 +407,7 @@ impl Item {
         }
         let (name, folder) = (settings.platform.folder(), self.folder(settings));
         if !self.recipe || self.cell.is_some() {
-            return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
+            return Output::Files(FilesOutput { folder, artifact: None, smoke: None, glibc_max: None, reports: None, sums: false });
         }
         let command = match &settings.verify.run {
             SmokeSetting::Off => None,
@@ -422,6 +422,8 @@ impl Item {
             folder,
             artifact: Some(settings.artifact.clone()),
             smoke,
+            // The settings have seen that it is a version.
+            glibc_max: settings.verify.glibc_max.as_deref().and_then(|version| version.parse().ok()),
             reports: Some(state.join("reports").join(name)),
             sums: true,
         })
