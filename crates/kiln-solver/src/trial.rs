@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{
-    ContainerId, ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, toolbox,
-};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, toolbox};
 use kiln_graph::Platform;
 use tokio_util::task::TaskTracker;
 

@@ -221,14 +221,23 @@ impl Examined {
     }
 }
 
+/// How things are examined.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What an archive may unpack to.
+    pub bounds: Bounds,
+    /// A folder for temporary files. Its owner removes it: whoever is stopped does not come to tidy up.
+    pub scratch: PathBuf,
+}
+
 /// Examines what lies at `path`; an image of several platforms is several artifacts.
-pub fn examine(path: &Path, bounds: Bounds) -> Result<Vec<Examined>, PackageError> {
+pub fn examine(path: &Path, options: &Options) -> Result<Vec<Examined>, PackageError> {
     match package::detect(path)? {
         Some(Form::Image) => {
-            let images = package::images(path, bounds)?;
-            images.iter().map(|image| examine_image(path, image, bounds)).collect()
+            let images = package::images(path, options.bounds, &options.scratch)?;
+            images.iter().map(|image| examine_image(path, image, options)).collect()
         }
-        Some(form) => examine_package(path, form, bounds).map(|one| vec![one]),
+        Some(form) => examine_package(path, form, options).map(|one| vec![one]),
         None if path.is_dir() => folder::examine(path).map(|one| vec![one]),
         None => examine_program(path).map(|one| vec![one]),
     }
@@ -259,10 +268,10 @@ fn examine_program(path: &Path) -> Result<Examined, PackageError> {
     Ok(examined)
 }
 
-fn examine_package(path: &Path, form: Form, bounds: Bounds) -> Result<Examined, PackageError> {
+fn examine_package(path: &Path, form: Form, options: &Options) -> Result<Examined, PackageError> {
     let mut examined = Examined::new(path, Shape::Package(form));
-    let mut spool = Spool::new()?;
-    let control = package::walk(path, form, bounds, &mut |member| examined.member(member, &mut spool))?;
+    let mut spool = Spool::new(&options.scratch)?;
+    let control = package::walk(path, form, options.bounds, &mut |member| examined.member(member, &mut spool))?;
     let failed = |source| PackageError::Io { action: "read", path: path.display().to_string(), source };
     examined.size = fs_err::metadata(path).map_err(failed)?.len();
     let claimed = control.as_ref().and_then(|control| arch_of_package(&control.arch));
@@ -271,12 +280,12 @@ fn examine_package(path: &Path, form: Form, bounds: Bounds) -> Result<Examined, 
     Ok(examined)
 }
 
-fn examine_image(path: &Path, image: &Image, bounds: Bounds) -> Result<Examined, PackageError> {
+fn examine_image(path: &Path, image: &Image, options: &Options) -> Result<Examined, PackageError> {
     let shape = Shape::Image { platform: image.platform.clone(), program: None };
     let mut examined = Examined::new(path, shape);
     examined.leaks.scan("its configuration", &mut image.config.as_bytes())?;
-    let mut spool = Spool::new()?;
-    image.walk(bounds, &mut |member| examined.member(member, &mut spool))?;
+    let mut spool = Spool::new(&options.scratch)?;
+    image.walk(options.bounds, &mut |member| examined.member(member, &mut spool))?;
     examined.size = image.size();
     examined.claims.extend(image.arch.map(|arch| Claim { arch, by: "the image" }));
     let program = image.command.first().and_then(|command| {
@@ -311,9 +320,8 @@ struct Spool {
 }
 
 impl Spool {
-    fn new() -> Result<Self, PackageError> {
-        let failed = |source| PackageError::Io { action: "write", path: "a temporary file".to_owned(), source };
-        Ok(Self { file: tempfile::NamedTempFile::new().map_err(failed)? })
+    fn new(folder: &Path) -> Result<Self, PackageError> {
+        Ok(Self { file: tempfile::NamedTempFile::new_in(folder).map_err(PackageError::io("write", folder))? })
     }
 
     /// Empties it; where it lies.

@@ -80,11 +80,13 @@ fn program(examined: &Examined, program: &Program, arch: Option<Arch>, findings:
     let name = &program.file.name;
     if let Some(reason) = &program.damage {
         let fix = "do not strip or edit a onefile program after Nuitka has made it";
-        findings.push(Finding::new(Check::Payload, name, format!("has a payload that cannot be read: {reason}")).fix(fix));
+        findings
+            .push(Finding::new(Check::Payload, name, format!("has a payload that cannot be read: {reason}")).fix(fix));
     }
     if !program.file.executable {
         let detail = "may not be executed by its owner";
-        findings.push(Finding::new(Check::Mode, name, detail).fix("chmod 755, or put it into an archive that keeps modes"));
+        findings
+            .push(Finding::new(Check::Mode, name, detail).fix("chmod 755, or put it into an archive that keeps modes"));
     }
     if let Some(interpreter) = program.elf().and_then(|facts| facts.interpreter.as_deref())
         && !["/lib/", "/lib64/"].iter().any(|folder| interpreter.starts_with(folder))
@@ -117,11 +119,7 @@ fn program(examined: &Examined, program: &Program, arch: Option<Arch>, findings:
 
 /// The name of a file of a payload.
 fn shown(examined: &Examined, program: &Program, inner: &ContainedFile) -> String {
-    if examined.shape == Shape::Program {
-        inner.name.clone()
-    } else {
-        format!("{}!{}", program.file.name, inner.name)
-    }
+    if examined.shape == Shape::Program { inner.name.clone() } else { format!("{}!{}", program.file.name, inner.name) }
 }
 
 /// What holds of any ELF file.
@@ -274,17 +272,25 @@ fn missing(examined: &Examined, library: &str, is_of_system: bool) -> Option<Fin
         return None;
     }
     if is_of_system {
-        return Some(Finding::new(Check::SystemLibrary, "", format!("needs {library} of the system, which minimal images lack")));
+        return Some(Finding::new(
+            Check::SystemLibrary,
+            "",
+            format!("needs {library} of the system, which minimal images lack"),
+        ));
     }
-    let finding = Finding::new(Check::Library, "", format!("needs {library}, which is neither inside nor part of the C library"));
+    let finding =
+        Finding::new(Check::Library, "", format!("needs {library}, which is neither inside nor part of the C library"));
     let others = depends.iter().filter(|one| !one.starts_with("libc6") && !one.is_empty()).count();
     Some(match examined.shape {
         // Which package has which library, only the distribution knows.
         Shape::Package(Form::Deb) if others > 0 => finding
             .fix(format!("make sure that one of its dependencies brings it: {}", depends.join(", ")))
             .at(Level::Warning),
-        Shape::Package(form) if form.is_package() => finding.fix("name what brings it among the package's dependencies"),
-        _ => finding.fix("take it along, for instance with --include-data-files=FOLDER/LIBRARY=LIBRARY in nuitka.extra-args"),
+        Shape::Package(form) if form.is_package() => {
+            finding.fix("name what brings it among the package's dependencies")
+        }
+        _ => finding
+            .fix("take it along, for instance with --include-data-files=FOLDER/LIBRARY=LIBRARY in nuitka.extra-args"),
     })
 }
 

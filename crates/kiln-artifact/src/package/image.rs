@@ -59,9 +59,10 @@ pub(super) fn is_archive(path: &Path) -> Result<bool, PackageError> {
     Ok(false)
 }
 
-/// The images in a layout or archive, one for each platform.
-pub fn images(path: &Path, bounds: Bounds) -> Result<Vec<Image>, PackageError> {
-    let store = Store::open(path, bounds)?;
+/// The images in a layout or archive, one for each platform. An archive that is compressed is unpacked into a file in
+/// `scratch`, which is removed with the images.
+pub fn images(path: &Path, bounds: Bounds, scratch: &Path) -> Result<Vec<Image>, PackageError> {
+    let store = Store::open(path, bounds, scratch)?;
     let mut images = Vec::new();
     if store.has("index.json") {
         let index = store.json("index.json", None)?;
@@ -137,11 +138,7 @@ impl Image {
     }
 
     /// Calls `visit` for each file of each layer, lowest first: also for those that a higher layer replaces or removes.
-    pub fn walk(
-        &self,
-        bounds: Bounds,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), PackageError> {
+    pub fn walk(&self, bounds: Bounds, visit: &mut Visit<'_>) -> Result<(), PackageError> {
         let meter = Meter::new(self.store.size, bounds);
         for (name, digest) in &self.layers {
             if let Some(digest) = digest {
@@ -169,7 +166,7 @@ struct Store {
 }
 
 impl Store {
-    fn open(path: &Path, bounds: Bounds) -> Result<Self, PackageError> {
+    fn open(path: &Path, bounds: Bounds, scratch: &Path) -> Result<Self, PackageError> {
         if path.is_dir() {
             return Ok(Self { path: path.to_owned(), size: folder_size(path)?, places: None, plain: None });
         }
@@ -178,8 +175,8 @@ impl Store {
         let (compression, plain) = decoded(Box::new(file))?;
         let mut store = Self { path: path.to_owned(), size, places: None, plain: None };
         if compression.is_some() {
-            let spool = || io::Error::other("no place for a temporary file");
-            let mut file = tempfile::NamedTempFile::new().map_err(|_| spool())?;
+            let file = tempfile::NamedTempFile::new_in(scratch);
+            let mut file = file.map_err(PackageError::io("write", scratch))?;
             io::copy(&mut Meter::new(size, bounds).limited(plain), &mut file)?;
             file.path().clone_into(&mut store.path);
             store.plain = Some(std::sync::Arc::new(file));
@@ -248,7 +245,8 @@ fn other(name: &str) -> PackageError {
 /// Name and digest of the blob that a descriptor means.
 fn blob(descriptor: &Value) -> Result<(String, String), PackageError> {
     let digest = descriptor["digest"].as_str().unwrap_or_default();
-    let hex = digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let hex =
+        digest.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
     let hex = hex.ok_or_else(|| PackageError::damaged(format!("`{digest}` is no digest that kiln can check")))?;
     Ok((format!("blobs/sha256/{hex}"), hex.to_ascii_lowercase()))
 }

@@ -55,7 +55,8 @@ pub(super) fn walk(plain: &mut dyn Read, meter: &Meter, visit: &mut Visit<'_>) -
             _ => {}
         }
         let name = long_name.take().unwrap_or_else(|| String::from_utf8_lossy(&entry.path_bytes()).into_owned());
-        let link = long_link.take().or_else(|| entry.link_name_bytes().map(|b| String::from_utf8_lossy(&b).into_owned()));
+        let link =
+            long_link.take().or_else(|| entry.link_name_bytes().map(|b| String::from_utf8_lossy(&b).into_owned()));
         let Some(name) = inside(&name)? else { continue };
         let mode = entry.header().mode().unwrap_or(0o644) & 0o7777;
         let kind = match kind {

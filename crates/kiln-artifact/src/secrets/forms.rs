@@ -8,8 +8,24 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// Words in what stands for a password in documentation and templates.
 const PLACEHOLDERS: [&str; 18] = [
-    "pass", "pwd", "secret", "example", "changeme", "change_me", "xxx", "***", "...", "token", "your", "dummy", "foo",
-    "sesame", "1234", "placeholder", "redacted", "default",
+    "pass",
+    "pwd",
+    "secret",
+    "example",
+    "changeme",
+    "change_me",
+    "xxx",
+    "***",
+    "...",
+    "token",
+    "your",
+    "dummy",
+    "foo",
+    "sesame",
+    "1234",
+    "placeholder",
+    "redacted",
+    "default",
 ];
 
 const LAX: GeneralPurposeConfig = GeneralPurposeConfig::new()

@@ -6,6 +6,7 @@ mod ci;
 mod history;
 mod room;
 mod test;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
+pub(crate) use verify::Verify;
 
 const EVERYWHERE: &str = "Global options";
 
@@ -150,6 +152,9 @@ pub(crate) enum Command {
     /// Look at all that a build needs: daemon, platforms, network, caches, settings, results
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Look at programs, packages and images: what they need, what weakens them, secrets; run them in clean images
+    #[command(after_help = verify::VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
     #[command(after_help = room::PRUNE_EXAMPLES)]
     Prune(Prune),

@@ -22,4 +22,5 @@ mod run;
 mod stores;
 pub(crate) mod test;
 mod travel;
+pub(crate) mod verify;
 mod watch;
