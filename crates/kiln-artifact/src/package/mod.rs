@@ -10,6 +10,8 @@ mod image;
 mod rpm;
 mod tar;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod unpack;
 mod zip;
