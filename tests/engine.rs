@@ -11,6 +11,7 @@ mod report;
 mod suite;
 mod targets;
 mod travel;
+mod verify;
 
 use std::time::Duration;
 

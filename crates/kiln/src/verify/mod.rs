@@ -148,7 +148,7 @@ pub(crate) fn exit_code(subjects: &[Subject]) -> u8 {
     }
 }
 
-/// `2 errors, 1 warning in 3 artifacts`.
+/// `2 errors, 1 warning, 1 not running in 3 artifacts`.
 pub(crate) fn summary(subjects: &[Subject]) -> String {
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let count = |level| subjects.iter().flat_map(|subject| &subject.findings).filter(|f| f.level == level).count();
@@ -161,6 +161,10 @@ pub(crate) fn summary(subjects: &[Subject]) -> String {
     }
     if failed > 0 {
         told.push(format!("{failed} not running"));
+    }
+    let untried = subjects.iter().flat_map(|subject| &subject.runs).filter(|run| !run.was_tried()).count();
+    if untried > 0 {
+        told.push(format!("{untried} not tried"));
     }
     let told = if told.is_empty() { "nothing wrong".to_owned() } else { told.join(", ") };
     format!("{told} in {}", plural(subjects.len(), "artifact"))
