@@ -93,7 +93,7 @@ impl Header {
 
 /// A number of four bytes, the largest first.
 fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    bytes[at..at + 4].iter().fold(0, |number, byte| (number << 8) | u32::from(*byte))
 }
 
 fn walk_cpio(input: &mut dyn Read, meter: &Meter, visit: &mut Visit<'_>) -> Result<(), PackageError> {

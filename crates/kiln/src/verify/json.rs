@@ -24,7 +24,7 @@ fn artifact(subject: &Subject) -> Value {
         "platform": subject.platform().map(|platform| platform.to_string()),
         "size": examined.map(|examined| examined.size),
         "package": examined.and_then(|examined| examined.control.as_ref()),
-        "programs": examined.map(|examined| programs(examined)).unwrap_or_default(),
+        "programs": examined.map(programs).unwrap_or_default(),
         "passed": !is_breach(&subject.findings) && !run_on::is_breach(&subject.runs),
         "findings": subject.findings,
         "runs": subject.runs,

@@ -1,5 +1,7 @@
 //! What was found, for people: a paragraph per artifact.
 
+use std::fmt::Write as _;
+
 use kiln_artifact::examine::{Examined, Shape};
 use kiln_artifact::findings::{Finding, Level};
 
@@ -45,7 +47,7 @@ fn head(subject: &Subject, width: usize, paint: Paint, text: &mut String) {
         facts.push(format!("needs {}", examined.needs(main)));
     }
     for line in wrap(&harmless(&facts.join(", ")), width - 2) {
-        text.push_str(&format!("  {line}\n"));
+        let _ = writeln!(text, "  {line}");
     }
 }
 
@@ -73,7 +75,7 @@ fn findings(findings: &[Finding], (width, notes): (usize, bool), paint: Paint, t
     let room = width - LEVEL - NAME - 2;
     let told = || findings.iter().filter(|finding| notes || finding.level != Level::Info);
     if told().next().is_none() {
-        text.push_str(&format!("  {}no findings\n", paint.good(&pad("ok", LEVEL))));
+        let _ = writeln!(text, "  {}no findings", paint.good(&pad("ok", LEVEL)));
     }
     for (index, finding) in told().enumerate() {
         let is_same = |other: &&Finding| other.check == finding.check && other.level == finding.level;
@@ -82,7 +84,7 @@ fn findings(findings: &[Finding], (width, notes): (usize, bool), paint: Paint, t
         if before >= MOST && all > MOST + 1 {
             if before == MOST {
                 let start = " ".repeat(LEVEL + NAME + 2);
-                text.push_str(&format!("{start}and {} more; --json has them all\n", all - MOST));
+                let _ = writeln!(text, "{start}and {} more; --json has them all", all - MOST);
             }
             continue;
         }
@@ -103,7 +105,7 @@ fn findings(findings: &[Finding], (width, notes): (usize, bool), paint: Paint, t
         let is_last = before + 1 == all.min(if all > MOST + 1 { MOST } else { all });
         let fix = finding.fix.iter().filter(|_| is_last).flat_map(|fix| wrap(&format!("fix: {}", harmless(fix)), room));
         for line in wrap(&harmless(&detail), room).into_iter().chain(fix) {
-            text.push_str(&format!("{start}{line}\n"));
+            let _ = writeln!(text, "{start}{line}");
             start = " ".repeat(LEVEL + NAME + 2);
         }
     }
@@ -116,8 +118,7 @@ fn runs(runs: &[Run], width: usize, paint: Paint, text: &mut String) {
     let longest = runs.iter().map(|run| run.image.chars().count() + 2).max().unwrap_or_default();
     let column = longest.clamp(IMAGE, 34);
     let room = width - column - PLATFORM - 2;
-    text.push_str(&paint.faint(&format!("  {}{}runs", pad("on", column), pad("platform", PLATFORM))));
-    text.push('\n');
+    let _ = writeln!(text, "{}", paint.faint(&format!("  {}{}runs", pad("on", column), pad("platform", PLATFORM))));
     for run in runs {
         let word = run.status.word();
         let word = match run.status {
@@ -131,7 +132,7 @@ fn runs(runs: &[Run], width: usize, paint: Paint, text: &mut String) {
         let tail = run.tail.iter().flat_map(|line| wrap(&format!("| {}", harmless(line)), room));
         for (index, line) in wrap(&detail, room).into_iter().chain(tail).enumerate() {
             let line = if index == 0 { line.replacen(run.status.word(), &word, 1) } else { line };
-            text.push_str(&format!("{start}{line}\n"));
+            let _ = writeln!(text, "{start}{line}");
             start = " ".repeat(column + PLATFORM + 2);
         }
     }

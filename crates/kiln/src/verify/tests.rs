@@ -114,11 +114,11 @@ fn notes_are_told_when_asked_for_and_colours_change_no_text() {
 
 #[test]
 fn codes_say_the_worst() {
+    use Status::{Fails, OtherLibc, Runs, Untried};
     let of = |findings: Vec<Finding>, runs: Vec<Run>| exit_code(&[subject("x", findings, runs)]);
     let error = || vec![Finding::new(Check::Glibc, "x", "y")];
     let warning = || vec![Finding::new(Check::Pie, "x", "y")];
     let status = |all: &[Status]| all.iter().map(|status| run("i", *status, "d")).collect::<Vec<_>>();
-    use Status::{Fails, OtherLibc, Runs, Untried};
     assert_eq!(of(warning(), Vec::new()), 0);
     assert_eq!(of(error(), status(&[Untried])), exit::VERIFY);
     assert_eq!(of(Vec::new(), status(&[Runs, OtherLibc])), 0, "it runs somewhere");
