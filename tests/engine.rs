@@ -13,6 +13,7 @@ mod report;
 mod suite;
 mod targets;
 mod travel;
+mod verify;
 
 use std::time::Duration;
 

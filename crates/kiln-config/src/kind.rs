@@ -73,6 +73,8 @@ pub enum Kind {
     Command,
     /// Images by version of Python: a pattern with `{python}`, or a table.
     Images,
+    /// A version of glibc.
+    Glibc,
 }
 
 /// What the texts of a list may be.
@@ -97,10 +99,34 @@ pub enum Item {
     Label,
     /// A port, `8080` or `53/udp`.
     Port,
+    /// What `kiln verify` finds: one of [`FINDINGS`], or `NAME:FILE` with wildcards.
+    Finding,
 }
 
 /// The formats of packages.
 pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
+
+/// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
+pub const FINDINGS: [&str; 18] = [
+    "format",
+    "architecture",
+    "foreign-file",
+    "payload",
+    "library",
+    "system-library",
+    "glibc",
+    "mixed-libc",
+    "wx-segment",
+    "exec-stack",
+    "text-relocations",
+    "relro",
+    "pie",
+    "rpath",
+    "interpreter",
+    "mode",
+    "broken-elf",
+    "secret",
+];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -177,6 +203,10 @@ impl Kind {
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
             Self::List(Item::Label) => "a list of \"NAME=VALUE\"".to_owned(),
             Self::List(Item::Port) => "a list of ports, such as [\"8080\", \"53/udp\"]".to_owned(),
+            Self::List(Item::Finding) => {
+                format!("a list of findings, NAME or NAME:FILE, where NAME is {}", one_of(&FINDINGS))
+            }
+            Self::Glibc => "a glibc version such as \"2.28\"".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -294,6 +324,7 @@ impl Kind {
                 | Self::Name
                 | Self::Version
                 | Self::Python
+                | Self::Glibc
                 | Self::Image
                 | Self::Artifact
                 | Self::Path
@@ -324,6 +355,7 @@ impl Kind {
             }
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
+            Self::Glibc => (2..=3).contains(&text.split('.').count()) && text.split('.').all(is_number),
             Self::Python => is_python(text),
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
@@ -372,6 +404,11 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
             Data::Text(text) if let Item::OneOf(words) = kind => {
                 Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
             }
+            Data::Text(text) if kind == Item::Finding => Err(Rejected {
+                span: item.span.clone(),
+                given: item.to_toml(),
+                hint: meant(finding_name(text), &FINDINGS),
+            }),
             // 3.10 as a number is 3.1.
             Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release | Item::Port) => {
                 Err(Rejected {
@@ -395,6 +432,7 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
                 port.parse::<u16>().is_ok_and(|port| port > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
             }
+            Item::Finding => FINDINGS.contains(&finding_name(text)),
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
@@ -410,6 +448,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 !source.is_empty() && !target.is_empty() && inside
             }),
         }
+}
+
+/// The name in `NAME` or `NAME:FILE`.
+fn finding_name(text: &str) -> &str {
+    text.split_once(':').map_or(text, |(name, _)| name)
 }
 
 /// Platforms in their canonical spelling, each once, in the order given.

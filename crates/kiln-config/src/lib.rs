@@ -30,7 +30,7 @@ pub use error::{ConfigError, Location, Place, Warning};
 pub use facts::{ProjectFacts, SKIPPED_FOLDERS};
 pub use init::init_toml;
 pub use key::{Fallback, Key, Section, keys};
-pub use kind::{Item, Kind};
+pub use kind::{FINDINGS, Item, Kind};
 pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{

@@ -293,6 +293,16 @@ pub struct Verify {
     pub timeout: Duration,
     /// Clean image to run it in; nothing if the build's base image is not known either.
     pub image: Option<String>,
+    /// The newest glibc that it may need.
+    pub glibc_max: Option<String>,
+    /// Findings that may be.
+    pub allow: Vec<String>,
+    /// Findings that are errors.
+    pub deny: Vec<String>,
+    /// Images to run and install it in.
+    pub run_on: Vec<String>,
+    /// What looks like a secret and is none.
+    pub secrets_allow: Vec<String>,
 }
 
 /// What is run to test an artifact.

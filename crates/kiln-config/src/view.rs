@@ -365,7 +365,17 @@ impl View<'_> {
             Some((Value::Text(text), _)) if text != "auto" => split_words(&text).map_or(Smoke::Auto, Smoke::Arguments),
             _ => Smoke::Auto,
         };
-        Verify { run, timeout: self.timeout(Section::Verify), image: self.text(Section::Verify, "image") }
+        let list = |name| self.list(Section::Verify, name);
+        Verify {
+            run,
+            timeout: self.timeout(Section::Verify),
+            image: self.text(Section::Verify, "image"),
+            glibc_max: self.text(Section::Verify, "glibc-max"),
+            allow: list("allow"),
+            deny: list("deny"),
+            run_on: list("run-on"),
+            secrets_allow: list("secrets-allow"),
+        }
     }
 }
 

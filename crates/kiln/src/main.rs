@@ -34,6 +34,7 @@ mod suite;
 mod travel;
 mod twin;
 mod ui;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -91,6 +92,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
         Command::Doctor(args) => commands::doctor::run(ui, environment, &cli.global, args).await,
+        Command::Verify(args) => Box::pin(commands::verify::run(ui, environment, &cli.global, args)).await,
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Ci(args) => commands::ci::run(ui, environment, &args.command),

@@ -7,6 +7,7 @@ mod history;
 mod package;
 mod room;
 mod test;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsForm
 pub(crate) use package::{ALL_FORMATS, Package};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
+pub(crate) use verify::Verify;
 
 const EVERYWHERE: &str = "Global options";
 
@@ -155,6 +157,9 @@ pub(crate) enum Command {
     /// Look at all that a build needs: daemon, platforms, network, caches, settings, results
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Look at programs, packages and images: what they need, what weakens them, secrets; run them in clean images
+    #[command(after_help = verify::VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
     #[command(after_help = room::PRUNE_EXAMPLES)]
     Prune(Prune),

@@ -23,4 +23,5 @@ pub(crate) mod run;
 mod stores;
 pub(crate) mod test;
 mod travel;
+pub(crate) mod verify;
 mod watch;

@@ -26,7 +26,7 @@ use crate::sources::{Contexts, Fetcher};
 use crate::suite::{self, Cell};
 use crate::{checks, cli, network, output, recipe, session};
 
-pub(crate) use item::{Baked, Item};
+pub(crate) use item::{Baked, Item, smoke_command};
 
 /// Folder of kiln's state in a project.
 pub(crate) const STATE: &str = ".kiln";

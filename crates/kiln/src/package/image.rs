@@ -120,7 +120,9 @@ async fn look(request: &Request) -> Result<Vec<Program>> {
             problems.retain(|problem| !matches!(problem, Problem::NotExecutable { .. }));
             if !problems.is_empty() {
                 let problems = problems.iter().map(ToString::to_string).collect();
-                return Err(SolveError::BadArtifact { path: path.clone(), platform: *platform, problems }.into());
+                return Err(
+                    SolveError::BadArtifact { path: path.clone(), platform: *platform, problems, hint: None }.into()
+                );
             }
             Ok(Program { platform: *platform, inspection, needs: verdict.needs })
         };
