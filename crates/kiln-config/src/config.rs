@@ -84,6 +84,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
+            publish: view.publish(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),

@@ -65,6 +65,14 @@ pub enum PublishError {
         /// The commit.
         commit: String,
     },
+    /// The tag was made here, and the forge does not know it.
+    #[error("{place} does not have tag {tag}, which was made here")]
+    TagNotPushed {
+        /// Where.
+        place: String,
+        /// The tag.
+        tag: String,
+    },
     /// The tag is another commit's.
     #[error("tag {tag} of {place} is commit {found}, not {commit}")]
     TagElsewhere {
@@ -212,6 +220,7 @@ impl PublishError {
             }
             Self::FileChanged { .. } => "nothing may write to the files of a release; run it again".into(),
             Self::NotPushed { .. } => "push it first: git push".into(),
+            Self::TagNotPushed { tag, .. } => format!("push it first: git push origin {tag}"),
             Self::TagElsewhere { .. } => {
                 "a tag stays where it is: release under a new version, or check out its commit".into()
             }

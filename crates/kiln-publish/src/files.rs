@@ -134,7 +134,7 @@ fn read(path: &Path, name: &str, sums: &Sums, shown: &str) -> Result<Option<Loca
     let found = sha256_file(path).map_err(failed)?;
     match sums.get(name) {
         Some(listed) if listed != found => {
-            Err(PublishError::Sum { path: path.to_owned(), listed: listed.short(), found: found.short() })
+            Err(PublishError::Sum { path: Path::new(shown).join(name), listed: listed.short(), found: found.short() })
         }
         _ => Ok(Some(LocalFile { name: name.to_owned(), path: path.to_owned(), size, sha256: found })),
     }

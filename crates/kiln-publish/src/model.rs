@@ -13,6 +13,8 @@ pub struct Wanted {
     pub tag: String,
     /// The commit that it is of, in full.
     pub commit: String,
+    /// Whether the tag was made on this machine: the forge must have it then, and makes no other one of the name.
+    pub tag_is_made: bool,
     /// What people call it.
     pub title: String,
     /// What people read, as Markdown.

@@ -151,6 +151,7 @@ mod tests {
         Wanted {
             tag: "v1".to_owned(),
             commit: "c".to_owned(),
+            tag_is_made: false,
             title: "v1".to_owned(),
             notes: String::new(),
             prerelease: false,

@@ -44,6 +44,9 @@ async fn attempt(forge: &dyn Forge, wanted: &Wanted, left: &mut Option<String>) 
         return Err(PublishError::NotPushed { place: place.to_owned(), commit: wanted.commit.clone() });
     }
     let tag = forge.tag(&wanted.tag).await?;
+    if tag.is_none() && wanted.tag_is_made && forge.sees_tags() {
+        return Err(PublishError::TagNotPushed { place: place.to_owned(), tag: wanted.tag.clone() });
+    }
     if let Some(found) = tag.filter(|found| *found != wanted.commit) {
         return Err(PublishError::TagElsewhere {
             place: place.to_owned(),

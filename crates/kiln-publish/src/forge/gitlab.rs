@@ -220,8 +220,12 @@ impl Forge for Gitlab {
         1
     }
 
+    fn sees_tags(&self) -> bool {
+        !self.token.is_of_job
+    }
+
     fn left(&self, release: &Release) -> String {
-        format!("no release was made; what was sent stays in {}", release.url)
+        format!("the package in {}", release.url)
     }
 
     fn requests(&self, step: &Step, wanted: &Wanted) -> Vec<String> {

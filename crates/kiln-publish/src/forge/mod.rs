@@ -139,6 +139,11 @@ pub(crate) trait Forge: Send + Sync {
         name.to_owned()
     }
 
+    /// Whether tags can be looked for.
+    fn sees_tags(&self) -> bool {
+        true
+    }
+
     /// What stays if a run breaks off, as people read it.
     fn left(&self, release: &Release) -> String;
 

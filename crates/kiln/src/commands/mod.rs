@@ -17,6 +17,7 @@ pub(crate) mod migrate;
 pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;
+pub(crate) mod release;
 pub(crate) mod report;
 mod run;
 mod stores;
