@@ -120,6 +120,10 @@ impl Folder {
 pub(crate) struct Said(Arc<Mutex<Vec<Event>>>);
 
 impl Said {
+    fn forget(&self) {
+        self.0.lock().expect("nobody panicked").clear();
+    }
+
     pub(crate) fn events(&self) -> Vec<Event> {
         self.0.lock().expect("nobody panicked").clone()
     }
@@ -150,6 +154,25 @@ pub(crate) fn server(server: &ForgeServer, limits: Limits, token: Token) -> (Ser
         events: Arc::new(move |event| events.lock().expect("nobody panicked").push(event)),
     };
     (Server::new(place(server), access).expect("a client"), said)
+}
+
+/// A client for many runs: to make one takes longer than a run.
+pub(crate) struct Client {
+    server: Server,
+    said: Said,
+}
+
+impl Client {
+    pub(crate) fn new(on: &ForgeServer, limits: Limits) -> Self {
+        let (server, said) = server(on, limits, token(on, on.token));
+        Self { server, said }
+    }
+
+    pub(crate) async fn run(&self, wanted: &Wanted) -> (Result<Outcome, PublishError>, Vec<Event>) {
+        self.said.forget();
+        let result = publish(&self.server, wanted).await;
+        (result, self.said.events())
+    }
 }
 
 /// A run that gives nothing up soon.
@@ -283,13 +306,7 @@ async fn older_servers_tell_no_sums() {
 async fn a_release_of_many() {
     for server in servers() {
         // More than a page of releases and of files.
-        for number in 0..120 {
-            let mut other = Folder::of(&[("x", 1)]);
-            other.wanted.tag = format!("v0.{number}");
-            other.wanted.version = format!("0.{number}");
-            other.wanted.commit = OTHER.to_owned();
-            run(&server, &other.wanted).await.0.expect("published");
-        }
+        server.add_releases(120);
         let names: Vec<String> = (0..130).map(|number| format!("file-{number}")).collect();
         let files: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 10)).collect();
         let mut folder = Folder::of(&files);

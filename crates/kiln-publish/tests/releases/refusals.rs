@@ -5,7 +5,7 @@ use std::io::Write as _;
 use kiln_publish::{PublishError, Server, Step, Token, preview, publish};
 use kiln_testkit::{ForgeFault as Fault, ForgeServer};
 
-use crate::{COMMIT, Folder, OTHER, limits, place, ready, run, run_with, server, servers, token};
+use crate::{COMMIT, Client, Folder, OTHER, limits, place, ready, run, server, servers, token};
 
 #[tokio::test]
 async fn tags_and_commits_have_to_fit() {
@@ -62,14 +62,15 @@ async fn what_a_token_lacks_is_told() {
 async fn no_message_has_the_token() {
     let echo = "you said writer-0123456789, authorization: Bearer writer-0123456789";
     for start in [ForgeServer::github, ForgeServer::gitea, ForgeServer::gitlab] {
+        let (on, folder) = (ready(start), Folder::new());
+        let client = Client::new(&on, kiln_publish::Limits { attempts: 2, ..limits() });
         for status in [400, 401, 403, 404, 422, 500] {
             for number in 0..9 {
-                let on = ready(start);
+                on.reset();
                 on.fail_at(number, Fault::Status(status, echo));
-                let limits = kiln_publish::Limits { attempts: 2, ..limits() };
-                let (result, said) = run_with(&on, limits, &Folder::new().wanted).await;
+                let (result, said) = client.run(&folder.wanted).await;
                 let error = result.err().map(|error| format!("{error} {error:?} {:?}", error.hint()));
-                let text = format!("{error:?} {:?}", said.events());
+                let text = format!("{error:?} {said:?}");
                 assert!(!text.contains("writer-"), "{} {status} {number}: {text}", on.kind());
             }
         }

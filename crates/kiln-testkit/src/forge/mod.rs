@@ -257,6 +257,18 @@ impl ForgeServer {
         JOB_TOKEN
     }
 
+    /// Forgets releases, tags, packages, requests and faults; commits stay.
+    pub fn reset(&self) {
+        let mut world = self.world();
+        world.releases.clear();
+        world.tags.clear();
+        world.packages.clear();
+        world.requests.clear();
+        world.faults_at.clear();
+        world.faults_on.clear();
+        world.published.clear();
+    }
+
     /// Makes a commit known, as a push does.
     pub fn push(&self, commit: &str) {
         self.world().commits.push(commit.to_owned());
@@ -270,6 +282,15 @@ impl ForgeServer {
     /// The commit of a tag.
     pub fn commit_of(&self, tag: &str) -> Option<String> {
         self.world().tags.get(tag).map(|(commit, _)| commit.clone())
+    }
+
+    /// Adds so many releases, without files: `v0.0`, `v0.1`, and so on.
+    pub fn add_releases(&self, count: usize) {
+        let mut world = self.world();
+        for number in 0..count {
+            let (id, tag) = (world.next(), format!("v0.{number}"));
+            world.releases.push(Release { id, tag, ..Release::default() });
+        }
     }
 
     /// From now on files have no sums, as on older servers.
