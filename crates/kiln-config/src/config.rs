@@ -85,6 +85,7 @@ impl Config {
             verify: view.verify(),
             test: view.test(),
             release: view.release(),
+            publish: view.publish(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),

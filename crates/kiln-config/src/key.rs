@@ -23,6 +23,8 @@ pub enum Section {
     Verify,
     /// The project's own tests.
     Test,
+    /// What `kiln package` and `kiln release` make of the programs.
+    Release,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -31,8 +33,6 @@ pub enum Section {
     Ci,
     /// Records of builds.
     History,
-    /// Packages of the programs.
-    Release,
 }
 
 impl Section {
@@ -44,11 +44,11 @@ impl Section {
         Self::Network,
         Self::Verify,
         Self::Test,
+        Self::Release,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
         Self::History,
-        Self::Release,
     ];
 
     /// The name as it stands in the file.
@@ -60,11 +60,11 @@ impl Section {
             Self::Network => "network",
             Self::Verify => "verify",
             Self::Test => "test",
+            Self::Release => "release",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
             Self::History => "history",
-            Self::Release => "release",
         }
     }
 
@@ -77,11 +77,11 @@ impl Section {
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Test => "The project's own tests, which `kiln test` runs in containers.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
             Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
-            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
         }
     }
 
@@ -361,6 +361,27 @@ pub(crate) static KEYS: &[Key] = &[
         "Ports that the program listens on."),
     key(Release, "image.files", Kind::List(Item::Data), Value("[]"), r#"["LICENSE=usr/share/doc/greeter/LICENSE"]"#,
         "More files for the image, as SRC=DST: from the project folder to the image's root."),
+    // Of `kiln release`.
+    key(Release, "forge", Kind::Choice(&["github", "gitea", "gitlab"]), Derived("the CI service that runs this, else by the host of git's remote"), r#""gitea""#,
+        "Where `kiln release` publishes. \"gitea\" is Forgejo, too."),
+    key(Release, "repository", Kind::Text, Derived("that of the CI service, else of git's remote"), r#""owner/name""#,
+        "The repository whose release it is."),
+    key(Release, "url", Kind::Url, Derived("that of the CI service, else of git's remote"), r#""https://git.example.org""#,
+        "Address of the forge, or of its API."),
+    key(Release, "tag", Kind::Text, Value(r#""v{version}""#), r#""{version}""#,
+        "The tag of a release, in which {version} stands for the version."),
+    key(Release, "assets", Kind::List(Item::Text), Derived("all of SHA256SUMS, signatures, bills of materials, provenance and install.sh"), r#"["*.tar.gz", "*.deb"]"#,
+        "The files of the output folder that are published, by name; `*` stands for anything. SHA256SUMS is always one of them."),
+    key(Release, "changelog", Kind::Inside, Derived("CHANGELOG.md, if it exists"), r#""docs/changes.md""#,
+        "The file whose section of the version is what people read of a release."),
+    key(Release, "notes-commits", Kind::Bool, Value("true"), "false",
+        "Whether the notes list the commits since the last tag."),
+    key(Release, "notes-files", Kind::Bool, Value("true"), "false",
+        "Whether the notes have a table of the files with their sums."),
+    key(Release, "draft", Kind::Bool, Value("false"), "true",
+        "Whether a release stays a draft that somebody publishes by hand."),
+    key(Release, "prerelease", Kind::Toggle, Value(r#""auto""#), r#""yes""#,
+        "Whether a release is one to try out. \"auto\": if its version says so (1.0rc1, 1.0-beta.2)."),
 
     key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
         "Builds with the same scope share cache volumes."),

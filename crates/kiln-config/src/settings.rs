@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`, as far as it is of `kiln release`.
+    pub publish: Publish,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -387,6 +389,31 @@ pub struct ReleaseImage {
     pub ports: Vec<String>,
     /// More files: from the project folder to the image's root.
     pub files: Vec<DataMapping>,
+}
+
+/// How a release is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The word for the kind of forge; nothing is left to what the machine shows.
+    pub forge: Option<String>,
+    /// The repository: `OWNER/NAME`.
+    pub repository: Option<String>,
+    /// Address of the forge or of its API.
+    pub url: Option<String>,
+    /// The tag, in which `{version}` stands for the version.
+    pub tag: String,
+    /// Names of the files, with wildcards; none is all.
+    pub assets: Vec<String>,
+    /// The changelog, relative to the project folder.
+    pub changelog: Option<String>,
+    /// Whether the notes list commits.
+    pub notes_commits: bool,
+    /// Whether the notes list files.
+    pub notes_files: bool,
+    /// Whether it stays a draft.
+    pub draft: bool,
+    /// Whether it is one to try out.
+    pub prerelease: Toggle,
 }
 
 /// Cache volumes.

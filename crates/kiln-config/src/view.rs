@@ -14,8 +14,8 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe, Release,
-    ReleaseDepends, ReleaseImage, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish, PythonImages, Recipe,
+    Release, ReleaseDepends, ReleaseImage, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -115,6 +115,22 @@ impl View<'_> {
             development_platforms: self.platforms(Section::Ci, "development-platforms"),
             default_branch: self.text(Section::Ci, "default-branch"),
             runner: self.words(Section::Ci, "runner"),
+        }
+    }
+
+    pub(crate) fn publish(&self) -> Publish {
+        let text = |name| self.text(Section::Release, name);
+        Publish {
+            forge: text("forge"),
+            repository: text("repository"),
+            url: text("url"),
+            tag: text("tag").unwrap_or_default(),
+            assets: self.list(Section::Release, "assets"),
+            changelog: text("changelog"),
+            notes_commits: self.flag(Section::Release, "notes-commits"),
+            notes_files: self.flag(Section::Release, "notes-files"),
+            draft: self.flag(Section::Release, "draft"),
+            prerelease: self.toggle(Section::Release, "prerelease"),
         }
     }
 

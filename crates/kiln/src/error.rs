@@ -11,6 +11,7 @@ use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_history::HistoryError;
 use kiln_package::PackageError;
+use kiln_publish::PublishError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -24,7 +25,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon or a registry cannot be used, or lacks an image or room; or another server cannot be reached.
+    /// The daemon, a registry or a forge cannot be used, or lacks what is asked; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -60,6 +61,9 @@ pub(crate) enum CliError {
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A release.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
     /// A base image; the place names it, and there may be a way around it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Image { place: Option<String>, error: EngineError, around: Option<&'static str> },
@@ -138,6 +142,8 @@ impl CliError {
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
+            Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
@@ -172,6 +178,7 @@ impl CliError {
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Cache(_) => exit::DAEMON,
+            Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
             }
@@ -201,6 +208,20 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Emulation { .. } => exit::EMULATION,
         // The daemon did its part: there is no such program.
         EngineError::CannotStart { .. } => exit::STEP,
+        _ => exit::DAEMON,
+    }
+}
+
+fn publish_code(error: &PublishError) -> u8 {
+    match error {
+        PublishError::NoPlace { .. }
+        | PublishError::NoToken { .. }
+        | PublishError::Files { .. }
+        | PublishError::NotPushed { .. }
+        | PublishError::TagNotPushed { .. }
+        | PublishError::TagElsewhere { .. } => exit::CONFIG,
+        PublishError::Sum { .. } | PublishError::FileChanged { .. } | PublishError::Published { .. } => exit::VERIFY,
+        PublishError::Io { .. } => exit::IO,
         _ => exit::DAEMON,
     }
 }

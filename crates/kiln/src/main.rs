@@ -24,6 +24,7 @@ mod package;
 mod phase;
 mod project;
 mod recipe;
+mod release;
 mod report;
 mod room;
 mod run_flags;
@@ -101,6 +102,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
         Command::Report(args) => commands::report::run(ui, args),
+        Command::Release(args) => commands::release::run(ui, environment, args).await,
         Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
         Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }

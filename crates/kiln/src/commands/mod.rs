@@ -18,6 +18,7 @@ pub(crate) mod package;
 pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;
+pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod run;
 mod stores;
