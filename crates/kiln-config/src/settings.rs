@@ -35,8 +35,8 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
-    /// `[release]`.
-    pub release: Release,
+    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
+    pub release: Box<Release>,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
