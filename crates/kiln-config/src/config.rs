@@ -84,6 +84,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
+            release: Box::new(view.release()),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),
@@ -104,7 +105,6 @@ impl Config {
                 currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
             ci: view.ci(),
-            release: Box::new(view.release()),
         }
     }
 

@@ -19,6 +19,10 @@ pub enum Kind {
     Path,
     /// A path inside the project folder: relative, without `..`.
     Inside,
+    /// An absolute path in an image.
+    Absolute,
+    /// A user of an image: a name or number, and a group's after a colon.
+    User,
     /// A name that may be part of a file name.
     Name,
     /// A program's version.
@@ -89,10 +93,14 @@ pub enum Item {
     OneOf(&'static [&'static str]),
     /// `SRC=DST`, where `DST` may begin with `/`.
     Placed,
+    /// `NAME=VALUE`.
+    Label,
+    /// A port, `8080` or `53/udp`.
+    Port,
 }
 
 /// The formats of packages.
-pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk"];
+pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -140,6 +148,8 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Inside => "a relative path inside the project folder".to_owned(),
+            Self::Absolute => "an absolute path, such as \"/data\"".to_owned(),
+            Self::User => "a user such as \"65532:65532\", \"1000\" or \"nobody\"".to_owned(),
             Self::Name => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit".to_owned(),
             Self::Version => "a version such as \"1.2.3\"".to_owned(),
             Self::Python => "a Python version such as \"3.12\"".to_owned(),
@@ -165,6 +175,8 @@ impl Kind {
             Self::List(Item::Placed) => "a list of \"SRC=DST\", where DST is a path without `..`".to_owned(),
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Label) => "a list of \"NAME=VALUE\"".to_owned(),
+            Self::List(Item::Port) => "a list of ports, such as [\"8080\", \"53/udp\"]".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -286,6 +298,8 @@ impl Kind {
                 | Self::Artifact
                 | Self::Path
                 | Self::Inside
+                | Self::Absolute
+                | Self::User
         )
     }
 
@@ -303,6 +317,11 @@ impl Kind {
                 return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
             }
             Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
+            Self::Absolute => text.starts_with('/') && !text.chars().any(|c| c.is_whitespace() || c == '$'),
+            Self::User => {
+                let (user, group) = text.split_once(':').unwrap_or((text, text));
+                [user, group].iter().all(|part| is_name(part, "._-") || is_name(part.trim_start_matches('_'), "._-"))
+            }
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
             Self::Python => is_python(text),
@@ -354,11 +373,13 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
                 Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
             }
             // 3.10 as a number is 3.1.
-            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
-                span: item.span.clone(),
-                given: item.to_toml(),
-                hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
-            }),
+            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release | Item::Port) => {
+                Err(Rejected {
+                    span: item.span.clone(),
+                    given: item.to_toml(),
+                    hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+                })
+            }
             _ => Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: None }),
         })
         .collect()
@@ -369,6 +390,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Python => is_python(text) && text.contains('.'),
+            Item::Label => text.split_once('=').is_some_and(|(name, _)| is_name(name, "._-/")),
+            Item::Port => {
+                let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+                port.parse::<u16>().is_ok_and(|port| port > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
+            }
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);

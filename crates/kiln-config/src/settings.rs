@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
+    pub release: Box<Release>,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -35,8 +37,6 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
-    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
-    pub release: Box<Release>,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -360,6 +360,25 @@ impl PythonImages {
     }
 }
 
+/// The image that has the program in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// What it stands on; nothing is for kiln to choose.
+    pub base: Option<String>,
+    /// Who runs the program, with a group after a colon.
+    pub user: String,
+    /// Its names, with `{name}` and `{version}` in them.
+    pub tags: Vec<String>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that the program starts in.
+    pub workdir: Option<String>,
+    /// Ports, with `/udp` where it is not TCP.
+    pub ports: Vec<String>,
+    /// More files: from the project folder to the image's root.
+    pub files: Vec<DataMapping>,
+}
+
 /// Cache volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -465,6 +484,8 @@ pub struct Release {
     pub installer: bool,
     /// What it downloads from, with `{version}` and `{tag}`.
     pub download_url: Option<String>,
+    /// `[release.image]`.
+    pub image: ReleaseImage,
 }
 
 /// What packages need beside the C library, in the words of each format.

@@ -15,7 +15,7 @@ use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
     Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe, Release,
-    ReleaseDepends, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    ReleaseDepends, ReleaseImage, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -233,6 +233,20 @@ impl View<'_> {
         }
     }
 
+    fn release_image(&self) -> ReleaseImage {
+        let section = Section::Release;
+        let label = |item: &String| item.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ReleaseImage {
+            base: self.text(section, "image.base"),
+            user: self.text(section, "image.user").unwrap_or_default(),
+            tags: self.list(section, "image.tags"),
+            labels: self.list(section, "image.labels").iter().filter_map(label).collect(),
+            workdir: self.text(section, "image.workdir"),
+            ports: self.list(section, "image.ports"),
+            files: self.mappings(section, "image.files"),
+        }
+    }
+
     pub(crate) fn project(&self) -> Project {
         let text = |name| self.text(Section::Project, name);
         Project {
@@ -281,6 +295,7 @@ impl View<'_> {
             apk_key_name: text("apk-key-name"),
             installer: self.flag(section, "installer"),
             download_url: text("download-url"),
+            image: self.release_image(),
         }
     }
 

@@ -60,9 +60,9 @@ pub(crate) enum CliError {
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A base image; the place names it.
+    /// A base image; the place names it, and there may be a way around it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
-    Image { place: Option<String>, error: EngineError },
+    Image { place: Option<String>, error: EngineError, around: Option<&'static str> },
     /// Files from elsewhere; the place names them.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Fetch {
@@ -130,7 +130,11 @@ impl CliError {
             Self::Bake(error) => error.hint(),
             Self::Migrate(error) => Some(error.hint()),
             Self::Ignore { error, .. } => Some(error.hint()),
-            Self::Engine(error) | Self::Image { error, .. } => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Image { error, around, .. } => {
+                let hints: Vec<String> = error.hint().into_iter().chain(around.map(str::to_owned)).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),

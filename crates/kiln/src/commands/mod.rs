@@ -19,7 +19,7 @@ pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;
 pub(crate) mod report;
-mod run;
+pub(crate) mod run;
 mod stores;
 pub(crate) mod test;
 mod travel;

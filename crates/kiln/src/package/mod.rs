@@ -5,6 +5,7 @@
 //! ([`Staged::add`]), and [`Staged::place`] puts all of it into the output folder at once and then lists it in the sums.
 
 mod git;
+pub(crate) mod image;
 pub(crate) mod programs;
 pub(crate) mod release;
 pub(crate) mod table;
