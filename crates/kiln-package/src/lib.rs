@@ -74,16 +74,17 @@ pub fn is_of_another_version(file: &str, release: &Release) -> bool {
     };
     let Ok(name) = package_name(format, &release.name) else { return false };
     let plain = release.version.as_str().to_owned();
-    let version = match format {
-        Format::Deb => release.version.deb(true),
-        Format::Rpm => release.version.rpm(),
-        Format::Apk => release.version.apk().unwrap_or(plain),
-        _ => plain,
+    // What follows the version tells it from a longer one, such as that of a pre-release.
+    let (version, after) = match format {
+        Format::Deb => (release.version.deb(true), "-"),
+        Format::Rpm => (release.version.rpm(), "-"),
+        Format::Apk => (release.version.apk().unwrap_or(plain), "-r"),
+        _ => (plain, "-linux-"),
     };
     let version = version.replace('~', ".");
     let Some(rest) = file.strip_prefix(&name).and_then(|rest| rest.strip_prefix(['-', '_'])) else { return false };
     let is_version = rest.starts_with(|c: char| c.is_ascii_digit());
-    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(['-', '_']));
+    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(after));
     is_version && !is_same
 }
 
