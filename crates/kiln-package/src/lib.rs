@@ -1,7 +1,7 @@
 //! Packages of a program: archives, Debian, RPM and Alpine packages, and a shell script that installs from them.
 //!
 //! Synchronous, without Docker and without a look at the environment. [`Release`] says what is released, [`Program`] what
-//! was built for one platform. From both [`layout::tree`] lays out what a package holds, and [`write`] writes it in one
+//! was built for one platform. From both [`layout::tree`] lays out what a package holds, and [`write()`] writes it in one
 //! [`Format`]. The same input gives the same bytes: entries are in order of their names and belong to root, modes are 644
 //! and 755, every time is [`Release::time`], and compressors run in one thread at fixed levels.
 
