@@ -7,6 +7,8 @@ mod history;
 mod leftovers;
 mod many;
 mod outputs;
+mod package_image;
+mod packages;
 mod report;
 mod suite;
 mod targets;

@@ -136,7 +136,9 @@ fn a_glibc_that_is_too_old_is_named_and_so_is_a_missing_library() {
         let mut bytes = bytes.clone();
         let places: Vec<usize> = (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
         assert!(!places.is_empty(), "{name}: it is another program than this test knows");
-        places.iter().for_each(|at| bytes[*at..*at + to.len()].copy_from_slice(to));
+        for at in &places {
+            bytes[*at..*at + to.len()].copy_from_slice(to);
+        }
         std::fs::write(project.path().join(name), bytes).expect("a file");
         let path = project.path().join(name);
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");

@@ -6,7 +6,7 @@ use std::fmt;
 
 use kiln_graph::Platform;
 
-use crate::kind::{Item, Kind};
+use crate::kind::{FORMATS, Item, Kind};
 
 /// A section of `kiln.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Section {
     Verify,
     /// The project's own tests.
     Test,
+    /// What `kiln package` and `kiln release` make of the programs.
+    Release,
     /// Cache volumes.
     Cache,
     /// Foreign platforms.
@@ -35,13 +37,14 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Project,
         Self::Nuitka,
         Self::Build,
         Self::Network,
         Self::Verify,
         Self::Test,
+        Self::Release,
         Self::Cache,
         Self::Emulation,
         Self::Ci,
@@ -57,6 +60,7 @@ impl Section {
             Self::Network => "network",
             Self::Verify => "verify",
             Self::Test => "test",
+            Self::Release => "release",
             Self::Cache => "cache",
             Self::Emulation => "emulation",
             Self::Ci => "ci",
@@ -73,6 +77,7 @@ impl Section {
             Self::Network => "How the build reaches the network.",
             Self::Verify => "The test of each artifact, in a clean container of its platform.",
             Self::Test => "The project's own tests, which `kiln test` runs in containers.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
             Self::Cache => "Caches that outlive a build: pip, ccache and Nuitka's own, in volumes.",
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
@@ -87,7 +92,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache | Self::History | Self::Test)
+        !matches!(self, Self::Cache | Self::History | Self::Release | Self::Test)
     }
 }
 
@@ -180,7 +185,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Test, Verify};
+use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Release, Test, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -293,6 +298,90 @@ pub(crate) static KEYS: &[Key] = &[
         "Images with the versions of Python: a pattern with {python}, or a table such as { \"3.12\" = \"image\" }."),
     key(Test, "timeout", Kind::Seconds, Value("1800"), "300",
         "Time that the tests of one Python on one platform may take, in seconds or as \"5m\"."),
+
+    key(Release, "name", Kind::Name, Derived("project.name"), r#""greeter""#,
+        "Name of archives and packages; the command in them has the name of the project."),
+    key(Release, "version", Kind::Version, Derived("project.version, else the tag of the commit that is checked out"), r#""1.2.3rc1""#,
+        "Version of archives and packages. Pre-releases come before their release in each format."),
+    key(Release, "summary", Kind::Text, Derived("the description in pyproject.toml"), r#""Greets people""#,
+        "One line about the program."),
+    key(Release, "description", Kind::Text, Derived("the summary"), r#""Greets people by name, in any language.""#,
+        "More about it."),
+    key(Release, "license", Kind::Text, Derived("the license in pyproject.toml"), r#""MIT""#,
+        "Its license, as SPDX writes it."),
+    key(Release, "homepage", Kind::Url, Derived("the URLs in pyproject.toml"), r#""https://example.org/greeter""#,
+        "Its page."),
+    key(Release, "maintainer", Kind::Text, Derived("the maintainers or authors in pyproject.toml"), r#""Some Body <somebody@example.org>""#,
+        "Who looks after the packages."),
+    key(Release, "vendor", Kind::Text, Derived("none"), r#""Example Ltd""#,
+        "Who publishes them."),
+    key(Release, "section", Kind::Text, Value(r#""utils""#), r#""net""#,
+        "Section of the Debian package."),
+    key(Release, "formats", Kind::List(Item::OneOf(FORMATS)), Value(r#"["tar.gz", "deb", "rpm", "apk"]"#), r#"["tar.xz", "zip", "image"]"#,
+        "What `kiln package` makes. Without a choice of yours, deb and rpm are left out for a musl program, and apk for a glibc program."),
+    key(Release, "documents", Kind::List(Item::Text), Derived("LICENSE, README and CHANGELOG, as far as they are there"), r#"["LICENSE", "docs/README.txt"]"#,
+        "License, README and their like, from the project folder."),
+    key(Release, "completions", Kind::List(Item::Text), Value("[]"), r#"["completions/greeter.bash", "zsh=completions/zsh.txt"]"#,
+        "Completions for bash, zsh and fish: files, with the shell before a `=` where the name does not tell it."),
+    key(Release, "man", Kind::List(Item::Text), Value("[]"), r#"["man/greeter.1"]"#,
+        "Pages of the manual, named NAME.SECTION."),
+    key(Release, "systemd", Kind::List(Item::Text), Value("[]"), r#"["init/greeter.service"]"#,
+        "Units of systemd, for deb and rpm. They are neither enabled nor started, and stopped before they are removed."),
+    key(Release, "openrc", Kind::List(Item::Text), Value("[]"), r#"["init/greeter"]"#,
+        "Scripts of OpenRC, for apk."),
+    key(Release, "config-files", Kind::List(Item::Placed), Value("[]"), r#"["greeter.conf=/etc/greeter.conf"]"#,
+        "Files with settings, as SRC=DST. What the user changes in them is kept by newer packages."),
+    key(Release, "files", Kind::List(Item::Placed), Value("[]"), r#"["icon.svg=/usr/share/icons/hicolor/scalable/apps/greeter.svg"]"#,
+        "Other files, as SRC=DST. A DST without a leading `/` is in the folder of an archive, and in /usr/share/NAME of a package."),
+    key(Release, "depends.deb", Kind::List(Item::Text), Value("[]"), r#"["libgl1 (>= 1.3)"]"#,
+        "What the Debian package needs beside the C library."),
+    key(Release, "depends.rpm", Kind::List(Item::Text), Value("[]"), r#"["libglvnd-glx >= 1.3"]"#,
+        "What the RPM package needs beside the C library."),
+    key(Release, "depends.apk", Kind::List(Item::Text), Value("[]"), r#"["mesa-gl>=24"]"#,
+        "What the Alpine package needs beside the C library."),
+    key(Release, "apk-key", Kind::Text, Derived("none"), r#""env:KILN_APK_KEY""#,
+        "RSA key that signs apk files, as abuild-keygen makes it: a file, or env:VARIABLE. Without one they install with --allow-untrusted."),
+    key(Release, "apk-key-name", Kind::Name, Derived("the key's file name, else NAME.rsa, with .pub"), r#""me-1234.rsa.pub""#,
+        "Name of the public key in /etc/apk/keys."),
+    key(Release, "installer", Kind::Bool, Value("true"), "false",
+        "Write install.sh, which installs from the tar.gz archives."),
+    key(Release, "download-url", Kind::Url, Derived("the releases of the git remote `origin`, on GitHub or Codeberg"), r#""https://example.org/greeter/{version}""#,
+        "Folder that install.sh downloads from; {version} and {tag} stand for theirs."),
+    key(Release, "image.base", Kind::Image, Derived("by the program's C library: debian:bookworm-slim or trixie-slim, alpine:3.20, scratch for a static one"), r#""gcr.io/distroless/base-debian12""#,
+        "Image that the program's image stands on; \"scratch\" is nothing at all."),
+    key(Release, "image.user", Kind::User, Value(r#""65532:65532""#), r#""nobody""#,
+        "Who runs the program: numbers, for which there is a home folder, or names that the base image knows."),
+    key(Release, "image.tags", Kind::List(Item::Word), Value("[]"), r#"["ghcr.io/example/{name}:{version}"]"#,
+        "Names of the image, with {name} and {version}."),
+    key(Release, "image.labels", Kind::List(Item::Label), Value("[]"), r#"["org.opencontainers.image.source=https://example.org/greeter"]"#,
+        "Labels of the image, as NAME=VALUE, beside its title, version and time."),
+    key(Release, "image.workdir", Kind::Absolute, Derived("the user's home folder, or that of the base image"), r#""/data""#,
+        "Folder that the program starts in; made for its user."),
+    key(Release, "image.ports", Kind::List(Item::Port), Value("[]"), r#"["8080"]"#,
+        "Ports that the program listens on."),
+    key(Release, "image.files", Kind::List(Item::Data), Value("[]"), r#"["LICENSE=usr/share/doc/greeter/LICENSE"]"#,
+        "More files for the image, as SRC=DST: from the project folder to the image's root."),
+    // Of `kiln release`.
+    key(Release, "forge", Kind::Choice(&["github", "gitea", "gitlab"]), Derived("the CI service that runs this, else by the host of git's remote"), r#""gitea""#,
+        "Where `kiln release` publishes. \"gitea\" is Forgejo, too."),
+    key(Release, "repository", Kind::Text, Derived("that of the CI service, else of git's remote"), r#""owner/name""#,
+        "The repository whose release it is."),
+    key(Release, "url", Kind::Url, Derived("that of the CI service, else of git's remote"), r#""https://git.example.org""#,
+        "Address of the forge, or of its API."),
+    key(Release, "tag", Kind::Text, Value(r#""v{version}""#), r#""{version}""#,
+        "The tag of a release, in which {version} stands for the version."),
+    key(Release, "assets", Kind::List(Item::Text), Derived("all of SHA256SUMS, signatures, bills of materials, provenance and install.sh"), r#"["*.tar.gz", "*.deb"]"#,
+        "The files of the output folder that are published, by name; `*` stands for anything. SHA256SUMS is always one of them."),
+    key(Release, "changelog", Kind::Inside, Derived("CHANGELOG.md, if it exists"), r#""docs/changes.md""#,
+        "The file whose section of the version is what people read of a release."),
+    key(Release, "notes-commits", Kind::Bool, Value("true"), "false",
+        "Whether the notes list the commits since the last tag."),
+    key(Release, "notes-files", Kind::Bool, Value("true"), "false",
+        "Whether the notes have a table of the files with their sums."),
+    key(Release, "draft", Kind::Bool, Value("false"), "true",
+        "Whether a release stays a draft that somebody publishes by hand."),
+    key(Release, "prerelease", Kind::Toggle, Value(r#""auto""#), r#""yes""#,
+        "Whether a release is one to try out. \"auto\": if its version says so (1.0rc1, 1.0-beta.2)."),
 
     key(Cache, "scope", Kind::Name, Derived("the project's name and a digest of its folder's path"), r#""hello-ci""#,
         "Builds with the same scope share cache volumes."),

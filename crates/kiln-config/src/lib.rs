@@ -35,7 +35,7 @@ pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
     Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
-    PlatformSettings, Program, Project, PythonImages, Recipe, Requirements, Settings, Smoke, Test, TestCommand, Toggle,
-    Twin, Verify,
+    PlatformSettings, Program, Project, Publish, PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage,
+    Requirements, Settings, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`, as far as it is of `kiln release`.
+    pub publish: Publish,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -35,6 +37,8 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
+    /// `[release]`.
+    pub release: Release,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -368,6 +372,50 @@ impl PythonImages {
     }
 }
 
+/// The image that has the program in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// What it stands on; nothing is for kiln to choose.
+    pub base: Option<String>,
+    /// Who runs the program, with a group after a colon.
+    pub user: String,
+    /// Its names, with `{name}` and `{version}` in them.
+    pub tags: Vec<String>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that the program starts in.
+    pub workdir: Option<String>,
+    /// Ports, with `/udp` where it is not TCP.
+    pub ports: Vec<String>,
+    /// More files: from the project folder to the image's root.
+    pub files: Vec<DataMapping>,
+}
+
+/// How a release is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The word for the kind of forge; nothing is left to what the machine shows.
+    pub forge: Option<String>,
+    /// The repository: `OWNER/NAME`.
+    pub repository: Option<String>,
+    /// Address of the forge or of its API.
+    pub url: Option<String>,
+    /// The tag, in which `{version}` stands for the version.
+    pub tag: String,
+    /// Names of the files, with wildcards; none is all.
+    pub assets: Vec<String>,
+    /// The changelog, relative to the project folder.
+    pub changelog: Option<String>,
+    /// Whether the notes list commits.
+    pub notes_commits: bool,
+    /// Whether the notes list files.
+    pub notes_files: bool,
+    /// Whether it stays a draft.
+    pub draft: bool,
+    /// Whether it is one to try out.
+    pub prerelease: Toggle,
+}
+
 /// Cache volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
@@ -424,6 +472,68 @@ pub struct Ci {
     pub default_branch: Option<String>,
     /// The labels of the runner, where a platform has none of its own.
     pub runner: Vec<String>,
+}
+
+/// What is made of the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Name of archives and packages.
+    pub name: String,
+    /// Their version, if it is known without git.
+    pub version: Option<String>,
+    /// One line about the program.
+    pub summary: Option<String>,
+    /// More about it.
+    pub description: Option<String>,
+    /// Its license.
+    pub license: Option<String>,
+    /// Its page.
+    pub homepage: Option<String>,
+    /// Who looks after the packages.
+    pub maintainer: Option<String>,
+    /// Who publishes them.
+    pub vendor: Option<String>,
+    /// Section of the Debian package.
+    pub section: String,
+    /// What is made: of `tar.gz`, `tar.xz`, `tar.zst`, `zip`, `deb`, `rpm` and `apk`.
+    pub formats: Vec<String>,
+    /// License, README and their like, relative to the project folder, as all that follows.
+    pub documents: Vec<String>,
+    /// Completions: files, or `SHELL=FILE`.
+    pub completions: Vec<String>,
+    /// Pages of the manual.
+    pub man: Vec<String>,
+    /// Units of systemd.
+    pub systemd: Vec<String>,
+    /// Scripts of OpenRC.
+    pub openrc: Vec<String>,
+    /// Files with settings.
+    pub config_files: Vec<DataMapping>,
+    /// Other files.
+    pub files: Vec<DataMapping>,
+    /// What packages need beside the C library.
+    pub depends: ReleaseDepends,
+    /// RSA key for apk files: `env:VARIABLE`, or a file relative to the project folder unless absolute.
+    pub apk_key: Option<String>,
+    /// Name of its public half.
+    pub apk_key_name: Option<String>,
+    /// Whether `install.sh` is written.
+    pub installer: bool,
+    /// What it downloads from, with `{version}` and `{tag}`.
+    pub download_url: Option<String>,
+    /// `[release.image]`.
+    pub image: ReleaseImage,
+}
+
+/// What packages need beside the C library, in the words of each format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseDepends {
+    /// `depends.deb`.
+    pub deb: Vec<String>,
+    /// `depends.rpm`.
+    pub rpm: Vec<String>,
+    /// `depends.apk`.
+    pub apk: Vec<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

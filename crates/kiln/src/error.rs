@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kiln_artifact::checksum::ChecksumError;
 use kiln_artifact::place::PlaceError;
 use kiln_cache::CacheError;
 use kiln_config::ConfigError;
@@ -9,6 +10,8 @@ use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_history::HistoryError;
+use kiln_package::PackageError;
+use kiln_publish::PublishError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -22,7 +25,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon or a registry cannot be used, or lacks an image or room; or another server cannot be reached.
+    /// The daemon, a registry or a forge cannot be used, or lacks what is asked; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -58,9 +61,12 @@ pub(crate) enum CliError {
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A base image; the place names it.
+    /// A release.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A base image; the place names it, and there may be a way around it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
-    Image { place: Option<String>, error: EngineError },
+    Image { place: Option<String>, error: EngineError, around: Option<&'static str> },
     /// Files from elsewhere; the place names them.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Fetch {
@@ -68,6 +74,16 @@ pub(crate) enum CliError {
         #[source]
         error: FetchError,
     },
+    /// A package; the place is that of the setting to blame.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Package {
+        place: Option<String>,
+        #[source]
+        error: PackageError,
+    },
+    /// Sums of files.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -118,14 +134,22 @@ impl CliError {
             Self::Bake(error) => error.hint(),
             Self::Migrate(error) => Some(error.hint()),
             Self::Ignore { error, .. } => Some(error.hint()),
-            Self::Engine(error) | Self::Image { error, .. } => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Image { error, around, .. } => {
+                let hints: Vec<String> = error.hint().into_iter().chain(around.map(str::to_owned)).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
+            Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
             Self::Fetch { error, .. } => error.hint(),
+            Self::Package { error, .. } => error.hint(),
+            Self::Checksum(error) => error.hint().map(str::to_owned),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } | Self::Watch { hint, .. } => Some(hint.clone()),
             Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
@@ -135,19 +159,26 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. })
+            | Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. }
+            | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
             | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
+            | Self::Package { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) => exit::DAEMON,
+            Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
             }
@@ -177,6 +208,20 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Emulation { .. } => exit::EMULATION,
         // The daemon did its part: there is no such program.
         EngineError::CannotStart { .. } => exit::STEP,
+        _ => exit::DAEMON,
+    }
+}
+
+fn publish_code(error: &PublishError) -> u8 {
+    match error {
+        PublishError::NoPlace { .. }
+        | PublishError::NoToken { .. }
+        | PublishError::Files { .. }
+        | PublishError::NotPushed { .. }
+        | PublishError::TagNotPushed { .. }
+        | PublishError::TagElsewhere { .. } => exit::CONFIG,
+        PublishError::Sum { .. } | PublishError::FileChanged { .. } | PublishError::Published { .. } => exit::VERIFY,
+        PublishError::Io { .. } => exit::IO,
         _ => exit::DAEMON,
     }
 }

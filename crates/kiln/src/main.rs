@@ -20,9 +20,11 @@ mod lower;
 mod metadata;
 mod network;
 mod output;
+mod package;
 mod phase;
 mod project;
 mod recipe;
+mod release;
 mod report;
 mod room;
 mod run_flags;
@@ -84,7 +86,8 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
-        Command::Test(args) => commands::test::run(ui, environment, &cli.global, args).await,
+        Command::Test(args) => Box::pin(commands::test::run(ui, environment, &cli.global, args)).await,
+        Command::Package(args) => commands::package::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
@@ -99,6 +102,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
         Command::Report(args) => commands::report::run(ui, args),
+        Command::Release(args) => commands::release::run(ui, environment, args).await,
         Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
         Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }

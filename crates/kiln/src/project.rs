@@ -30,6 +30,7 @@ const IGNORED: [&str; 9] = [
 ];
 
 /// A project with its settings.
+#[derive(Clone)]
 pub(crate) struct Project {
     /// Its folder, absolute.
     pub(crate) folder: PathBuf,

@@ -204,16 +204,17 @@ impl Examined {
 
     /// Looks at a member of an archive.
     fn member(&mut self, member: Member<'_>, spool: &mut Spool) -> Result<(), PackageError> {
-        let data = |content| ContainedFile { name: member.name.clone(), size: 0, executable: false, content };
-        match &member.kind {
-            MemberKind::File => self.take(&member.name, member.mode, member.body, spool),
+        let Member { name, kind, mode, body, .. } = member;
+        let data = |name, content| ContainedFile { name, size: 0, executable: false, content };
+        match kind {
+            MemberKind::File => self.take(&name, mode, body, spool),
             MemberKind::Link(target) => {
-                self.files.push(data(Content::Link { target: target.clone() }));
+                self.files.push(data(name, Content::Link { target }));
                 Ok(())
             }
             // Another name of what was seen already, and libraries are found by it.
             MemberKind::HardLink(_) => {
-                self.files.push(data(Content::Data));
+                self.files.push(data(name, Content::Data));
                 Ok(())
             }
             MemberKind::Folder | MemberKind::Other => Ok(()),

@@ -49,7 +49,7 @@ pub(crate) fn deb(control: &str, entries: &[Entry<'_>]) -> Vec<u8> {
     let data = zstd::encode_all(tar(entries, true).as_slice(), 1).unwrap();
     let mut out = b"!<arch>\n".to_vec();
     for (name, content) in [("debian-binary", &b"2.0\n"[..]), ("control.tar.gz", &control), ("data.tar.zst", &data)] {
-        write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).unwrap();
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
         out.extend_from_slice(content);
         if content.len() % 2 == 1 {
             out.push(b'\n');

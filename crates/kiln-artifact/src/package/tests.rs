@@ -15,7 +15,10 @@ fn on_disk(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Names, contents and modes of all that is installed, and what the package says of itself.
-fn read(bytes: &[u8]) -> Result<(Form, Vec<(String, String, u32)>, Option<Control>), PackageError> {
+/// Form, members with content and mode, and what the package says of itself.
+type Read = (Form, Vec<(String, String, u32)>, Option<Control>);
+
+fn read(bytes: &[u8]) -> Result<Read, PackageError> {
     let (_folder, path) = on_disk(bytes);
     let form = detect(&path)?.ok_or_else(|| PackageError::Unsupported("nothing".to_owned()))?;
     let mut found = Vec::new();

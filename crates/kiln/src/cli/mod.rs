@@ -4,6 +4,8 @@ mod bake;
 mod build;
 mod ci;
 mod history;
+mod package;
+mod release;
 mod room;
 mod test;
 mod verify;
@@ -19,6 +21,8 @@ pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
+pub(crate) use package::{ALL_FORMATS, Package};
+pub(crate) use release::Release;
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
 pub(crate) use verify::Verify;
@@ -140,6 +144,9 @@ pub(crate) enum Command {
     /// Build the targets of a docker-bake.hcl, a docker-bake.json or a compose file, or of kiln.toml
     #[command(after_help = BAKE_EXAMPLES)]
     Bake(Bake),
+    /// Make archives, deb, rpm and apk packages and an installer of what was built
+    #[command(after_help = package::EXAMPLES)]
+    Package(Box<Package>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
         after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
@@ -176,6 +183,9 @@ pub(crate) enum Command {
     /// Write a build as a page for a browser, or as a CI job summary
     #[command(after_help = history::REPORT_EXAMPLES)]
     Report(Report),
+    /// Publish the files of the output folder as a release on GitHub, Gitea or GitLab
+    #[command(after_help = release::EXAMPLES)]
+    Release(Release),
     /// Print completions for a shell
     #[command(
         after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish"

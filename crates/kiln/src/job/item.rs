@@ -230,7 +230,7 @@ impl Item {
     /// As buildx on the daemon's own builder: without an output, a Dockerfile makes an image.
     fn make_image(&mut self) {
         if !self.asked.explicit {
-            self.asked.exports.push(Export::Load { names: Vec::new() });
+            self.asked.exports.push(Export::Load { names: Vec::new(), rewritten: false });
             self.asked.explicit = true;
         }
     }
