@@ -47,15 +47,21 @@ impl Signer {
     ///
     /// Errors: it is no key, or the password is missing or another one.
     pub fn minisign(text: &str, password: Option<&str>) -> Result<Self, KeyError> {
-        let not = |source: minisign::PError| KeyError::not("secret key of minisign", &source);
-        let boxed = SecretKeyBox::from_string(text.trim()).map_err(not)?;
-        // Whether it is locked, only trying tells: nobody is asked, since there may be nobody.
-        if let Ok(key) = SecretKeyBox::from_string(text.trim()).map_err(not)?.into_unencrypted_secret_key() {
-            return Ok(Self::Minisign(Box::new(key)));
-        }
-        let password = password.ok_or(KeyError::NoPassword)?;
-        // A wrong password and a damaged key look the same.
-        let key = boxed.into_secret_key(Some(password.to_owned())).map_err(|_| KeyError::WrongPassword)?;
+        const WHAT: &str = "secret key of minisign";
+        let line = text.trim().lines().nth(1).unwrap_or_default();
+        let bytes = STANDARD.decode(line.trim()).map_err(|e| KeyError::not(WHAT, &e))?;
+        // Source: minisign's "Secret key format": the signature's algorithm, that of the lock, ...
+        let (b"Ed", Some(lock)) = (bytes.get(..2).unwrap_or_default(), bytes.get(2..4)) else {
+            return Err(KeyError::not(WHAT, &"its second line is another thing"));
+        };
+        let boxed = SecretKeyBox::from_string(text.trim()).map_err(|e| KeyError::not(WHAT, &e))?;
+        let key = if lock == [0, 0] {
+            boxed.into_unencrypted_secret_key().map_err(|e| KeyError::not(WHAT, &e))?
+        } else {
+            let password = password.ok_or(KeyError::NoPassword)?;
+            // A wrong password and a damaged key look the same.
+            boxed.into_secret_key(Some(password.to_owned())).map_err(|_| KeyError::WrongPassword)?
+        };
         Ok(Self::Minisign(Box::new(key)))
     }
 

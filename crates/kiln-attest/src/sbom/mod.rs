@@ -82,6 +82,8 @@ pub struct Bill<'a> {
 
 /// What no bill can know.
 const VENDORED: &str = "Code that packages carry inside of their own files is not listed apart.";
+/// What of Nuitka is inside.
+const RUNTIME: &str = "its runtime, for which LICENSE-RUNTIME.txt of Nuitka has an exception";
 /// How a bill refers to its program.
 const SUBJECT: &str = "program";
 
@@ -206,7 +208,7 @@ impl<'a> Bill<'a> {
                 self.gaps.push(format!("The licence of {name} is not known: its metadata names none."));
             }
             let commit = said.commit.clone().map(|commit| ("kiln:commit", commit));
-            let built_in = (normal(&name) == "nuitka").then(|| ("kiln:part", "runtime".to_owned()));
+            let built_in = (normal(&name) == "nuitka").then(|| ("kiln:part", RUNTIME.to_owned()));
             let notes = commit.into_iter().chain(built_in).collect();
             let distribution = Component {
                 license,
