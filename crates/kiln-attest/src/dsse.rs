@@ -98,7 +98,10 @@ mod tests {
 
     #[test]
     fn the_encoding_is_that_of_the_specification() {
-        assert_eq!(encode("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            encode("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]

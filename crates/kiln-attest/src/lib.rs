@@ -5,13 +5,14 @@
 //! files as minisign and cosign do, [`dsse`] statements. [`mod@check`] is the other side: it holds a file against all that
 //! lies beside it, and believes no more than the keys that it is told to trust.
 //!
-//! Synchronous, without knowledge of Docker, and deterministic: the same build at the same moment (which is passed in)
-//! gives the same bytes.
+//! Without knowledge of Docker, and synchronous but for [`keyless`], which asks services over a client that is passed in.
+//! Bills and statements are deterministic: the same build at the same moment (which is passed in) gives the same bytes.
 
 pub mod check;
 pub mod dsse;
 mod epoch;
 pub mod ingredients;
+pub mod keyless;
 pub mod keys;
 pub mod provenance;
 pub mod sbom;

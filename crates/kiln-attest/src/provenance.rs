@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::epoch::moment_of_millis;
+use crate::ingredients::Materials;
+use crate::sbom::purl;
 
 /// The form of a statement.
 pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -31,7 +33,8 @@ pub struct Built {
 /// Something that a build used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Resource {
-    /// Where it comes from: `git+https://...@ref`, `pkg:docker/...`, `pkg:pypi/...`.
+    /// Where it comes from: `git+https://...@ref`, `pkg:docker/...`, `pkg:pypi/...`; empty where only a digest is known.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uri: String,
     /// Its digests by algorithm, in hexadecimal: `sha256`, `gitCommit`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -154,6 +157,21 @@ impl Provenance {
             },
         };
         serde_json::to_string(&statement).expect("texts and numbers alone")
+    }
+}
+
+impl Materials {
+    /// Distributions and system packages as resources of a build. Their versions name them: package managers keep no
+    /// digests of what they installed.
+    pub fn resources(&self) -> Vec<Resource> {
+        let resource = |uri: String, name: &str| Resource { uri, name: name.to_owned(), ..Resource::default() };
+        let distributions = self.distributions.iter().map(|distribution| {
+            let commit = distribution.commit.iter().map(|commit| ("gitCommit".to_owned(), commit.clone()));
+            Resource { digest: commit.collect(), ..resource(purl::pypi(distribution), "distribution") }
+        });
+        let packages =
+            self.packages.iter().map(|package| resource(purl::system(package, &self.system), "system package"));
+        distributions.chain(packages).collect()
     }
 }
 

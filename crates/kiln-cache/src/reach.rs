@@ -70,7 +70,10 @@ fn unreachable(reason: String) -> CacheError {
 
 impl Network {
     /// A client that follows no redirects: what it sends is signed for one place.
-    pub(crate) fn client(&self) -> Result<reqwest::Client> {
+    ///
+    /// # Errors
+    /// If certificates or proxies cannot be used.
+    pub fn client(&self) -> Result<reqwest::Client> {
         let builder = self.builder()?.redirect(reqwest::redirect::Policy::none());
         builder.build().map_err(|error| unreachable(innermost(&error)))
     }

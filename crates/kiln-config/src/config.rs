@@ -104,6 +104,7 @@ impl Config {
                 currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
             ci: view.ci(),
+            release: view.release(),
         }
     }
 

@@ -31,11 +31,13 @@ pub enum Section {
     Ci,
     /// Records of builds.
     History,
+    /// What is made of the programs for a release.
+    Release,
 }
 
 impl Section {
     /// Every section, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Project,
         Self::Nuitka,
         Self::Build,
@@ -46,6 +48,7 @@ impl Section {
         Self::Emulation,
         Self::Ci,
         Self::History,
+        Self::Release,
     ];
 
     /// The name as it stands in the file.
@@ -61,6 +64,7 @@ impl Section {
             Self::Emulation => "emulation",
             Self::Ci => "ci",
             Self::History => "history",
+            Self::Release => "release",
         }
     }
 
@@ -77,6 +81,7 @@ impl Section {
             Self::Emulation => "Platforms that the machine cannot run by itself.",
             Self::Ci => "What `kiln ci matrix` gives a workflow to run, by event and branch.",
             Self::History => "Records of builds: `kiln history` shows them, `kiln stats` learns from them.",
+            Self::Release => "What `kiln package` and `kiln release` make of the programs.",
         }
     }
 
@@ -87,7 +92,7 @@ impl Section {
 
     /// Whether `[platform]` tables may override settings of this section.
     pub fn per_platform(self) -> bool {
-        !matches!(self, Self::Cache | Self::History | Self::Test)
+        !matches!(self, Self::Cache | Self::History | Self::Release | Self::Test)
     }
 }
 
@@ -180,7 +185,7 @@ const fn key(
 }
 
 use Fallback::{Derived, Value};
-use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Test, Verify};
+use Section::{Build, Cache, Ci, Emulation, History, Network, Nuitka, Project, Release, Test, Verify};
 
 #[rustfmt::skip]
 pub(crate) static KEYS: &[Key] = &[
@@ -325,6 +330,15 @@ pub(crate) static KEYS: &[Key] = &[
         "What a minute of a CI runner costs, for `kiln stats`."),
     key(History, "currency", Kind::Text, Value(r#""USD""#), r#""EUR""#,
         "What that price is in."),
+
+    key(Release, "sbom", Kind::List(Item::Bill), Value(r#"["cyclonedx", "spdx"]"#), r#"["cyclonedx"]"#,
+        "Bills of materials of each program, which say what it is made of: \"cyclonedx\" (1.6), \"spdx\" (2.3)."),
+    key(Release, "provenance", Kind::Bool, Value("true"), "false",
+        "A statement of how and of what everything was built, in the form of in-toto and SLSA."),
+    key(Release, "sign", Kind::List(Item::Signer), Value("[]"), r#"["minisign:env:RELEASE_KEY", "cosign:cosign.key", "keyless"]"#,
+        "What signs the sums and the provenance: minisign:KEY, cosign:KEY, each a file or env:VARIABLE, or keyless, which asks Sigstore where the CI service gives a token. KILN_SIGN_PASSWORD or COSIGN_PASSWORD opens a key."),
+    key(Release, "trusted-keys", Kind::List(Item::Text), Value("[]"), r#"["RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3", "cosign.pub"]"#,
+        "Public keys of whoever releases, of minisign or as files of minisign or cosign; with any, `kiln verify` wants each file vouched for by one of them."),
 ];
 
 #[cfg(test)]

@@ -85,8 +85,14 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
+    /// A form of bills of materials.
+    Bill,
+    /// What signs: `minisign:KEY`, `cosign:KEY` or `keyless`.
+    Signer,
 }
 
+/// The forms of bills of materials.
+const BILLS: [&str; 2] = ["cyclonedx", "spdx"];
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
 
@@ -170,6 +176,11 @@ impl Kind {
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
             Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
             Self::List(Item::Release) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Bill) => "a list of \"cyclonedx\" and \"spdx\"".to_owned(),
+            Self::List(Item::Signer) => {
+                "a list of \"minisign:KEY\", \"cosign:KEY\" and \"keyless\", in which KEY is a file or env:VARIABLE"
+                    .to_owned()
+            }
             Self::Command => "a line for the shell, or a list of words".to_owned(),
             Self::Images => format!(
                 "an image with {PYTHON} in it, such as \"python:{PYTHON}-slim\", or a table such as {{ \"3.12\" = \"image\" }}"
@@ -355,6 +366,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Python => is_python(text) && text.contains('.'),
+            Item::Bill => BILLS.contains(&text),
+            Item::Signer => {
+                let key = text.strip_prefix("minisign:").or(text.strip_prefix("cosign:"));
+                text == "keyless" || key.is_some_and(|key| !key.is_empty() && key != "env:")
+            }
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);

@@ -34,8 +34,8 @@ pub use kind::{Item, Kind};
 pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
-    Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
-    PlatformSettings, Program, Project, PythonImages, Recipe, Requirements, Settings, Smoke, Test, TestCommand, Toggle,
-    Twin, Verify,
+    BillForm, Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
+    PlatformSettings, Program, Project, PythonImages, Recipe, Release, Requirements, Settings, SignWith, Smoke, Test,
+    TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

@@ -33,6 +33,8 @@ pub struct Settings {
     pub emulation: Emulation,
     /// `[history]`.
     pub history: History,
+    /// `[release]`.
+    pub release: Release,
     /// `[ci]`.
     pub ci: Ci,
 }
@@ -397,6 +399,39 @@ pub struct History {
     pub minute_price: f64,
     /// What that is in.
     pub currency: String,
+}
+
+/// What is made of the programs for a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Forms of bills of materials.
+    pub sbom: Vec<BillForm>,
+    /// Whether a statement of provenance is made.
+    pub provenance: bool,
+    /// What signs.
+    pub sign: Vec<SignWith>,
+    /// Public keys that releases are checked by: of minisign, or files of either tool.
+    pub trusted_keys: Vec<String>,
+}
+
+/// A form of bills of materials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BillForm {
+    /// CycloneDX 1.6.
+    CycloneDx,
+    /// SPDX 2.3.
+    Spdx,
+}
+
+/// What signs. A key is `env:VARIABLE`, or a file relative to the project folder unless absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignWith {
+    /// A secret key of minisign.
+    Minisign(String),
+    /// A private key of cosign.
+    Cosign(String),
+    /// Sigstore, where the CI service gives a token.
+    Keyless,
 }
 
 /// What continuous integration runs.

@@ -14,8 +14,8 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages, Recipe,
-    Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages,
+    Recipe, Release, Requirements, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -112,6 +112,21 @@ impl View<'_> {
             development_platforms: self.platforms(Section::Ci, "development-platforms"),
             default_branch: self.text(Section::Ci, "default-branch"),
             runner: self.words(Section::Ci, "runner"),
+        }
+    }
+
+    pub(crate) fn release(&self) -> Release {
+        let bill = |text: String| if text == "spdx" { BillForm::Spdx } else { BillForm::CycloneDx };
+        let signer = |text: String| match text.split_once(':') {
+            Some(("minisign", key)) => SignWith::Minisign(key.to_owned()),
+            Some((_, key)) => SignWith::Cosign(key.to_owned()),
+            None => SignWith::Keyless,
+        };
+        Release {
+            sbom: self.list(Section::Release, "sbom").into_iter().map(bill).collect(),
+            provenance: self.flag(Section::Release, "provenance"),
+            sign: self.list(Section::Release, "sign").into_iter().map(signer).collect(),
+            trusted_keys: self.list(Section::Release, "trusted-keys"),
         }
     }
 

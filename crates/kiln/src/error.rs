@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_artifact::place::PlaceError;
+use kiln_attest::keyless::KeylessError;
 use kiln_cache::CacheError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
@@ -55,6 +56,9 @@ pub(crate) enum CliError {
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A signature without a key.
+    #[error(transparent)]
+    Keyless(#[from] KeylessError),
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -122,6 +126,7 @@ impl CliError {
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Keyless(error) => error.hint().map(str::to_owned),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
@@ -147,7 +152,7 @@ impl CliError {
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
             Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
-            Self::Cache(_) => exit::DAEMON,
+            Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
             }

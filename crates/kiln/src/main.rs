@@ -22,6 +22,7 @@ mod network;
 mod output;
 mod phase;
 mod project;
+mod proof;
 mod recipe;
 mod report;
 mod room;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{last_lines, write_file};
+use crate::process::last_lines;
 use crate::testbed::{Layout, packages};
 use crate::workspace;
 
@@ -91,15 +91,7 @@ fn findings(lint: &Path, checkout: &Path) -> Result<Option<String>> {
 
 /// The linter, installed when it is missing.
 fn actionlint() -> Result<PathBuf> {
-    let layout = Layout::from_environment()?;
-    let _lock = layout.lock("tools")?;
-    let folder = layout.cache().join("actionlint");
-    // Written when all of it is there, with what that was.
-    let mark = folder.join("complete");
-    if fs::read_to_string(&mark).ok().as_deref() != Some(ACTIONLINT) {
-        println!("    installing actionlint");
-        packages::python_environment(&folder, &["--only-binary=:all:", ACTIONLINT])?;
-        write_file(&mark, ACTIONLINT)?;
-    }
+    let folder =
+        packages::kept_environment(&Layout::from_environment()?, "actionlint", &["--only-binary=:all:", ACTIONLINT])?;
     Ok(folder.join("bin/actionlint"))
 }

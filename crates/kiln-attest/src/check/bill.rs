@@ -48,7 +48,9 @@ fn told(bill: &Path, path: &Path, sum: Sha256, form: &str, said: Option<Said>, i
         return failed(What::Bill, bill, format!("it is no bill of {form}"), Some(CHANGED));
     };
     match sha256 {
-        None => failed(What::Bill, bill, "it does not say which file it is about, by a SHA-256".to_owned(), Some(CHANGED)),
+        None => {
+            failed(What::Bill, bill, "it does not say which file it is about, by a SHA-256".to_owned(), Some(CHANGED))
+        }
         Some(other) if !other.eq_ignore_ascii_case(&sum.to_string()) => {
             let detail = format!("it is about a file with SHA-256 {other}, but that of {name} is {sum}");
             failed(What::Bill, bill, detail, Some(CHANGED))

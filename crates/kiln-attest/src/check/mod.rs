@@ -1,6 +1,7 @@
 //! The check of a file against the proofs that lie beside it.
 //!
-//! Looked at are `SHA256SUMS`, signatures of the file and of the sums (`.minisig`, `.sig`), bills of materials (`.cdx.json`,
+//! Looked at are `SHA256SUMS`, signatures of the file and of the sums (`.minisig`, `.sig`,
+//! `.sigstore.json`), bills of materials (`.cdx.json`,
 //! `.spdx.json`) and statements of provenance (`*.intoto.jsonl`). A proof that does not fit is a failure, whoever made it.
 //! What nobody trusted has signed is [`Status::Untrusted`]; but once keys are trusted, a file that none of them vouches for
 //! is a failure, too: whoever can change a file can take its signature away.
@@ -98,7 +99,8 @@ pub struct Checked {
 }
 
 /// What to do where bytes are not those that were published.
-const CHANGED: &str = "fetch the file and its proofs again from where they were published; if they still differ, do not run it";
+const CHANGED: &str =
+    "fetch the file and its proofs again from where they were published; if they still differ, do not run it";
 /// What to do where nobody is known who signed.
 const TRUST: &str = "name the public key of whoever publishes it as trusted, if you know it to be theirs";
 

@@ -68,7 +68,8 @@ impl Checking<'_> {
             return (failed(What::Provenance, file, detail, Some(CHANGED)), false);
         }
         let told = format!("{name} was built by {}", line.said.builder());
-        let result = |status, detail, hint| Checked { what: What::Provenance, file: file.to_owned(), status, detail, hint };
+        let result =
+            |status, detail, hint| Checked { what: What::Provenance, file: file.to_owned(), status, detail, hint };
         match verdict {
             Some(Verdict::Trusted(key)) => (result(Status::Ok, format!("{told}; signed by the key {key}"), None), true),
             _ if is_vouched => (result(Status::Ok, format!("{told}; the signed sums vouch for that"), None), false),

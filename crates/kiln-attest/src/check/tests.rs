@@ -2,12 +2,12 @@ use kiln_graph::{Arch, Platform};
 
 use super::*;
 use crate::dsse::Envelope;
+use crate::fixture;
 use crate::ingredients::{Materials, Report};
 use crate::keys::Signer;
 use crate::keys::tests::{cosign, minisign};
 use crate::provenance::{Built, Provenance};
 use crate::sbom::{Bill, Subject};
-use crate::fixture;
 
 const PROGRAM: &str = "hello-linux-x86_64";
 

@@ -104,7 +104,10 @@ mod tests {
         assert_eq!(of("", "The MIT License", &["MIT License"]), id("MIT"));
         assert_eq!(of("", "BSD", &["BSD License"]), named("BSD"));
         assert_eq!(of("", "", &["BSD License"]), named("BSD License"));
-        assert_eq!(of("", "", &["MIT License", "Apache Software License"]), named("MIT License, Apache Software License"));
+        assert_eq!(
+            of("", "", &["MIT License", "Apache Software License"]),
+            named("MIT License, Apache Software License")
+        );
         assert_eq!(of("", "UNKNOWN", &[]), None);
         assert_eq!(of("LicenseRef-Mine", "", &[]), named("LicenseRef-Mine"));
     }

@@ -6,7 +6,7 @@
 
 mod cyclonedx;
 mod license;
-mod purl;
+pub(crate) mod purl;
 mod spdx;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +116,11 @@ impl<'a> Bill<'a> {
             Some(report) => bill.fill(report, materials),
         }
         bill
+    }
+
+    /// Whether anything is known of what is inside.
+    pub fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// What could not be known, in sentences.

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use crate::ingredients::{Distribution, System, SystemPackage, normal};
 
 /// A distribution of Python.
-pub(super) fn pypi(distribution: &Distribution) -> String {
+pub(crate) fn pypi(distribution: &Distribution) -> String {
     build("pypi", None, &normal(&distribution.name), &distribution.version, &[])
 }
 
 /// A package of a system.
-pub(super) fn system(package: &SystemPackage, system: &System) -> String {
+pub(crate) fn system(package: &SystemPackage, system: &System) -> String {
     let id = system.id.as_deref().unwrap_or(if package.kind == "deb" { "debian" } else { "alpine" });
     let distro = system.version.as_ref().map(|version| format!("{id}-{version}"));
     let qualifiers = [("arch", package.architecture.as_deref()), ("distro", distro.as_deref())];
@@ -18,7 +18,7 @@ pub(super) fn system(package: &SystemPackage, system: &System) -> String {
 }
 
 /// What no package manager knows.
-pub(super) fn generic(name: &str, version: &str) -> String {
+pub(crate) fn generic(name: &str, version: &str) -> String {
     build("generic", None, name, version, &[])
 }
 

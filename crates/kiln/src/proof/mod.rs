@@ -1,0 +1,191 @@
+//! The proofs of a release: bills of materials, provenance, signatures, and whom to believe.
+//!
+//! Whoever makes a release calls [`write`] once all its files are there, writes the sums of them and of what that made,
+//! and then [`sign`] and [`sign_keyless`]. [`trust`] is what the project's settings say about checking.
+
+mod build;
+mod keyless;
+mod keys;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use kiln_artifact::place::write_atomically;
+use kiln_attest::check::{CYCLONEDX, SPDX, STATEMENTS, SUMS};
+use kiln_attest::dsse::Envelope;
+use kiln_attest::ingredients::{Materials, Report};
+use kiln_attest::keys::Signer;
+use kiln_attest::provenance::Built;
+use kiln_attest::sbom::{Bill, Subject};
+use kiln_config::BillForm;
+use kiln_graph::Platform;
+
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::job::STATE;
+use crate::project::{Project, shown};
+
+pub(crate) use keyless::sign_keyless;
+pub(crate) use keys::trust;
+
+/// Who makes the proofs.
+const TOOL: (&str, &str) = ("kiln", env!("CARGO_PKG_VERSION"));
+
+/// A file of a release.
+#[derive(Clone, Debug)]
+pub(crate) struct Released {
+    /// Where it is; its name is the one that it is published by.
+    pub(crate) path: PathBuf,
+    /// Its SHA-256 in hexadecimal.
+    pub(crate) sha256: String,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+/// What a file of a release is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The program itself, as it was built: it gets a bill of materials.
+    Program(Platform),
+    /// What was made of it.
+    Package,
+}
+
+/// A release that proofs are made for.
+pub(crate) struct Making<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) project: &'a Project,
+    /// The folder for the proofs, beside the released files.
+    pub(crate) into: &'a Path,
+    /// The moment that they are dated to, in seconds since 1970.
+    pub(crate) epoch: i64,
+}
+
+/// What was made.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The files, in order.
+    pub(crate) files: Vec<PathBuf>,
+    /// What is to be said about them.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Writes the bills and the statement that the settings ask for. The sums, which are made afterwards, list them.
+pub(crate) fn write(making: &Making<'_>, released: &[Released]) -> Result<Made> {
+    let settings = making.project.config.resolved();
+    let signers = keys::signers(making)?;
+    let mut made = Made::default();
+    let mut known = Vec::new();
+    for file in released {
+        let Kind::Program(platform) = file.kind else { continue };
+        let ingredients = Ingredients::read(&making.project.folder, platform, &mut made.notices);
+        if !settings.release.sbom.is_empty() {
+            let name = name_of(&file.path);
+            let subject = Subject {
+                name: &settings.project.name,
+                version: settings.project.version.as_deref(),
+                file: &name,
+                sha256: &file.sha256,
+                platform,
+            };
+            let (report, materials) = (ingredients.report.as_ref(), ingredients.materials.as_ref());
+            let bill = Bill::new(subject, report, materials, making.epoch, TOOL);
+            for form in &settings.release.sbom {
+                let (ending, text) = match form {
+                    BillForm::CycloneDx => (CYCLONEDX, bill.to_cyclonedx()),
+                    BillForm::Spdx => (SPDX, bill.to_spdx()),
+                };
+                made.place(making.into, &format!("{name}{ending}"), &text)?;
+            }
+            if !bill.is_known() {
+                made.notices
+                    .push(format!("the bill of materials of {name} is nearly empty: {}", bill.gaps().join(" ")));
+            }
+        }
+        known.push((platform, file, ingredients));
+    }
+    if settings.release.provenance {
+        let provenance = build::provenance(making, released, &known, &mut made.notices)?;
+        let bills = made.files.iter().map(|path| {
+            let sha256 = kiln_artifact::checksum::sha256_file(path).map_err(CliError::io("read", path))?;
+            Ok(Built { name: name_of(path), sha256: sha256.to_string() })
+        });
+        let mut provenance = provenance;
+        provenance.files.extend(bills.collect::<Result<Vec<_>>>()?);
+        let statement = provenance.statement();
+        let name = match &settings.project.version {
+            Some(version) => format!("{}-{version}{STATEMENTS}", settings.project.name),
+            None => format!("{}{STATEMENTS}", settings.project.name),
+        };
+        let envelope = Envelope::sign(&statement, &signers).map_err(|error| keys::refused("release.sign", &error))?;
+        let text = if envelope.is_signed() {
+            serde_json::to_string(&envelope).expect("texts alone")
+        } else {
+            made.notices.push(format!("{name} is a statement that no key of cosign signs"));
+            statement
+        };
+        made.place(making.into, &name, &(text + "\n"))?;
+    }
+    Ok(made)
+}
+
+/// Signs the sums of a release, and returns the signatures.
+pub(crate) fn sign(making: &Making<'_>) -> Result<Vec<PathBuf>> {
+    let path = making.into.join(SUMS);
+    let sign = |signer: &Signer| {
+        signer.sign_file(&path, making.epoch).map_err(|error| CliError::Missing {
+            problem: format!("{} cannot be signed: {error}", shown(&path).display()),
+            hint: error.hint().unwrap_or("the sums are written before they are signed").to_owned(),
+        })
+    };
+    keys::signers(making)?.iter().map(sign).collect()
+}
+
+impl Made {
+    fn place(&mut self, folder: &Path, name: &str, text: &str) -> Result<()> {
+        let path = folder.join(name);
+        write_atomically(&path, 0o644, text.as_bytes())?;
+        self.files.push(path);
+        Ok(())
+    }
+}
+
+/// What the last build of a platform left behind about its program.
+#[derive(Debug, Default)]
+struct Ingredients {
+    report: Option<Report>,
+    materials: Option<Materials>,
+}
+
+impl Ingredients {
+    /// Reads what is there. What cannot be read is told, and missed in the bill.
+    fn read(folder: &Path, platform: Platform, notices: &mut Vec<String>) -> Self {
+        let folder = folder.join(STATE).join("reports").join(platform.folder());
+        let mut text = |name: &str| {
+            let path = folder.join(name);
+            match fs_err::read_to_string(&path) {
+                Ok(text) => Some(text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => {
+                    notices.push(format!("what {} says is left out: {error}", shown(&path).display()));
+                    None
+                }
+            }
+        };
+        let (report, materials) = (text("report.xml"), text("materials.json"));
+        let mut told = |name: &str, error: kiln_attest::ingredients::IngredientsError| {
+            notices.push(format!("what {} says is left out: {error}", shown(&folder.join(name)).display()));
+        };
+        Self {
+            report: report.and_then(|text| Report::parse(&text).map_err(|e| told("report.xml", e)).ok()),
+            materials: materials.and_then(|text| Materials::parse(&text).map_err(|e| told("materials.json", e)).ok()),
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests;
