@@ -172,7 +172,7 @@ fn certificate(key: &VerifyingKey) -> String {
         enable_key_agreement: false,
         enable_key_encipherment: false,
     };
-    let validity = Validity::from_now(Duration::from_secs(600)).expect("a time");
+    let validity = Validity::from_now(Duration::from_mins(10)).expect("a time");
     let public = SubjectPublicKeyInfoOwned::from_key(*key).expect("a key");
     let serial = SerialNumber::from(1_u32);
     let mut builder =

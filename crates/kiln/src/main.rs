@@ -22,6 +22,7 @@ mod network;
 mod output;
 mod phase;
 mod project;
+#[cfg_attr(not(test), expect(dead_code, reason = "the commands that make and check releases call it"))]
 mod proof;
 mod recipe;
 mod report;

@@ -152,7 +152,7 @@ fn look(text: &str, bytes: &[u8]) -> Result<Finding, String> {
     let key = VerifyingKey::from_public_key_der(&public).map_err(|_| "its certificate is not for a key of P-256")?;
     let signature = STANDARD.decode(&message.signature).ok();
     let signature = signature.and_then(|signature| DerSignature::try_from(signature.as_slice()).ok());
-    if !signature.is_some_and(|signature| key.verify(bytes, &signature).is_ok()) {
+    if signature.is_none_or(|signature| key.verify(bytes, &signature).is_err()) {
         return Err("its signature is not by the key of its certificate".to_owned());
     }
     let expected = (digest.to_string(), message.signature.clone());
@@ -168,8 +168,7 @@ fn identity(certificate: &Certificate) -> String {
     let names = certificate.tbs_certificate.get::<SubjectAltName>().ok().flatten();
     let names = names.map(|(_, names)| names.0).unwrap_or_default();
     let name = names.iter().find_map(|name| match name {
-        GeneralName::Rfc822Name(name) => Some(name.to_string()),
-        GeneralName::UniformResourceIdentifier(name) => Some(name.to_string()),
+        GeneralName::Rfc822Name(name) | GeneralName::UniformResourceIdentifier(name) => Some(name.to_string()),
         _ => None,
     });
     name.unwrap_or_else(|| "somebody whom its certificate does not name".to_owned())

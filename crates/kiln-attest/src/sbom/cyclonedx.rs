@@ -11,7 +11,8 @@ use crate::epoch::moment;
 struct Bom<'a> {
     #[serde(rename = "$schema")]
     schema: &'a str,
-    bom_format: &'a str,
+    #[serde(rename = "bomFormat")]
+    format: &'a str,
     spec_version: &'a str,
     serial_number: String,
     version: u32,
@@ -135,7 +136,7 @@ pub(super) fn write(bill: &Bill<'_>) -> String {
     let aggregate = if bill.is_known { "incomplete" } else { "unknown" };
     let bom = Bom {
         schema: "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        bom_format: "CycloneDX",
+        format: "CycloneDX",
         spec_version: "1.6",
         serial_number: bill.uuid().urn().to_string(),
         version: 1,

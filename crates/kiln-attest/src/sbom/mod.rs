@@ -257,11 +257,11 @@ impl<'a> Bill<'a> {
     /// Who needs whom, as the report saw it.
     fn relate(&mut self, report: &Report, distributions: &BTreeMap<String, String>, interpreter: String) {
         let id = |name: &String| distributions.get(&normal(name));
-        for (user, used) in &report.uses {
-            let user = if user.is_empty() { Some(SUBJECT.to_owned()) } else { id(user).cloned() };
+        for (name, used) in &report.uses {
+            let user = if name.is_empty() { Some(SUBJECT.to_owned()) } else { id(name).cloned() };
             if let Some(user) = user {
-                let used = used.iter().filter_map(id).filter(|used| **used != user).cloned();
-                self.need(&user, used.collect::<Vec<_>>());
+                let others = used.iter().filter_map(id).filter(|other| **other != user).cloned();
+                self.need(&user, others.collect::<Vec<_>>());
             }
         }
         let nuitka = distributions.get("nuitka").cloned();
@@ -273,8 +273,8 @@ impl<'a> Bill<'a> {
         self.need(SUBJECT, free);
     }
 
-    fn need(&mut self, user: &str, used: impl IntoIterator<Item = String>) {
-        self.needs.entry(user.to_owned()).or_default().extend(used);
+    fn need(&mut self, user: &str, parts: impl IntoIterator<Item = String>) {
+        self.needs.entry(user.to_owned()).or_default().extend(parts);
     }
 
     /// What it was built with.

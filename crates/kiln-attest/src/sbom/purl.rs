@@ -31,16 +31,18 @@ fn build(
 ) -> String {
     let mut purl = format!("pkg:{kind}/");
     if let Some(namespace) = namespace {
-        purl += &format!("{}/", encoded(namespace));
+        purl += &encoded(namespace);
+        purl.push('/');
     }
     purl += &encoded(name);
     if !version.is_empty() {
-        purl += &format!("@{}", encoded(version));
+        purl.push('@');
+        purl += &encoded(version);
     }
     let mut separator = '?';
     for (key, value) in qualifiers {
         if let Some(value) = value {
-            purl += &format!("{separator}{key}={}", encoded(value));
+            let _ = write!(purl, "{separator}{key}={}", encoded(value));
             separator = '&';
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Bundled files are packages with the purpose `FILE`: files of SPDX need a SHA-1, which says nothing any more.
 
+#![expect(clippy::struct_field_names, reason = "they are those of the format")]
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

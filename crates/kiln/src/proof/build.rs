@@ -1,6 +1,7 @@
 //! The provenance of a release, from what the history remembers of its builds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kiln_attest::provenance::{Built, LOCAL_BUILDER, Provenance, Resource};
 use kiln_config::{Recipe, Section};
@@ -55,7 +56,10 @@ pub(super) fn provenance(
             resources.extend(materials.resources());
         }
     }
-    let end = |record: &&Record| record.started.saturating_add((record.seconds * 1000.0).round() as i64);
+    let end = |record: &&Record| {
+        let took = Duration::try_from_secs_f64(record.seconds).unwrap_or_default();
+        record.started.saturating_add(i64::try_from(took.as_millis()).unwrap_or(i64::MAX))
+    };
     Ok(Provenance {
         files: released.iter().map(|f| Built { name: name_of(&f.path), sha256: f.sha256.clone() }).collect(),
         builder: builder(environment),

@@ -10,6 +10,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
+use kiln_artifact::checksum::sha256_file;
 use kiln_artifact::place::write_atomically;
 use kiln_attest::check::{CYCLONEDX, SPDX, STATEMENTS, SUMS};
 use kiln_attest::dsse::Envelope;
@@ -72,59 +73,20 @@ pub(crate) struct Made {
 
 /// Writes the bills and the statement that the settings ask for. The sums, which are made afterwards, list them.
 pub(crate) fn write(making: &Making<'_>, released: &[Released]) -> Result<Made> {
-    let settings = making.project.config.resolved();
+    let settings = making.project.config.resolved().release;
     let signers = keys::signers(making)?;
     let mut made = Made::default();
-    let mut known = Vec::new();
+    let mut programs = Vec::new();
     for file in released {
         let Kind::Program(platform) = file.kind else { continue };
         let ingredients = Ingredients::read(&making.project.folder, platform, &mut made.notices);
-        if !settings.release.sbom.is_empty() {
-            let name = name_of(&file.path);
-            let subject = Subject {
-                name: &settings.project.name,
-                version: settings.project.version.as_deref(),
-                file: &name,
-                sha256: &file.sha256,
-                platform,
-            };
-            let (report, materials) = (ingredients.report.as_ref(), ingredients.materials.as_ref());
-            let bill = Bill::new(subject, report, materials, making.epoch, TOOL);
-            for form in &settings.release.sbom {
-                let (ending, text) = match form {
-                    BillForm::CycloneDx => (CYCLONEDX, bill.to_cyclonedx()),
-                    BillForm::Spdx => (SPDX, bill.to_spdx()),
-                };
-                made.place(making.into, &format!("{name}{ending}"), &text)?;
-            }
-            if !bill.is_known() {
-                made.notices
-                    .push(format!("the bill of materials of {name} is nearly empty: {}", bill.gaps().join(" ")));
-            }
+        if !settings.sbom.is_empty() {
+            made.bills(making, file, platform, &ingredients)?;
         }
-        known.push((platform, file, ingredients));
+        programs.push((platform, file, ingredients));
     }
-    if settings.release.provenance {
-        let provenance = build::provenance(making, released, &known, &mut made.notices)?;
-        let bills = made.files.iter().map(|path| {
-            let sha256 = kiln_artifact::checksum::sha256_file(path).map_err(CliError::io("read", path))?;
-            Ok(Built { name: name_of(path), sha256: sha256.to_string() })
-        });
-        let mut provenance = provenance;
-        provenance.files.extend(bills.collect::<Result<Vec<_>>>()?);
-        let statement = provenance.statement();
-        let name = match &settings.project.version {
-            Some(version) => format!("{}-{version}{STATEMENTS}", settings.project.name),
-            None => format!("{}{STATEMENTS}", settings.project.name),
-        };
-        let envelope = Envelope::sign(&statement, &signers).map_err(|error| keys::refused("release.sign", &error))?;
-        let text = if envelope.is_signed() {
-            serde_json::to_string(&envelope).expect("texts alone")
-        } else {
-            made.notices.push(format!("{name} is a statement that no key of cosign signs"));
-            statement
-        };
-        made.place(making.into, &name, &(text + "\n"))?;
+    if settings.provenance {
+        made.statement(making, released, &programs, &signers)?;
     }
     Ok(made)
 }
@@ -142,6 +104,66 @@ pub(crate) fn sign(making: &Making<'_>) -> Result<Vec<PathBuf>> {
 }
 
 impl Made {
+    /// The bills of a program.
+    fn bills(
+        &mut self,
+        making: &Making<'_>,
+        file: &Released,
+        platform: Platform,
+        ingredients: &Ingredients,
+    ) -> Result<()> {
+        let settings = making.project.config.resolved();
+        let name = name_of(&file.path);
+        let subject = Subject {
+            name: &settings.project.name,
+            version: settings.project.version.as_deref(),
+            file: &name,
+            sha256: &file.sha256,
+            platform,
+        };
+        let (report, materials) = (ingredients.report.as_ref(), ingredients.materials.as_ref());
+        let bill = Bill::new(subject, report, materials, making.epoch, TOOL);
+        for form in &settings.release.sbom {
+            let (ending, text) = match form {
+                BillForm::CycloneDx => (CYCLONEDX, bill.to_cyclonedx()),
+                BillForm::Spdx => (SPDX, bill.to_spdx()),
+            };
+            self.place(making.into, &format!("{name}{ending}"), &text)?;
+        }
+        if !bill.is_known() {
+            let gaps = bill.gaps().join(" ");
+            self.notices.push(format!("the bill of materials of {name} is nearly empty: {gaps}"));
+        }
+        Ok(())
+    }
+
+    /// The statement about all files, the bills among them.
+    fn statement(
+        &mut self,
+        making: &Making<'_>,
+        released: &[Released],
+        programs: &[(Platform, &Released, Ingredients)],
+        signers: &[Signer],
+    ) -> Result<()> {
+        let settings = making.project.config.resolved();
+        let mut provenance = build::provenance(making, released, programs, &mut self.notices)?;
+        for path in &self.files {
+            let sum = sha256_file(path).map_err(CliError::io("read", path))?;
+            provenance.files.push(Built { name: name_of(path), sha256: sum.to_string() });
+        }
+        let statement = provenance.statement();
+        let version = settings.project.version.map(|version| format!("-{version}")).unwrap_or_default();
+        let name = format!("{}{version}{STATEMENTS}", settings.project.name);
+        let envelope = Envelope::sign(&statement, signers).map_err(|error| keys::refused("release.sign", &error))?;
+        let text = if envelope.is_signed() {
+            serde_json::to_string(&envelope).expect("texts alone")
+        } else {
+            self.notices.push(format!("{name} is a statement that no key of cosign signs"));
+            statement
+        };
+        self.place(making.into, &name, &(text + "\n"))
+    }
+
     fn place(&mut self, folder: &Path, name: &str, text: &str) -> Result<()> {
         let path = folder.join(name);
         write_atomically(&path, 0o644, text.as_bytes())?;

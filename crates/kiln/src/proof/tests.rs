@@ -104,10 +104,15 @@ impl Example {
     fn release(&self) -> Result<(Made, Vec<PathBuf>)> {
         let (project, into) = (self.project(), self.dir.path().join("dist"));
         let making = Making { environment: &self.environment, project: &project, into: &into, epoch: 1_700_000_000 };
-        let path = into.join("hello-linux-x86_64");
-        let sha256 = Sha256::of("the program").to_string();
-        let made = write(&making, &[Released { path: path.clone(), sha256, kind: Kind::Program(PLATFORM) }])?;
-        checksum::update(&into, &[&[path], made.files.as_slice()].concat()).expect("sums");
+        let released = |name: &str, content: &str, kind| {
+            let path = into.join(name);
+            fs_err::write(&path, content).expect("written");
+            Released { path, sha256: Sha256::of(content).to_string(), kind }
+        };
+        let program = released("hello-linux-x86_64", "the program", Kind::Program(PLATFORM));
+        let package = released("hello-1.0.0.tar.gz", "the program, packed", Kind::Package);
+        let made = write(&making, &[package.clone(), program.clone()])?;
+        checksum::update(&into, &[&[package.path, program.path], made.files.as_slice()].concat()).expect("sums");
         let signatures = sign(&making)?;
         Ok((made, signatures))
     }
@@ -158,7 +163,10 @@ fn a_statement_names_what_the_program_comes_from() {
     let statement = example.read("hello-1.0.0.intoto.jsonl");
     let names: Vec<&str> =
         statement["subject"].as_array().expect("files").iter().filter_map(|s| s["name"].as_str()).collect();
-    assert_eq!(names, ["hello-linux-x86_64", "hello-linux-x86_64.cdx.json", "hello-linux-x86_64.spdx.json"]);
+    assert_eq!(
+        names,
+        ["hello-1.0.0.tar.gz", "hello-linux-x86_64", "hello-linux-x86_64.cdx.json", "hello-linux-x86_64.spdx.json"]
+    );
     let details = &statement["predicate"]["runDetails"];
     assert_eq!(details["builder"]["id"], "https://example.org/me/hello/.github/workflows/release.yml@refs/tags/v1");
     assert_eq!(details["metadata"]["invocationId"], "https://example.org/me/hello/actions/runs/7/attempts/1");
@@ -252,4 +260,12 @@ fn a_release_by_another_key_is_refused() {
     let results = example.check(&trust(&example.project()).expect("trust"));
     let failed = results.iter().filter(|result| result.status == Status::Failed);
     assert!(failed.clone().all(|result| result.what == What::Signature) && failed.count() == 2, "{results:#?}");
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_signed_without_a_key() {
+    let example = Example::new("[release]\nsign = [\"keyless\"]\n", &[]);
+    let (project, into) = (example.project(), example.dir.path().join("dist"));
+    let making = Making { environment: &example.environment, project: &project, into: &into, epoch: 0 };
+    assert_eq!(sign_keyless(&making).await.expect("nothing"), None);
 }
