@@ -7,6 +7,7 @@ mod history;
 mod leftovers;
 mod many;
 mod outputs;
+mod packages;
 mod proofs;
 mod report;
 mod suite;

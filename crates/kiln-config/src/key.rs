@@ -6,7 +6,7 @@ use std::fmt;
 
 use kiln_graph::Platform;
 
-use crate::kind::{Item, Kind};
+use crate::kind::{FORMATS, Item, Kind};
 
 /// A section of `kiln.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub enum Section {
     Ci,
     /// Records of builds.
     History,
-    /// What is made of the programs for a release.
+    /// Packages of the programs, and their proofs.
     Release,
 }
 
@@ -330,6 +330,55 @@ pub(crate) static KEYS: &[Key] = &[
         "What a minute of a CI runner costs, for `kiln stats`."),
     key(History, "currency", Kind::Text, Value(r#""USD""#), r#""EUR""#,
         "What that price is in."),
+
+    key(Release, "name", Kind::Name, Derived("project.name"), r#""greeter""#,
+        "Name of archives and packages; the command in them has the name of the project."),
+    key(Release, "version", Kind::Version, Derived("project.version, else the tag of the commit that is checked out"), r#""1.2.3rc1""#,
+        "Version of archives and packages. Pre-releases come before their release in each format."),
+    key(Release, "summary", Kind::Text, Derived("the description in pyproject.toml"), r#""Greets people""#,
+        "One line about the program."),
+    key(Release, "description", Kind::Text, Derived("the summary"), r#""Greets people by name, in any language.""#,
+        "More about it."),
+    key(Release, "license", Kind::Text, Derived("the license in pyproject.toml"), r#""MIT""#,
+        "Its license, as SPDX writes it."),
+    key(Release, "homepage", Kind::Url, Derived("the URLs in pyproject.toml"), r#""https://example.org/greeter""#,
+        "Its page."),
+    key(Release, "maintainer", Kind::Text, Derived("the maintainers or authors in pyproject.toml"), r#""Some Body <somebody@example.org>""#,
+        "Who looks after the packages."),
+    key(Release, "vendor", Kind::Text, Derived("none"), r#""Example Ltd""#,
+        "Who publishes them."),
+    key(Release, "section", Kind::Text, Value(r#""utils""#), r#""net""#,
+        "Section of the Debian package."),
+    key(Release, "formats", Kind::List(Item::OneOf(FORMATS)), Value(r#"["tar.gz", "deb", "rpm", "apk"]"#), r#"["tar.xz", "zip"]"#,
+        "What `kiln package` makes. Without a choice of yours, deb and rpm are left out for a musl program, and apk for a glibc program."),
+    key(Release, "documents", Kind::List(Item::Text), Derived("LICENSE, README and CHANGELOG, as far as they are there"), r#"["LICENSE", "docs/README.txt"]"#,
+        "License, README and their like, from the project folder."),
+    key(Release, "completions", Kind::List(Item::Text), Value("[]"), r#"["completions/greeter.bash", "zsh=completions/zsh.txt"]"#,
+        "Completions for bash, zsh and fish: files, with the shell before a `=` where the name does not tell it."),
+    key(Release, "man", Kind::List(Item::Text), Value("[]"), r#"["man/greeter.1"]"#,
+        "Pages of the manual, named NAME.SECTION."),
+    key(Release, "systemd", Kind::List(Item::Text), Value("[]"), r#"["init/greeter.service"]"#,
+        "Units of systemd, for deb and rpm. They are neither enabled nor started, and stopped before they are removed."),
+    key(Release, "openrc", Kind::List(Item::Text), Value("[]"), r#"["init/greeter"]"#,
+        "Scripts of OpenRC, for apk."),
+    key(Release, "config-files", Kind::List(Item::Placed), Value("[]"), r#"["greeter.conf=/etc/greeter.conf"]"#,
+        "Files with settings, as SRC=DST. What the user changes in them is kept by newer packages."),
+    key(Release, "files", Kind::List(Item::Placed), Value("[]"), r#"["icon.svg=/usr/share/icons/hicolor/scalable/apps/greeter.svg"]"#,
+        "Other files, as SRC=DST. A DST without a leading `/` is in the folder of an archive, and in /usr/share/NAME of a package."),
+    key(Release, "depends.deb", Kind::List(Item::Text), Value("[]"), r#"["libgl1 (>= 1.3)"]"#,
+        "What the Debian package needs beside the C library."),
+    key(Release, "depends.rpm", Kind::List(Item::Text), Value("[]"), r#"["libglvnd-glx >= 1.3"]"#,
+        "What the RPM package needs beside the C library."),
+    key(Release, "depends.apk", Kind::List(Item::Text), Value("[]"), r#"["mesa-gl>=24"]"#,
+        "What the Alpine package needs beside the C library."),
+    key(Release, "apk-key", Kind::Text, Derived("none"), r#""env:KILN_APK_KEY""#,
+        "RSA key that signs apk files, as abuild-keygen makes it: a file, or env:VARIABLE. Without one they install with --allow-untrusted."),
+    key(Release, "apk-key-name", Kind::Name, Derived("the key's file name, else NAME.rsa, with .pub"), r#""me-1234.rsa.pub""#,
+        "Name of the public key in /etc/apk/keys."),
+    key(Release, "installer", Kind::Bool, Value("true"), "false",
+        "Write install.sh, which installs from the tar.gz archives."),
+    key(Release, "download-url", Kind::Url, Derived("the releases of the git remote `origin`, on GitHub or Codeberg"), r#""https://example.org/greeter/{version}""#,
+        "Folder that install.sh downloads from; {version} and {tag} stand for theirs."),
 
     key(Release, "sbom", Kind::List(Item::Bill), Value(r#"["cyclonedx", "spdx"]"#), r#"["cyclonedx"]"#,
         "Bills of materials of each program, which say what it is made of: \"cyclonedx\" (1.6), \"spdx\" (2.3)."),

@@ -85,14 +85,21 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
-    /// A form of bills of materials.
+    /// A form of bills of materials; the list may be empty.
     Bill,
     /// What signs: `minisign:KEY`, `cosign:KEY` or `keyless`.
     Signer,
+    /// One of several words. The list has at least one.
+    OneOf(&'static [&'static str]),
+    /// `SRC=DST`, where `DST` may begin with `/`.
+    Placed,
 }
 
 /// The forms of bills of materials.
-const BILLS: [&str; 2] = ["cyclonedx", "spdx"];
+const BILLS: &[&str] = &["cyclonedx", "spdx"];
+/// The formats of packages.
+pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk"];
+
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
 
@@ -160,6 +167,8 @@ impl Kind {
             Self::List(Item::Data) => {
                 "a list of \"SRC=DST\", where DST is a relative path inside the program's folder".to_owned()
             }
+            Self::List(Item::OneOf(words)) => format!("a list of {}", one_of(words)),
+            Self::List(Item::Placed) => "a list of \"SRC=DST\", where DST is a path without `..`".to_owned(),
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
@@ -176,7 +185,7 @@ impl Kind {
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
             Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
             Self::List(Item::Release) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
-            Self::List(Item::Bill) => "a list of \"cyclonedx\" and \"spdx\"".to_owned(),
+            Self::List(Item::Bill) => format!("a list of {}", one_of(BILLS)),
             Self::List(Item::Signer) => {
                 "a list of \"minisign:KEY\", \"cosign:KEY\" and \"keyless\", in which KEY is a file or env:VARIABLE"
                     .to_owned()
@@ -230,7 +239,9 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
-            (Self::List(Item::Python | Item::Release), Data::List(items)) if items.is_empty() => Err(no()),
+            (Self::List(Item::Python | Item::Release | Item::OneOf(_)), Data::List(items)) if items.is_empty() => {
+                Err(no())
+            }
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
@@ -345,11 +356,14 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
         .iter()
         .map(|item| match &item.data {
             Data::Text(text) if item_is_good(text.trim(), kind) => Ok(text.trim().to_owned()),
-            Data::Text(text) if kind == Item::Data && !text.contains('=') => Err(Rejected {
+            Data::Text(text) if matches!(kind, Item::Data | Item::Placed) && !text.contains('=') => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
+            Data::Text(text) if let Item::OneOf(words) = kind => {
+                Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
+            }
             // 3.10 as a number is 3.1.
             Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
                 span: item.span.clone(),
@@ -376,6 +390,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
                 Kind::Python.check_text(number).is_ok()
             }
+            Item::OneOf(words) => words.contains(&text),
+            Item::Placed => text.split_once('=').is_some_and(|(source, target)| {
+                let parts = target.trim_start_matches('/').split('/');
+                !source.is_empty() && parts.clone().all(|part| !matches!(part, "" | "." | ".."))
+            }),
             Item::Data => text.split_once('=').is_some_and(|(source, target)| {
                 let inside = !target.starts_with('/') && target.split('/').all(|part| part != "..");
                 !source.is_empty() && !target.is_empty() && inside

@@ -35,7 +35,7 @@ pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
     BillForm, Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
-    PlatformSettings, Program, Project, PythonImages, Recipe, Release, Requirements, Settings, SignWith, Smoke, Test,
-    TestCommand, Toggle, Twin, Verify,
+    PlatformSettings, Program, Project, PythonImages, Recipe, Release, ReleaseDepends, Requirements, Settings,
+    SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

@@ -33,10 +33,10 @@ pub struct Settings {
     pub emulation: Emulation,
     /// `[history]`.
     pub history: History,
-    /// `[release]`.
-    pub release: Release,
     /// `[ci]`.
     pub ci: Ci,
+    /// `[release]`.
+    pub release: Release,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -401,19 +401,6 @@ pub struct History {
     pub currency: String,
 }
 
-/// What is made of the programs for a release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
-    /// Forms of bills of materials.
-    pub sbom: Vec<BillForm>,
-    /// Whether a statement of provenance is made.
-    pub provenance: bool,
-    /// What signs.
-    pub sign: Vec<SignWith>,
-    /// Public keys that releases are checked by: of minisign, or files of either tool.
-    pub trusted_keys: Vec<String>,
-}
-
 /// A form of bills of materials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BillForm {
@@ -449,6 +436,74 @@ pub struct Ci {
     pub default_branch: Option<String>,
     /// The labels of the runner, where a platform has none of its own.
     pub runner: Vec<String>,
+}
+
+/// What is made of the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Name of archives and packages.
+    pub name: String,
+    /// Their version, if it is known without git.
+    pub version: Option<String>,
+    /// One line about the program.
+    pub summary: Option<String>,
+    /// More about it.
+    pub description: Option<String>,
+    /// Its license.
+    pub license: Option<String>,
+    /// Its page.
+    pub homepage: Option<String>,
+    /// Who looks after the packages.
+    pub maintainer: Option<String>,
+    /// Who publishes them.
+    pub vendor: Option<String>,
+    /// Section of the Debian package.
+    pub section: String,
+    /// What is made: of `tar.gz`, `tar.xz`, `tar.zst`, `zip`, `deb`, `rpm` and `apk`.
+    pub formats: Vec<String>,
+    /// License, README and their like, relative to the project folder, as all that follows.
+    pub documents: Vec<String>,
+    /// Completions: files, or `SHELL=FILE`.
+    pub completions: Vec<String>,
+    /// Pages of the manual.
+    pub man: Vec<String>,
+    /// Units of systemd.
+    pub systemd: Vec<String>,
+    /// Scripts of OpenRC.
+    pub openrc: Vec<String>,
+    /// Files with settings.
+    pub config_files: Vec<DataMapping>,
+    /// Other files.
+    pub files: Vec<DataMapping>,
+    /// What packages need beside the C library.
+    pub depends: ReleaseDepends,
+    /// RSA key for apk files: `env:VARIABLE`, or a file relative to the project folder unless absolute.
+    pub apk_key: Option<String>,
+    /// Name of its public half.
+    pub apk_key_name: Option<String>,
+    /// Whether `install.sh` is written.
+    pub installer: bool,
+    /// What it downloads from, with `{version}` and `{tag}`.
+    pub download_url: Option<String>,
+    /// Forms of bills of materials.
+    pub sbom: Vec<BillForm>,
+    /// Whether a statement of provenance is made.
+    pub provenance: bool,
+    /// What signs.
+    pub sign: Vec<SignWith>,
+    /// Public keys that releases are checked by: of minisign, or files of either tool.
+    pub trusted_keys: Vec<String>,
+}
+
+/// What packages need beside the C library, in the words of each format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseDepends {
+    /// `depends.deb`.
+    pub deb: Vec<String>,
+    /// `depends.rpm`.
+    pub rpm: Vec<String>,
+    /// `depends.apk`.
+    pub apk: Vec<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

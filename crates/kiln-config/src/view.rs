@@ -15,7 +15,7 @@ use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
     BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages,
-    Recipe, Release, Requirements, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    Recipe, Release, ReleaseDepends, Requirements, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -65,6 +65,9 @@ impl View<'_> {
                 let digest = &self.config.folder_digest;
                 derived(if digest.is_empty() { name } else { format!("{name}-{digest}") }, "project.name")
             }
+            (Section::Release, "name") => derived(self.text(Section::Project, "name")?, "project.name"),
+            (Section::Release, "version") => derived(self.text(Section::Project, "version")?, "project.version"),
+            (Section::Release, "description") => derived(self.text(section, "summary")?, "release.summary"),
             _ => None,
         }
     }
@@ -112,21 +115,6 @@ impl View<'_> {
             development_platforms: self.platforms(Section::Ci, "development-platforms"),
             default_branch: self.text(Section::Ci, "default-branch"),
             runner: self.words(Section::Ci, "runner"),
-        }
-    }
-
-    pub(crate) fn release(&self) -> Release {
-        let bill = |text: String| if text == "spdx" { BillForm::Spdx } else { BillForm::CycloneDx };
-        let signer = |text: String| match text.split_once(':') {
-            Some(("minisign", key)) => SignWith::Minisign(key.to_owned()),
-            Some((_, key)) => SignWith::Cosign(key.to_owned()),
-            None => SignWith::Keyless,
-        };
-        Release {
-            sbom: self.list(Section::Release, "sbom").into_iter().map(bill).collect(),
-            provenance: self.flag(Section::Release, "provenance"),
-            sign: self.list(Section::Release, "sign").into_iter().map(signer).collect(),
-            trusted_keys: self.list(Section::Release, "trusted-keys"),
         }
     }
 
@@ -253,13 +241,56 @@ impl View<'_> {
             program: text("entry").map(Program::Entry).or_else(|| text("module").map(Program::Module)),
             requirements: self.requirements(Section::Project),
             python: text("python"),
-            data: self
-                .list(Section::Project, "data")
-                .iter()
-                .filter_map(|item| item.split_once('='))
-                .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
-                .collect(),
+            data: self.mappings(Section::Project, "data"),
             icon: text("icon"),
+        }
+    }
+
+    /// A list of `SRC=DST`.
+    fn mappings(&self, section: Section, name: &str) -> Vec<DataMapping> {
+        self.list(section, name)
+            .iter()
+            .filter_map(|item| item.split_once('='))
+            .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
+            .collect()
+    }
+
+    pub(crate) fn release(&self) -> Release {
+        let section = Section::Release;
+        let (text, list) = (|name| self.text(section, name), |name| self.list(section, name));
+        let bill = |text: String| if text == "spdx" { BillForm::Spdx } else { BillForm::CycloneDx };
+        let signer = |text: String| match text.split_once(':') {
+            Some(("minisign", key)) => SignWith::Minisign(key.to_owned()),
+            Some((_, key)) => SignWith::Cosign(key.to_owned()),
+            None => SignWith::Keyless,
+        };
+        Release {
+            name: text("name").unwrap_or_default(),
+            version: text("version"),
+            summary: text("summary"),
+            description: text("description"),
+            license: text("license"),
+            homepage: text("homepage"),
+            maintainer: text("maintainer"),
+            vendor: text("vendor"),
+            section: text("section").unwrap_or_default(),
+            formats: list("formats"),
+            documents: list("documents"),
+            completions: list("completions"),
+            man: list("man"),
+            systemd: list("systemd"),
+            openrc: list("openrc"),
+            config_files: self.mappings(section, "config-files"),
+            files: self.mappings(section, "files"),
+            depends: ReleaseDepends { deb: list("depends.deb"), rpm: list("depends.rpm"), apk: list("depends.apk") },
+            apk_key: text("apk-key"),
+            apk_key_name: text("apk-key-name"),
+            installer: self.flag(section, "installer"),
+            download_url: text("download-url"),
+            sbom: list("sbom").into_iter().map(bill).collect(),
+            provenance: self.flag(section, "provenance"),
+            sign: list("sign").into_iter().map(signer).collect(),
+            trusted_keys: list("trusted-keys"),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kiln_artifact::checksum::ChecksumError;
 use kiln_artifact::place::PlaceError;
 use kiln_attest::keyless::KeylessError;
 use kiln_cache::CacheError;
@@ -10,6 +11,7 @@ use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_history::HistoryError;
+use kiln_package::PackageError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -72,6 +74,16 @@ pub(crate) enum CliError {
         #[source]
         error: FetchError,
     },
+    /// A package; the place is that of the setting to blame.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Package {
+        place: Option<String>,
+        #[source]
+        error: PackageError,
+    },
+    /// Sums of files.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -131,6 +143,8 @@ impl CliError {
                 kiln_solver::file_hint(source)
             }
             Self::Fetch { error, .. } => error.hint(),
+            Self::Package { error, .. } => error.hint(),
+            Self::Checksum(error) => error.hint().map(str::to_owned),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } | Self::Watch { hint, .. } => Some(hint.clone()),
             Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
@@ -148,6 +162,8 @@ impl CliError {
             | Self::Missing { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
+            Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. } | Self::Checksum(_) => exit::IO,
+            Self::Package { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),

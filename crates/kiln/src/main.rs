@@ -20,6 +20,7 @@ mod lower;
 mod metadata;
 mod network;
 mod output;
+mod package;
 mod phase;
 mod project;
 #[cfg_attr(not(test), expect(dead_code, reason = "the commands that make and check releases call it"))]
@@ -86,6 +87,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
         Command::Test(args) => commands::test::run(ui, environment, &cli.global, args).await,
+        Command::Package(args) => commands::package::run(ui, environment, args),
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),

@@ -4,6 +4,7 @@ mod bake;
 mod build;
 mod ci;
 mod history;
+mod package;
 mod room;
 mod test;
 
@@ -18,6 +19,7 @@ pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
+pub(crate) use package::{ALL_FORMATS, Package};
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
 
@@ -138,6 +140,9 @@ pub(crate) enum Command {
     /// Build the targets of a docker-bake.hcl, a docker-bake.json or a compose file, or of kiln.toml
     #[command(after_help = BAKE_EXAMPLES)]
     Bake(Bake),
+    /// Make archives, deb, rpm and apk packages and an installer of what was built
+    #[command(after_help = package::EXAMPLES)]
+    Package(Box<Package>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
         after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"

@@ -14,6 +14,7 @@ pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod migrate;
+pub(crate) mod package;
 pub(crate) mod plan;
 mod plan_graph;
 pub(crate) mod prune;

@@ -56,6 +56,9 @@ pub(crate) enum Kind {
 pub(crate) struct Making<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) project: &'a Project,
+    /// What is released, by name and version.
+    pub(crate) name: &'a str,
+    pub(crate) version: Option<&'a str>,
     /// The folder for the proofs, beside the released files.
     pub(crate) into: &'a Path,
     /// The moment that they are dated to, in seconds since 1970.
@@ -114,13 +117,8 @@ impl Made {
     ) -> Result<()> {
         let settings = making.project.config.resolved();
         let name = name_of(&file.path);
-        let subject = Subject {
-            name: &settings.project.name,
-            version: settings.project.version.as_deref(),
-            file: &name,
-            sha256: &file.sha256,
-            platform,
-        };
+        let subject =
+            Subject { name: making.name, version: making.version, file: &name, sha256: &file.sha256, platform };
         let (report, materials) = (ingredients.report.as_ref(), ingredients.materials.as_ref());
         let bill = Bill::new(subject, report, materials, making.epoch, TOOL);
         for form in &settings.release.sbom {
@@ -145,15 +143,14 @@ impl Made {
         programs: &[(Platform, &Released, Ingredients)],
         signers: &[Signer],
     ) -> Result<()> {
-        let settings = making.project.config.resolved();
         let mut provenance = build::provenance(making, released, programs, &mut self.notices)?;
         for path in &self.files {
             let sum = sha256_file(path).map_err(CliError::io("read", path))?;
             provenance.files.push(Built { name: name_of(path), sha256: sum.to_string() });
         }
         let statement = provenance.statement();
-        let version = settings.project.version.map(|version| format!("-{version}")).unwrap_or_default();
-        let name = format!("{}{version}{STATEMENTS}", settings.project.name);
+        let version = making.version.map(|version| format!("-{version}")).unwrap_or_default();
+        let name = format!("{}{version}{STATEMENTS}", making.name);
         let envelope = Envelope::sign(&statement, signers).map_err(|error| keys::refused("release.sign", &error))?;
         let text = if envelope.is_signed() {
             serde_json::to_string(&envelope).expect("texts alone")

@@ -103,7 +103,7 @@ impl Example {
     /// Makes the proofs, lists all files and signs.
     fn release(&self) -> Result<(Made, Vec<PathBuf>)> {
         let (project, into) = (self.project(), self.dir.path().join("dist"));
-        let making = Making { environment: &self.environment, project: &project, into: &into, epoch: 1_700_000_000 };
+        let making = making(&self.environment, &project, &into);
         let released = |name: &str, content: &str, kind| {
             let path = into.join(name);
             fs_err::write(&path, content).expect("written");
@@ -120,6 +120,10 @@ impl Example {
     fn check(&self, trust: &Trust) -> Vec<Checked> {
         check(&self.dir.path().join("dist/hello-linux-x86_64"), trust)
     }
+}
+
+fn making<'a>(environment: &'a Environment, project: &'a Project, into: &'a Path) -> Making<'a> {
+    Making { environment, project, name: "hello", version: Some("1.0.0"), into, epoch: 1_700_000_000 }
 }
 
 fn names(paths: &[PathBuf]) -> Vec<String> {
@@ -266,6 +270,6 @@ fn a_release_by_another_key_is_refused() {
 async fn without_a_token_nothing_is_signed_without_a_key() {
     let example = Example::new("[release]\nsign = [\"keyless\"]\n", &[]);
     let (project, into) = (example.project(), example.dir.path().join("dist"));
-    let making = Making { environment: &example.environment, project: &project, into: &into, epoch: 0 };
+    let making = making(&example.environment, &project, &into);
     assert_eq!(sign_keyless(&making).await.expect("nothing"), None);
 }
