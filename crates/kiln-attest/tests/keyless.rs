@@ -9,21 +9,23 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kiln_attest::check::{Status, Trust, What, check};
 use kiln_attest::keyless::{self, Bundle, KeylessError, Services, Tokens};
-use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::signature::{Signer, Verifier};
 use p256::ecdsa::{DerSignature, SigningKey, VerifyingKey};
 use p256::pkcs8::DecodePublicKey;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use x509_cert::builder::{Builder, CertificateBuilder, Profile};
-use x509_cert::der::EncodePem;
-use x509_cert::der::asn1::Ia5String;
+use x509_cert::certificate::{Certificate, TbsCertificate, Version};
+use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
+use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{Encode, EncodePem};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::Validity;
 
 const IDENTITY: &str = "https://example.org/me/hello/.github/workflows/release.yml@refs/tags/v1";
@@ -166,20 +168,32 @@ impl Double {
 
 /// A certificate as Fulcio makes it, by an authority of the test's own.
 fn certificate(key: &VerifyingKey) -> String {
-    let authority = SigningKey::from_slice(&[1; 32]).expect("a key");
-    let profile = Profile::Leaf {
-        issuer: Name::from_str("CN=fulcio").expect("a name"),
-        enable_key_agreement: false,
-        enable_key_encipherment: false,
-    };
-    let validity = Validity::from_now(Duration::from_mins(10)).expect("a time");
-    let public = SubjectPublicKeyInfoOwned::from_key(*key).expect("a key");
-    let serial = SerialNumber::from(1_u32);
-    let mut builder =
-        CertificateBuilder::new(profile, serial, validity, Name::default(), public, &authority).expect("begun");
     let name = GeneralName::UniformResourceIdentifier(Ia5String::new(IDENTITY).expect("ASCII"));
-    builder.add_extension(&SubjectAltName(vec![name])).expect("added");
-    builder.build::<DerSignature>().expect("signed").to_pem(LineEnding::LF).expect("text")
+    let name = SubjectAltName(vec![name]).to_der().expect("a name");
+    // ecdsa-with-SHA256
+    let oid = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+    let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
+    let tbs_certificate = TbsCertificate {
+        version: Version::V3,
+        serial_number: SerialNumber::from(1_u32),
+        signature: algorithm.clone(),
+        issuer: Name::from_str("CN=fulcio").expect("a name"),
+        validity: Validity::from_now(Duration::from_mins(10)).expect("a time"),
+        subject: Name::default(),
+        subject_public_key_info: SubjectPublicKeyInfoOwned::from_key(*key).expect("a key"),
+        issuer_unique_id: None,
+        subject_unique_id: None,
+        extensions: Some(vec![Extension {
+            extn_id: SubjectAltName::OID,
+            critical: true,
+            extn_value: OctetString::new(name).expect("bytes"),
+        }]),
+    };
+    let authority = SigningKey::from_slice(&[1; 32]).expect("a key");
+    let signature: DerSignature = authority.sign(&tbs_certificate.to_der().expect("bytes"));
+    let signature = BitString::from_bytes(signature.as_bytes()).expect("bytes");
+    let certificate = Certificate { tbs_certificate, signature_algorithm: algorithm, signature };
+    certificate.to_pem(LineEnding::LF).expect("text")
 }
 
 fn token() -> String {
