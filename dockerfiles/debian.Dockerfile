@@ -546,7 +546,10 @@ def materials(result, folder):
     # A library that is linked in is no file of the program's.
     if not any(name.startswith("libpython") for name in sources):
         python.append(f"{sysconfig.get_config_var('LIBPL')}/{sysconfig.get_config_var('LIBRARY')}")
-    tools = {name: shutil.which(name) for name in (os.environ.get("CC", "cc").split()[0], "as", "ld", "patchelf", "ccache")}
+    # Under native twins the first of the path are programs of another machine.
+    places = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not p.startswith("/dev/"))
+    names = (os.environ.get("CC", "cc").split()[0], "as", "ld", "patchelf", "ccache")
+    tools = {name: shutil.which(name, path=places) for name in names}
     tools = {name: os.path.realpath(path) for name, path in tools.items() if path}
     packages = system_packages({*sources.values(), *python, *tools.values()})
     release = platform.freedesktop_os_release()
