@@ -1,11 +1,11 @@
 //! The proofs of a release: bills of materials, provenance, signatures, and whom to believe.
 //!
 //! Whoever makes a release calls [`write`] once all its files are there, writes the sums of them and of what that made,
-//! and then [`sign`] and [`sign_keyless`]. [`trust`] is what the project's settings say about checking.
+//! and then [`sign`] and [`keyless::sign_keyless`]. [`keys::trust`] is what the project's settings say about checking.
 
 mod build;
-mod keyless;
-mod keys;
+pub(crate) mod keyless;
+pub(crate) mod keys;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -25,9 +25,6 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::job::STATE;
 use crate::project::{Project, shown};
-
-pub(crate) use keyless::sign_keyless;
-pub(crate) use keys::trust;
 
 /// Who makes the proofs.
 const TOOL: (&str, &str) = ("kiln", env!("CARGO_PKG_VERSION"));

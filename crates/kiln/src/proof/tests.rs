@@ -7,6 +7,8 @@ use kiln_history::record::{Artifact, Image, Outcome, Record, Source, Target, VER
 use kiln_history::{History, Keep};
 use serde_json::Value;
 
+use super::keyless::sign_keyless;
+use super::keys::trust;
 use super::*;
 use crate::cli;
 
