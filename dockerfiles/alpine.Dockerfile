@@ -565,7 +565,7 @@ def materials(result, folder):
         "tools": [
             {"name": name, "said": first_line(name, "--version"), "package": packages.get(path, {}).get("name")}
             for name, path in sorted(tools.items())
-        ],
+        ] + [{"name": "zstandard", "said": importlib.metadata.version("zstandard"), "package": None}],
     }
 
 

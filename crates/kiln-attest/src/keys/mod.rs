@@ -55,7 +55,10 @@ impl Signer {
             return Err(KeyError::not(WHAT, &"its second line is another thing"));
         };
         let boxed = SecretKeyBox::from_string(text.trim()).map_err(|e| KeyError::not(WHAT, &e))?;
-        let key = if lock == [0, 0] {
+        let key = if lock == [0, 0] && bytes.ends_with(&[0; 32]) {
+            // `minisign -G -W` writes no checksum, which the crate would miss.
+            minisign::SecretKey::from_bytes(&bytes).map_err(|e| KeyError::not(WHAT, &e))?
+        } else if lock == [0, 0] {
             boxed.into_unencrypted_secret_key().map_err(|e| KeyError::not(WHAT, &e))?
         } else {
             let password = password.ok_or(KeyError::NoPassword)?;

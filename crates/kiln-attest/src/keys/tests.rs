@@ -45,6 +45,18 @@ fn keys_of_openssl_are_read() {
     assert!(matches!(PublicKey::parse("RWno key"), Err(KeyError::Not { .. })));
 }
 
+/// Made by minisign 0.11: `minisign -G -W`.
+const UNLOCKED: &str = include_str!("../../tests/keys/minisign.key");
+const UNLOCKED_PUBLIC: &str = include_str!("../../tests/keys/minisign.pub");
+
+#[test]
+fn an_unlocked_key_of_minisigns_own_is_read() {
+    let key = Signer::minisign(UNLOCKED, None).unwrap();
+    assert_eq!(key.public().unwrap().id(), PublicKey::parse(UNLOCKED_PUBLIC).unwrap().id());
+    let damaged = UNLOCKED.replace("RWQAAEIy", "RWQAAEIyAAAA");
+    assert!(matches!(Signer::minisign(&damaged, None), Err(KeyError::Not { .. })));
+}
+
 #[test]
 fn a_signature_is_for_one_file_by_one_key() {
     let dir = tempfile::tempdir().unwrap();

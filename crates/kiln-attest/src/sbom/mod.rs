@@ -286,7 +286,11 @@ impl<'a> Bill<'a> {
             let tool = Component {
                 id: format!("tool:{}", tool.name),
                 license: package.and_then(|package| package.license.as_deref()).and_then(License::of_text),
-                notes: package.iter().map(|package| ("kiln:package", package.name.clone())).collect(),
+                // Under native twins this is the cross compiler, which may be of another revision than the package.
+                notes: [("kiln:said", tool.said.clone())]
+                    .into_iter()
+                    .chain(package.map(|package| ("kiln:package", package.name.clone())))
+                    .collect(),
                 ..component(Kind::Tool, &tool.name, version, purl)
             };
             self.components.push(tool);
