@@ -53,22 +53,30 @@ fn bills_are_valid_to_validators_that_are_not_ours() {
     materials["result"]["sha256"] = sha256.clone().into();
     let materials = Materials::parse(&materials.to_string()).expect("materials");
     let platform = Platform::linux(Arch::Amd64);
-    for (report, materials) in [(Some(&report), Some(&materials)), (Some(&report), None), (None, None)] {
-        for version in [Some("1.0.0"), None] {
-            let subject = Subject { name: "hello", version, file: FILE, sha256: &sha256, platform };
-            let bill = Bill::new(subject, report, materials, 1_700_000_000, ("kiln", "0.1.0"));
-            let (cyclonedx, spdx) = (dir.path().join("x.cdx.json"), dir.path().join("x.spdx.json"));
-            std::fs::write(&cyclonedx, bill.to_cyclonedx()).expect("written");
-            std::fs::write(&spdx, bill.to_spdx()).expect("written");
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("proofs/validate.py");
-            run(Command::new(&python).arg(script).args([&cyclonedx, &spdx]));
-            // A validator that finds nothing wrong with anything would prove nothing.
-            std::fs::write(&cyclonedx, bill.to_cyclonedx().replace("\"required\"", "\"whatever\"")).expect("written");
-            std::fs::write(&spdx, bill.to_spdx().replace("\"NOASSERTION\"", "\"No such licence\"")).expect("written");
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("proofs/validate.py");
-            let output = Command::new(&python).arg(script).args([&cyclonedx, &spdx]).output().expect("it runs");
-            assert!(!output.status.success(), "{output:?}");
-        }
+    let (cyclonedx, spdx) = (dir.path().join("x.cdx.json"), dir.path().join("x.spdx.json"));
+    let validate = || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("proofs/validate.py");
+        Command::new(&python).arg(script).args([&cyclonedx, &spdx]).output().expect("python runs")
+    };
+    let cases = [(Some(&report), Some(&materials), Some("1.0.0")), (Some(&report), None, None), (None, None, None)];
+    for (report, materials, version) in cases {
+        let subject = Subject { name: "hello", version, file: FILE, sha256: &sha256, platform };
+        let bill = Bill::new(subject, report, materials, 1_700_000_000, ("kiln", "0.1.0"));
+        std::fs::write(&cyclonedx, bill.to_cyclonedx()).expect("written");
+        std::fs::write(&spdx, bill.to_spdx()).expect("written");
+        let output = validate();
+        assert!(output.status.success(), "{output:?}");
+    }
+    // A validator that finds nothing wrong with anything would prove nothing.
+    for (path, right, wrong) in
+        [(&cyclonedx, "\"application\"", "\"whatever\""), (&spdx, "\"APPLICATION\"", "\"WHATEVER\"")]
+    {
+        let text = std::fs::read_to_string(path).expect("read");
+        assert_ne!(text, text.replace(right, wrong));
+        std::fs::write(path, text.replace(right, wrong)).expect("written");
+        let output = validate();
+        assert!(!output.status.success(), "{output:?}");
+        std::fs::write(path, text).expect("written");
     }
 }
 
