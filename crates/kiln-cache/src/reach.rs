@@ -69,10 +69,10 @@ fn unreachable(reason: String) -> CacheError {
 }
 
 impl Network {
-    /// A client that follows no redirects: what it sends is signed for one place.
+    /// A client that follows no redirects: what it sends is signed, or secret, and meant for one place.
     ///
     /// # Errors
-    /// If certificates or proxies cannot be used.
+    /// [`CacheError::Unreachable`] if a proxy's address is none.
     pub fn client(&self) -> Result<reqwest::Client> {
         let builder = self.builder()?.redirect(reqwest::redirect::Policy::none());
         builder.build().map_err(|error| unreachable(innermost(&error)))

@@ -14,7 +14,7 @@ use crate::suggest::nearest;
 use crate::view::{View, is_local};
 
 /// The settings that name files which must exist.
-const FILES: [(Section, &str); 7] = [
+const FILES: [(Section, &str); 8] = [
     (Section::Project, "entry"),
     (Section::Project, "requirements"),
     (Section::Project, "icon"),
@@ -22,6 +22,7 @@ const FILES: [(Section, &str); 7] = [
     (Section::Build, "recipe"),
     (Section::Network, "ca-certificates"),
     (Section::Test, "requirements"),
+    (Section::Release, "changelog"),
 ];
 
 /// Checks that every platform has an artifact name, and one of its own.

@@ -84,6 +84,8 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
+            release: view.release(),
+            publish: view.publish(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
                 keep_size: view.size(Section::Cache, "keep-size"),
@@ -104,7 +106,6 @@ impl Config {
                 currency: view.text(Section::History, "currency").unwrap_or_default(),
             },
             ci: view.ci(),
-            release: view.release(),
         }
     }
 

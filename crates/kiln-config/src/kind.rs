@@ -19,6 +19,10 @@ pub enum Kind {
     Path,
     /// A path inside the project folder: relative, without `..`.
     Inside,
+    /// An absolute path in an image.
+    Absolute,
+    /// A user of an image: a name or number, and a group's after a colon.
+    User,
     /// A name that may be part of a file name.
     Name,
     /// A program's version.
@@ -69,6 +73,8 @@ pub enum Kind {
     Command,
     /// Images by version of Python: a pattern with `{python}`, or a table.
     Images,
+    /// A version of glibc.
+    Glibc,
 }
 
 /// What the texts of a list may be.
@@ -93,12 +99,40 @@ pub enum Item {
     OneOf(&'static [&'static str]),
     /// `SRC=DST`, where `DST` may begin with `/`.
     Placed,
+    /// `NAME=VALUE`.
+    Label,
+    /// A port, `8080` or `53/udp`.
+    Port,
+    /// What `kiln verify` finds: one of [`FINDINGS`], or `NAME:FILE` with wildcards.
+    Finding,
 }
 
 /// The forms of bills of materials.
 const BILLS: &[&str] = &["cyclonedx", "spdx"];
 /// The formats of packages.
-pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk"];
+pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
+
+/// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
+pub const FINDINGS: [&str; 18] = [
+    "format",
+    "architecture",
+    "foreign-file",
+    "payload",
+    "library",
+    "system-library",
+    "glibc",
+    "mixed-libc",
+    "wx-segment",
+    "exec-stack",
+    "text-relocations",
+    "relro",
+    "pie",
+    "rpath",
+    "interpreter",
+    "mode",
+    "broken-elf",
+    "secret",
+];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -146,6 +180,8 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Inside => "a relative path inside the project folder".to_owned(),
+            Self::Absolute => "an absolute path, such as \"/data\"".to_owned(),
+            Self::User => "a user such as \"65532:65532\", \"1000\" or \"nobody\"".to_owned(),
             Self::Name => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit".to_owned(),
             Self::Version => "a version such as \"1.2.3\"".to_owned(),
             Self::Python => "a Python version such as \"3.12\"".to_owned(),
@@ -171,6 +207,12 @@ impl Kind {
             Self::List(Item::Placed) => "a list of \"SRC=DST\", where DST is a path without `..`".to_owned(),
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Label) => "a list of \"NAME=VALUE\"".to_owned(),
+            Self::List(Item::Port) => "a list of ports, such as [\"8080\", \"53/udp\"]".to_owned(),
+            Self::List(Item::Finding) => {
+                format!("a list of findings, NAME or NAME:FILE, where NAME is {}", one_of(&FINDINGS))
+            }
+            Self::Glibc => "a glibc version such as \"2.28\"".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -293,10 +335,13 @@ impl Kind {
                 | Self::Name
                 | Self::Version
                 | Self::Python
+                | Self::Glibc
                 | Self::Image
                 | Self::Artifact
                 | Self::Path
                 | Self::Inside
+                | Self::Absolute
+                | Self::User
         )
     }
 
@@ -314,8 +359,14 @@ impl Kind {
                 return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
             }
             Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
+            Self::Absolute => text.starts_with('/') && !text.chars().any(|c| c.is_whitespace() || c == '$'),
+            Self::User => {
+                let (user, group) = text.split_once(':').unwrap_or((text, text));
+                [user, group].iter().all(|part| is_name(part, "._-") || is_name(part.trim_start_matches('_'), "._-"))
+            }
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
+            Self::Glibc => (2..=3).contains(&text.split('.').count()) && text.split('.').all(is_number),
             Self::Python => is_python(text),
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
@@ -364,12 +415,19 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
             Data::Text(text) if let Item::OneOf(words) = kind => {
                 Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
             }
-            // 3.10 as a number is 3.1.
-            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
+            Data::Text(text) if kind == Item::Finding => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
-                hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+                hint: meant(finding_name(text), &FINDINGS),
             }),
+            // 3.10 as a number is 3.1.
+            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release | Item::Port) => {
+                Err(Rejected {
+                    span: item.span.clone(),
+                    given: item.to_toml(),
+                    hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+                })
+            }
             _ => Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: None }),
         })
         .collect()
@@ -385,6 +443,12 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 let key = text.strip_prefix("minisign:").or(text.strip_prefix("cosign:"));
                 text == "keyless" || key.is_some_and(|key| !key.is_empty() && key != "env:")
             }
+            Item::Label => text.split_once('=').is_some_and(|(name, _)| is_name(name, "._-/")),
+            Item::Port => {
+                let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+                port.parse::<u16>().is_ok_and(|port| port > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
+            }
+            Item::Finding => FINDINGS.contains(&finding_name(text)),
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
@@ -400,6 +464,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
                 !source.is_empty() && !target.is_empty() && inside
             }),
         }
+}
+
+/// The name in `NAME` or `NAME:FILE`.
+fn finding_name(text: &str) -> &str {
+    text.split_once(':').map_or(text, |(name, _)| name)
 }
 
 /// Platforms in their canonical spelling, each once, in the order given.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`, as far as it is of `kiln release`.
+    pub publish: Publish,
     /// `[cache]`.
     pub cache: Cache,
     /// `[emulation]`.
@@ -293,6 +295,16 @@ pub struct Verify {
     pub timeout: Duration,
     /// Clean image to run it in; nothing if the build's base image is not known either.
     pub image: Option<String>,
+    /// The newest glibc that it may need.
+    pub glibc_max: Option<String>,
+    /// Findings that may be.
+    pub allow: Vec<String>,
+    /// Findings that are errors.
+    pub deny: Vec<String>,
+    /// Images to run and install it in.
+    pub run_on: Vec<String>,
+    /// What looks like a secret and is none.
+    pub secrets_allow: Vec<String>,
 }
 
 /// What is run to test an artifact.
@@ -358,6 +370,50 @@ impl PythonImages {
             Self::Table(table) => table.get(version).cloned(),
         }
     }
+}
+
+/// The image that has the program in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// What it stands on; nothing is for kiln to choose.
+    pub base: Option<String>,
+    /// Who runs the program, with a group after a colon.
+    pub user: String,
+    /// Its names, with `{name}` and `{version}` in them.
+    pub tags: Vec<String>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that the program starts in.
+    pub workdir: Option<String>,
+    /// Ports, with `/udp` where it is not TCP.
+    pub ports: Vec<String>,
+    /// More files: from the project folder to the image's root.
+    pub files: Vec<DataMapping>,
+}
+
+/// How a release is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The word for the kind of forge; nothing is left to what the machine shows.
+    pub forge: Option<String>,
+    /// The repository: `OWNER/NAME`.
+    pub repository: Option<String>,
+    /// Address of the forge or of its API.
+    pub url: Option<String>,
+    /// The tag, in which `{version}` stands for the version.
+    pub tag: String,
+    /// Names of the files, with wildcards; none is all.
+    pub assets: Vec<String>,
+    /// The changelog, relative to the project folder.
+    pub changelog: Option<String>,
+    /// Whether the notes list commits.
+    pub notes_commits: bool,
+    /// Whether the notes list files.
+    pub notes_files: bool,
+    /// Whether it stays a draft.
+    pub draft: bool,
+    /// Whether it is one to try out.
+    pub prerelease: Toggle,
 }
 
 /// Cache volumes.
@@ -485,6 +541,8 @@ pub struct Release {
     pub installer: bool,
     /// What it downloads from, with `{version}` and `{tag}`.
     pub download_url: Option<String>,
+    /// `[release.image]`.
+    pub image: ReleaseImage,
     /// Forms of bills of materials.
     pub sbom: Vec<BillForm>,
     /// Whether a statement of provenance is made.

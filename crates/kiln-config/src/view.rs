@@ -14,8 +14,9 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, PythonImages,
-    Recipe, Release, ReleaseDepends, Requirements, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish,
+    PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage, Requirements, SignWith, Smoke, Test, TestCommand,
+    Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -115,6 +116,22 @@ impl View<'_> {
             development_platforms: self.platforms(Section::Ci, "development-platforms"),
             default_branch: self.text(Section::Ci, "default-branch"),
             runner: self.words(Section::Ci, "runner"),
+        }
+    }
+
+    pub(crate) fn publish(&self) -> Publish {
+        let text = |name| self.text(Section::Release, name);
+        Publish {
+            forge: text("forge"),
+            repository: text("repository"),
+            url: text("url"),
+            tag: text("tag").unwrap_or_default(),
+            assets: self.list(Section::Release, "assets"),
+            changelog: text("changelog"),
+            notes_commits: self.flag(Section::Release, "notes-commits"),
+            notes_files: self.flag(Section::Release, "notes-files"),
+            draft: self.flag(Section::Release, "draft"),
+            prerelease: self.toggle(Section::Release, "prerelease"),
         }
     }
 
@@ -233,6 +250,20 @@ impl View<'_> {
         }
     }
 
+    fn release_image(&self) -> ReleaseImage {
+        let section = Section::Release;
+        let label = |item: &String| item.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ReleaseImage {
+            base: self.text(section, "image.base"),
+            user: self.text(section, "image.user").unwrap_or_default(),
+            tags: self.list(section, "image.tags"),
+            labels: self.list(section, "image.labels").iter().filter_map(label).collect(),
+            workdir: self.text(section, "image.workdir"),
+            ports: self.list(section, "image.ports"),
+            files: self.mappings(section, "image.files"),
+        }
+    }
+
     pub(crate) fn project(&self) -> Project {
         let text = |name| self.text(Section::Project, name);
         Project {
@@ -287,6 +318,7 @@ impl View<'_> {
             apk_key_name: text("apk-key-name"),
             installer: self.flag(section, "installer"),
             download_url: text("download-url"),
+            image: self.release_image(),
             sbom: list("sbom").into_iter().map(bill).collect(),
             provenance: self.flag(section, "provenance"),
             sign: list("sign").into_iter().map(signer).collect(),
@@ -360,7 +392,17 @@ impl View<'_> {
             Some((Value::Text(text), _)) if text != "auto" => split_words(&text).map_or(Smoke::Auto, Smoke::Arguments),
             _ => Smoke::Auto,
         };
-        Verify { run, timeout: self.timeout(Section::Verify), image: self.text(Section::Verify, "image") }
+        let list = |name| self.list(Section::Verify, name);
+        Verify {
+            run,
+            timeout: self.timeout(Section::Verify),
+            image: self.text(Section::Verify, "image"),
+            glibc_max: self.text(Section::Verify, "glibc-max"),
+            allow: list("allow"),
+            deny: list("deny"),
+            run_on: list("run-on"),
+            secrets_allow: list("secrets-allow"),
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn write_zip<W: Write + Seek>(out: W, time: u64, tree: &Tree) -> Result<(), Pack
     for node in tree.nodes() {
         match node {
             Node::Folder(path) => {
-                writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?
+                writer.add_directory(path, options.unix_permissions(0o755)).map_err(io::Error::from)?;
             }
             Node::Entry(path, entry) => {
                 let options = options.unix_permissions(entry.mode());
@@ -101,4 +101,37 @@ fn moment(time: u64) -> DateTime {
     let part = |value: u64| u8::try_from(value).unwrap_or(0);
     let (hour, minute, second) = (part(time / 3600 % 24), part(time / 60 % 60), part(time % 60 / 2 * 2));
     DateTime::from_date_and_time(year, month, day, hour, minute, second).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tree::Role;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_order_in_which_files_were_found_does_not_count(
+            paths in prop::collection::vec("[a-c]{1,2}y/[a-e]{1,3}", 1..8),
+        ) {
+            let archive = |format, paths: &[String]| {
+                let mut tree = Tree::new();
+                for path in paths {
+                    // A name may be taken by a folder.
+                    let _ = tree.insert(&format!("{path}x"), Entry::bytes(path.as_bytes(), Role::Plain));
+                }
+                let mut out = std::io::Cursor::new(Vec::new());
+                write(format, &mut out, 1_700_000_000, &tree).unwrap();
+                out.into_inner()
+            };
+            // The other two differ in their compressors alone, which have large tables to set up.
+            for format in [Format::TarGz, Format::Zip] {
+                let reversed: Vec<String> = paths.iter().rev().cloned().collect();
+                prop_assert_eq!(archive(format, &paths), archive(format, &reversed));
+            }
+        }
+    }
 }

@@ -34,8 +34,10 @@ pub(crate) fn write(
     let mut control = Tree::new();
     control.insert("control", Entry::bytes(describe(release, program, tree)?, Role::Plain))?;
     control.insert("md5sums", Entry::bytes(md5sums(tree)?, Role::Plain))?;
-    let conffiles: String =
-        tree.iter().filter(|(_, entry)| entry.role == Role::Config).map(|(path, _)| format!("/{path}\n")).collect();
+    let mut conffiles = String::new();
+    for (path, _) in tree.iter().filter(|(_, entry)| entry.role == Role::Config) {
+        let _ = writeln!(conffiles, "/{path}");
+    }
     if !conffiles.is_empty() {
         control.insert("conffiles", Entry::bytes(conffiles, Role::Plain))?;
     }
@@ -47,7 +49,7 @@ pub(crate) fn write(
     out.write_all(b"!<arch>\n")?;
     for (name, bytes) in [("debian-binary", b"2.0\n".as_slice()), ("control.tar.xz", &control), ("data.tar.xz", &data)]
     {
-        write!(out, "{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, "100644", bytes.len())?;
+        writeln!(out, "{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, "100644", bytes.len())?;
         out.write_all(bytes)?;
         if bytes.len() % 2 == 1 {
             out.write_all(b"\n")?;
@@ -84,7 +86,10 @@ fn describe(release: &Release, program: &Program, tree: &Tree) -> Result<String,
             let _ = writeln!(text, "{field}: {value}");
         }
     }
-    for line in release.description.lines().filter(|_| release.description != release.summary) {
+    // It must have more than one line.
+    let none = release.description.trim().is_empty() || release.description == release.summary;
+    let more = format!("This package has the program {}.", release.command);
+    for line in if none { more.as_str() } else { release.description.trim_end() }.lines() {
         let line = line.trim_end();
         let _ = writeln!(text, " {}", if line.is_empty() { "." } else { line });
     }

@@ -104,7 +104,6 @@ impl PackageError {
             }),
             Self::Twice { .. } => Some("two settings of [release] put something there; change one of them".to_owned()),
             Self::Place { .. } => Some("write a path without `..`, such as /usr/share/NAME/FILE".to_owned()),
-            Self::Unclear { .. } | Self::Rpm(_) => None,
             Self::Lines { key } => Some(format!("put `{key}` on one line")),
             Self::Key { .. } => {
                 Some("it is an RSA key of at least 2048 bits in PEM, as abuild-keygen makes it".to_owned())
@@ -112,7 +111,7 @@ impl PackageError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("the disk is full: free some space, or choose another output folder".to_owned())
             }
-            Self::Io { .. } => None,
+            Self::Unclear { .. } | Self::Rpm(_) | Self::Io { .. } => None,
         }
     }
 

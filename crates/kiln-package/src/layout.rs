@@ -84,6 +84,14 @@ fn package(format: Format, release: &Release, program: &Program) -> Result<Tree,
         let path = format!("usr/share/man/man{}/{plain}.gz", &section[..1]);
         tree.insert(&path, Entry::bytes(bytes, Role::Document))?;
     }
+    for (key, files) in [("release.systemd", &release.systemd), ("release.openrc", &release.openrc)] {
+        // They stand in scripts that root runs.
+        let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "@._:-".contains(c));
+        if let Some(file) = files.iter().find(|file| !is_plain(&file.name)) {
+            let reason = "a service has a name of letters, digits and `@._:-`";
+            return Err(PackageError::Unclear { key, file: file.name.clone(), reason });
+        }
+    }
     if format == Format::Apk {
         for script in &release.openrc {
             let entry = Entry { executable: true, ..Entry::bytes(script.bytes.clone(), Role::Plain) };

@@ -67,6 +67,26 @@ pub fn file_name(format: Format, release: &Release, program: &Program) -> Result
     })
 }
 
+/// Whether a file is a package of the same name as this release's, and of another version, as far as its name tells.
+pub fn is_of_another_version(file: &str, release: &Release) -> bool {
+    let Some(format) = Format::ALL.into_iter().find(|format| file.ends_with(&format!(".{format}"))) else {
+        return false;
+    };
+    let Ok(name) = package_name(format, &release.name) else { return false };
+    let plain = release.version.as_str().to_owned();
+    let version = match format {
+        Format::Deb => release.version.deb(true),
+        Format::Rpm => release.version.rpm(),
+        Format::Apk => release.version.apk().unwrap_or(plain),
+        _ => plain,
+    };
+    let version = version.replace('~', ".");
+    let Some(rest) = file.strip_prefix(&name).and_then(|rest| rest.strip_prefix(['-', '_'])) else { return false };
+    let is_version = rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(['-', '_']));
+    is_version && !is_same
+}
+
 /// Whether a program can be packed in a format, as far as its C library goes: Debian and RPM distributions have glibc,
 /// Alpine has musl, and a static program needs neither.
 ///
@@ -142,6 +162,21 @@ mod tests {
         assert_eq!(name(Format::Deb, &gnu), "hello_1.2.3.rc1-1_arm64.deb");
         assert_eq!(name(Format::Rpm, &gnu), "hello-1.2.3.rc1-1.aarch64.rpm");
         assert_eq!(name(Format::Apk, &musl), "hello_1.2.3_rc1-r0_aarch64.apk");
+    }
+
+    #[test]
+    fn packages_of_other_versions_are_told_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, _) = program(folder.path(), LibcKind::Static);
+        let old = Release { version: "1.2.3".parse().unwrap(), ..release() };
+        for format in Format::ALL {
+            let file = file_name(format, &release(), &program).unwrap();
+            assert!(!is_of_another_version(&file, &release()), "{file}");
+            assert!(is_of_another_version(&file, &old), "{file}");
+        }
+        for file in ["hello-linux-arm64", "hello-world-1.0-linux-arm64.tar.gz", "other_1.0-1_arm64.deb", "install.sh"] {
+            assert!(!is_of_another_version(file, &release()), "{file}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a program needs of the system that it is installed on, as package managers ask for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kiln_artifact::check::{Inspection, LibcNeed, Needs};
@@ -73,13 +73,20 @@ impl Need {
         Self { libc, symbols: symbols(files), libraries: needs.libraries }
     }
 
-    /// Debian's words. Libraries beside glibc have no names there that could be told from the file.
+    /// Debian's words. Only of usual libraries is it known which package they are in.
     pub(crate) fn deb(&self) -> Vec<String> {
-        match &self.libc {
-            LibcKind::Glibc { floor: Some(floor) } => vec![format!("libc6 (>= {floor})")],
-            LibcKind::Glibc { floor: None } => vec!["libc6".to_owned()],
-            _ => Vec::new(),
-        }
+        let libc = match &self.libc {
+            LibcKind::Glibc { floor: Some(floor) } => Some(format!("libc6 (>= {floor})")),
+            LibcKind::Glibc { floor: None } => Some("libc6".to_owned()),
+            _ => None,
+        };
+        let others: BTreeSet<&str> = self.libraries.iter().filter_map(|library| debian_package(library)).collect();
+        libc.into_iter().chain(others.into_iter().map(str::to_owned)).collect()
+    }
+
+    /// The libraries of which nobody knows Debian's package.
+    pub fn unknown_to_debian(&self) -> impl Iterator<Item = &str> {
+        self.libraries.iter().map(String::as_str).filter(|library| debian_package(library).is_none())
     }
 
     /// The capabilities that rpm's own generator would ask for, of each library the newest version alone.
@@ -98,6 +105,35 @@ impl Need {
         let libc = (self.libc == LibcKind::Musl).then(|| format!("so:libc.musl-{}.so.1", arch::apk(arch)));
         libc.into_iter().chain(self.libraries.iter().map(|library| format!("so:{library}"))).collect()
     }
+}
+
+/// The package of a library in Debian and Ubuntu; where a newer release has renamed it, that one still provides the name.
+fn debian_package(library: &str) -> Option<&'static str> {
+    const PACKAGES: [(&str, &str); 22] = [
+        ("libGL.so.1", "libgl1"),
+        ("libX11.so.6", "libx11-6"),
+        ("libbz2.so.1.0", "libbz2-1.0"),
+        ("libcrypt.so.1", "libcrypt1"),
+        ("libcrypto.so.3", "libssl3"),
+        ("libexpat.so.1", "libexpat1"),
+        ("libffi.so.8", "libffi8"),
+        ("libfontconfig.so.1", "libfontconfig1"),
+        ("libfreetype.so.6", "libfreetype6"),
+        ("libgcc_s.so.1", "libgcc-s1"),
+        ("libglib-2.0.so.0", "libglib2.0-0"),
+        ("libgomp.so.1", "libgomp1"),
+        ("liblzma.so.5", "liblzma5"),
+        ("libncursesw.so.6", "libncursesw6"),
+        ("libreadline.so.8", "libreadline8"),
+        ("libsqlite3.so.0", "libsqlite3-0"),
+        ("libssl.so.3", "libssl3"),
+        ("libstdc++.so.6", "libstdc++6"),
+        ("libtinfo.so.6", "libtinfo6"),
+        ("libuuid.so.1", "libuuid1"),
+        ("libxcb.so.1", "libxcb1"),
+        ("libz.so.1", "zlib1g"),
+    ];
+    PACKAGES.iter().find(|(name, _)| *name == library).map(|(_, package)| *package)
 }
 
 /// Of each library of glibc the newest version that a symbol insists on.
@@ -127,7 +163,13 @@ mod tests {
             symbols: [("libc.so.6".to_owned(), "GLIBC_2.34".to_owned())].into(),
             libraries: vec!["libz.so.1".to_owned()],
         };
-        assert_eq!(need.deb(), ["libc6 (>= 2.34)"]);
+        assert_eq!(need.deb(), ["libc6 (>= 2.34)", "zlib1g"]);
+        assert_eq!(need.unknown_to_debian().next(), None);
+        let odd = Need { libraries: vec!["libodd.so.3".to_owned()], ..need.clone() };
+        assert_eq!(
+            (odd.deb(), odd.unknown_to_debian().collect()),
+            (vec!["libc6 (>= 2.34)".to_owned()], vec!["libodd.so.3"])
+        );
         assert_eq!(need.rpm(Arch::Arm64), ["libc.so.6(GLIBC_2.34)(64bit)", "libz.so.1()(64bit)"]);
         assert_eq!(need.rpm(Arch::I386), ["libc.so.6(GLIBC_2.34)", "libz.so.1"]);
         let musl = Need { libc: LibcKind::Musl, symbols: BTreeMap::new(), libraries: Vec::new() };

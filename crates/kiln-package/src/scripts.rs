@@ -42,9 +42,7 @@ pub(crate) fn apk(release: &Release) -> Vec<(&'static str, String)> {
     if services.is_empty() {
         return Vec::new();
     }
-    let each = |line: &dyn Fn(&str) -> String| -> String {
-        services.iter().map(|service| format!("    {}\n", line(&service.name))).collect()
-    };
+    let each = |line: &dyn Fn(&str) -> String| lines(services, |service| line(&service.name));
     let stopped = each(&|name| format!("rc-service --ifstarted {name} stop || true"));
     let disabled = each(&|name| format!("rc-update -q -a del {name} 2>/dev/null || true"));
     let restarted = each(&|name| format!("rc-service --ifstarted {name} restart || true"));
@@ -53,22 +51,24 @@ pub(crate) fn apk(release: &Release) -> Vec<(&'static str, String)> {
 }
 
 fn restart(units: &[Named]) -> String {
-    units.iter().map(|unit| format!("    systemctl try-restart '{}' || true\n", instances(&unit.name))).collect()
+    lines(units, |unit| format!("systemctl try-restart '{}' || true", instances(&unit.name)))
 }
 
 /// Links of a unit that was enabled would be left behind, so it is disabled; without a running systemd too.
 fn stop(units: &[Named]) -> String {
-    units
-        .iter()
-        .map(|unit| {
-            let name = &unit.name;
-            format!(
-                "    if [ -d /run/systemd/system ]; then systemctl stop '{}' || true; fi\n    if command -v systemctl \
-                 >/dev/null 2>&1; then systemctl --no-reload --quiet disable '{name}' 2>/dev/null || true; fi\n",
-                instances(name)
-            )
-        })
-        .collect()
+    lines(units, |unit| {
+        let (name, running) = (&unit.name, instances(&unit.name));
+        format!(
+            "if [ -d /run/systemd/system ]; then systemctl stop '{running}' || true; fi\n    if command -v systemctl \
+             >/dev/null 2>&1; then systemctl --no-reload --quiet disable '{name}' 2>/dev/null || true; fi"
+        )
+    })
+}
+
+/// What is to be done for each file, in lines of their own.
+fn lines(files: &[Named], of: impl Fn(&Named) -> String) -> String {
+    let lines: Vec<String> = files.iter().map(|file| format!("    {}\n", of(file))).collect();
+    lines.concat()
 }
 
 /// What stands for the running units of a file: of a template (`hello@.service`) all its instances.

@@ -1,6 +1,6 @@
 //! Versions, and the words that the formats have for them: a pre-release must come before its release everywhere.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use crate::error::PackageError;
@@ -80,18 +80,18 @@ impl Version {
     fn ordered(&self, post_word: &str) -> String {
         let mut text = self.release.clone();
         if let Some((pre, number)) = self.pre {
-            text.push_str(&format!("~{}{number}", pre.word()));
+            let _ = write!(text, "~{}{number}", pre.word());
         }
         if let Some(number) = self.post {
-            text.push_str(&format!("{post_word}{number}"));
+            let _ = write!(text, "{post_word}{number}");
         }
         if let Some(number) = self.dev {
             // Of a release, before its alphas too: hence twice.
             let mark = if self.pre.is_none() && self.post.is_none() { "~~" } else { "~" };
-            text.push_str(&format!("{mark}dev{number}"));
+            let _ = write!(text, "{mark}dev{number}");
         }
         if let Some(local) = &self.local {
-            text.push_str(&format!("+{local}"));
+            let _ = write!(text, "+{local}");
         }
         text
     }
@@ -109,16 +109,18 @@ impl Version {
         }
         let mut text = self.release.clone();
         match self.pre {
-            Some((pre, number)) => text.push_str(&format!("_{}{number}", pre.word())),
+            Some((pre, number)) => {
+                let _ = write!(text, "_{}{number}", pre.word());
+            }
             // Before the first alpha.
             None if self.dev.is_some() && self.post.is_none() => text.push_str("_alpha0"),
             None => {}
         }
         if let Some(number) = self.post {
-            text.push_str(&format!("_p{number}"));
+            let _ = write!(text, "_p{number}");
         }
         if let Some(number) = self.dev {
-            text.push_str(&format!("_pre{number}"));
+            let _ = write!(text, "_pre{number}");
         }
         Ok(text)
     }

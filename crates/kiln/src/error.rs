@@ -12,6 +12,7 @@ use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_history::HistoryError;
 use kiln_package::PackageError;
+use kiln_publish::PublishError;
 use kiln_solver::SolveError;
 
 /// Shorthand.
@@ -25,7 +26,7 @@ pub(crate) mod exit {
     pub(crate) const USAGE: u8 = 2;
     /// Settings, Dockerfile or a file that they name are wrong.
     pub(crate) const CONFIG: u8 = 3;
-    /// The daemon or a registry cannot be used, or lacks an image or room; or another server cannot be reached.
+    /// The daemon, a registry or a forge cannot be used, or lacks what is asked; or another server cannot be reached.
     pub(crate) const DAEMON: u8 = 4;
     /// A platform cannot run.
     pub(crate) const EMULATION: u8 = 5;
@@ -64,9 +65,12 @@ pub(crate) enum CliError {
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A base image; the place names it.
+    /// A release.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A base image; the place names it, and there may be a way around it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
-    Image { place: Option<String>, error: EngineError },
+    Image { place: Option<String>, error: EngineError, around: Option<&'static str> },
     /// Files from elsewhere; the place names them.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Fetch {
@@ -134,11 +138,17 @@ impl CliError {
             Self::Bake(error) => error.hint(),
             Self::Migrate(error) => Some(error.hint()),
             Self::Ignore { error, .. } => Some(error.hint()),
-            Self::Engine(error) | Self::Image { error, .. } => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Image { error, around, .. } => {
+                let hints: Vec<String> = error.hint().into_iter().chain(around.map(str::to_owned)).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
             Self::Keyless(error) => error.hint().map(str::to_owned),
+            Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
+            Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
@@ -154,21 +164,26 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. })
+            | Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. }
+            | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
             | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
+            | Self::Package { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
-            Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. } | Self::Checksum(_) => exit::IO,
-            Self::Package { .. } => exit::CONFIG,
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
+            Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
             }
@@ -198,6 +213,20 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Emulation { .. } => exit::EMULATION,
         // The daemon did its part: there is no such program.
         EngineError::CannotStart { .. } => exit::STEP,
+        _ => exit::DAEMON,
+    }
+}
+
+fn publish_code(error: &PublishError) -> u8 {
+    match error {
+        PublishError::NoPlace { .. }
+        | PublishError::NoToken { .. }
+        | PublishError::Files { .. }
+        | PublishError::NotPushed { .. }
+        | PublishError::TagNotPushed { .. }
+        | PublishError::TagElsewhere { .. } => exit::CONFIG,
+        PublishError::Sum { .. } | PublishError::FileChanged { .. } | PublishError::Published { .. } => exit::VERIFY,
+        PublishError::Io { .. } => exit::IO,
         _ => exit::DAEMON,
     }
 }

@@ -166,7 +166,7 @@ fn blame(error: EngineError, place: impl FnOnce() -> Option<String>) -> CliError
     match error {
         EngineError::ImageNotFound { .. }
         | EngineError::RegistryUnreachable { .. }
-        | EngineError::Unauthorized { .. } => CliError::Image { place: place(), error },
+        | EngineError::Unauthorized { .. } => CliError::Image { place: place(), error, around: None },
         other => CliError::Engine(other),
     }
 }

@@ -26,6 +26,7 @@ mod project;
 #[cfg_attr(not(test), expect(dead_code, reason = "the commands that make and check releases call it"))]
 mod proof;
 mod recipe;
+mod release;
 mod report;
 mod room;
 mod run_flags;
@@ -36,6 +37,7 @@ mod suite;
 mod travel;
 mod twin;
 mod ui;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -86,13 +88,14 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
-        Command::Test(args) => commands::test::run(ui, environment, &cli.global, args).await,
-        Command::Package(args) => commands::package::run(ui, environment, args),
+        Command::Test(args) => Box::pin(commands::test::run(ui, environment, &cli.global, args)).await,
+        Command::Package(args) => commands::package::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
         Command::Doctor(args) => commands::doctor::run(ui, environment, &cli.global, args).await,
+        Command::Verify(args) => Box::pin(commands::verify::run(ui, environment, &cli.global, args)).await,
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Ci(args) => commands::ci::run(ui, environment, &args.command),
@@ -101,6 +104,7 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
         Command::History(args) => commands::history::run(ui, &args.command),
         Command::Stats(args) => commands::history::stats(ui, environment, args),
         Command::Report(args) => commands::report::run(ui, args),
+        Command::Release(args) => commands::release::run(ui, environment, args).await,
         Command::Completions { shell } => commands::help::completions(ui, environment, *shell),
         Command::Man { output } => commands::help::man(ui, output.as_deref()),
     }

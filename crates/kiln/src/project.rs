@@ -31,6 +31,7 @@ const IGNORED: [&str; 10] = [
 ];
 
 /// A project with its settings.
+#[derive(Clone)]
 pub(crate) struct Project {
     /// Its folder, absolute.
     pub(crate) folder: PathBuf,

@@ -14,10 +14,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 mod service;
-mod wire;
 
 use self::service::{Entry, Tokens};
-use self::wire::{Answer, Connection};
+use crate::wire::{Answer, Connection};
 
 /// What is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

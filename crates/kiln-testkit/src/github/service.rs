@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::wire::{Answer, Head};
 use super::{DEFAULT_REF, GithubCall, GithubEntry, REPOSITORY, World};
+use crate::wire::{Answer, Head};
 
 const SERVICE: &str = "/twirp/github.actions.results.api.v1.CacheService/";
 /// The token of the general API.

@@ -5,8 +5,10 @@ mod build;
 mod ci;
 mod history;
 mod package;
+mod release;
 mod room;
 mod test;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -20,8 +22,10 @@ pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_val
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
 pub(crate) use package::{ALL_FORMATS, Package};
+pub(crate) use release::Release;
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
+pub(crate) use verify::Verify;
 
 const EVERYWHERE: &str = "Global options";
 
@@ -155,6 +159,9 @@ pub(crate) enum Command {
     /// Look at all that a build needs: daemon, platforms, network, caches, settings, results
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Look at programs, packages and images: what they need, what weakens them, secrets; run them in clean images
+    #[command(after_help = verify::VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
     #[command(after_help = room::PRUNE_EXAMPLES)]
     Prune(Prune),
@@ -176,6 +183,9 @@ pub(crate) enum Command {
     /// Write a build as a page for a browser, or as a CI job summary
     #[command(after_help = history::REPORT_EXAMPLES)]
     Report(Report),
+    /// Publish the files of the output folder as a release on GitHub, Gitea or GitLab
+    #[command(after_help = release::EXAMPLES)]
+    Release(Release),
     /// Print completions for a shell
     #[command(
         after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln\n  kiln completions fish > ~/.config/fish/completions/kiln.fish"

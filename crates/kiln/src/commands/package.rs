@@ -6,15 +6,20 @@ use kiln_config::{FlagValue, Section};
 use kiln_package::{Format, LibcKind, Program, Release};
 
 use crate::cli::{self, ALL_FORMATS};
+use crate::commands::run::{Surroundings, told};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::package::image::{self, Request, To};
 use crate::package::release::{refused, release};
 use crate::package::{Staged, download_url, plan, programs, table};
 use crate::project::{self, Flag, Project};
 use crate::report::columns;
 use crate::ui::Ui;
 
-pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Result<()> {
+/// The word for the image, which is no file of a platform.
+const IMAGE: &str = "image";
+
+pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Package) -> Result<()> {
     let project = project::load(environment, &project_args(args), flags(args))?;
     ui.warnings(&project.warnings);
     let settings = project.config.resolved();
@@ -22,6 +27,13 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
     let is_explicit = !wants_all(args) && project.config.provenance(Section::Release, "formats", None).is_explicit();
     // Those of the table of settings are those of the crate.
     let formats: Vec<Format> = settings.release.formats.iter().filter_map(|name| name.parse().ok()).collect();
+    let wants_image = settings.release.formats.iter().any(|format| format == IMAGE);
+    if let Some(option) = option_of_image(args).filter(|_| !wants_image) {
+        return Err(CliError::Usage {
+            problem: format!("{option} is about the image, and no image is made"),
+            hint: "add --format image, or put \"image\" into `formats` of [release]".to_owned(),
+        });
+    }
     let (release, tag) = release(environment, &project)?;
     let programs = programs::programs(&project)?;
     let (planned, left_out) = plan(&release, &programs, &formats, is_explicit).map_err(refused(&project))?;
@@ -30,6 +42,9 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
         None => project.folder.join(&settings.build.output),
     };
     let mut staged = Staged::pack(&output, &release, &planned, refused(&project))?;
+    if wants_image {
+        add_image(ui, environment, global, args, (&release, &programs), &mut staged).await?;
+    }
     if settings.release.installer {
         let url = download_url(&project, &release, &tag);
         if staged.add_installer(&release, &programs, url.as_deref())? && url.is_none() {
@@ -38,8 +53,13 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
     }
     // From here on a file that belongs to the release can be added to what is staged, before all of it is placed.
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
-    staged.place()?;
-    for line in table::left_out(&left_out).iter().chain(&notes(&project, &release, &programs, &formats)) {
+    let mut others_there = staged.place()?;
+    others_there.retain(|file| kiln_package::is_of_another_version(file, &release));
+    let mut notes = notes(&project, &release, &programs, &formats);
+    if !others_there.is_empty() {
+        notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
+    }
+    for line in table::left_out(&left_out).iter().chain(&notes) {
         ui.say(&format!("note: {line}"));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
@@ -53,6 +73,68 @@ pub(crate) fn run(ui: Ui, environment: &Environment, args: &cli::Package) -> Res
         ui.print(&json);
     }
     Ok(())
+}
+
+/// Makes the image; what nobody wants elsewhere is an archive among the other files.
+async fn add_image(
+    ui: Ui,
+    environment: &Environment,
+    global: &cli::Global,
+    args: &cli::Package,
+    (release, programs): (&Release, &[Program]),
+    staged: &mut Staged,
+) -> Result<()> {
+    let project = project::load(environment, &project_args(args), flags(args))?;
+    let mut to = destinations(args)?;
+    let file = format!("{}-{}-image.tar", release.name, release.version.as_str());
+    let is_file = to.is_empty();
+    if is_file {
+        to.push(To::Archive(staged.path().join(&file)));
+    }
+    let labels = [("licenses", &release.license), ("url", &release.homepage), ("vendor", &release.vendor)];
+    let described = (!release.summary.is_empty()).then(|| ("description", release.summary.clone()));
+    let labels = labels.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).chain(described);
+    let mut image = project.config.resolved().release.image;
+    if !args.tags.is_empty() {
+        image.tags.clone_from(&args.tags);
+    }
+    let request = Request {
+        programs: programs.iter().map(|program| (program.platform, program.source.clone())).collect(),
+        name: release.name.clone(),
+        version: Some(release.version.as_str().to_owned()),
+        image,
+        labels: labels.map(|(name, value)| (format!("{}{name}", image::LABELS), value)).collect(),
+        epoch: i64::try_from(release.time).unwrap_or_default(),
+        to,
+    };
+    let show = cli::Show { progress: args.progress, ..cli::Show::default() };
+    let surroundings = Surroundings::new(ui, environment, (global, &show), "package");
+    told(ui, Box::pin(image::make(surroundings, project, &request))).await?;
+    if is_file { staged.add(&file) } else { Ok(()) }
+}
+
+/// An option that means nothing without the image.
+fn option_of_image(args: &cli::Package) -> Option<&'static str> {
+    let given = [
+        ("--push", args.push),
+        ("--load", args.load),
+        ("--image", !args.layouts.is_empty()),
+        ("--tag", !args.tags.is_empty()),
+    ];
+    given.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+}
+
+/// What the options want of the image.
+fn destinations(args: &cli::Package) -> Result<Vec<To>> {
+    let mut to = Vec::new();
+    for path in &args.layouts {
+        let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let path = std::path::absolute(path).map_err(CliError::io("find", path))?;
+        to.push(if is_folder { To::Folder(path) } else { To::Archive(path) });
+    }
+    to.extend(args.push.then_some(To::Registry));
+    to.extend(args.load.then_some(To::Daemon));
+    Ok(to)
 }
 
 fn project_args(args: &cli::Package) -> cli::Project {
@@ -102,7 +184,7 @@ fn notes(project: &Project, release: &Release, programs: &[Program], formats: &[
         notes.push(format!("packages should say it, and [release] does not: {}", unset.join(", ")));
     }
     for program in programs {
-        let libraries = program.need.libraries.join(", ");
+        let libraries = program.need.unknown_to_debian().collect::<Vec<_>>().join(", ");
         let is_deb = formats.contains(&Format::Deb) && matches!(program.need.libc, LibcKind::Glibc { .. });
         if is_deb && !libraries.is_empty() && release.depends.deb.is_empty() {
             let platform = program.platform;

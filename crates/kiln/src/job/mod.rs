@@ -26,7 +26,7 @@ use crate::sources::{Contexts, Fetcher};
 use crate::suite::{self, Cell};
 use crate::{checks, cli, network, output, recipe, session};
 
-pub(crate) use item::{Baked, Item};
+pub(crate) use item::{Baked, Item, smoke_command};
 
 /// Folder of kiln's state in a project.
 pub(crate) const STATE: &str = ".kiln";
@@ -242,8 +242,11 @@ impl Job {
     fn blame_base(&self, error: CliError) -> CliError {
         match error {
             CliError::Image { error, .. } if self.items.iter().all(|item| item.recipe) => {
-                let from = self.project.config.provenance(Section::Build, "base", None);
-                CliError::Image { place: from.is_explicit().then(|| from.to_string()), error }
+                let is_of_tests = self.items.iter().all(|item| item.cell.is_some());
+                let section = if is_of_tests { Section::Test } else { Section::Build };
+                let from = self.project.config.provenance(section, "base", None);
+                let around = is_of_tests.then_some(suite::OTHER_IMAGES);
+                CliError::Image { place: from.is_explicit().then(|| from.to_string()), error, around }
             }
             other => other,
         }

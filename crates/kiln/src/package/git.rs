@@ -10,10 +10,13 @@ pub(super) fn commit_time(folder: &Path) -> Option<u64> {
     git(folder, &["log", "-1", "--format=%ct"])?.trim().parse().ok()
 }
 
-/// The tag of that commit which is a version (`v1.2.3` or `1.2.3`); of several the newest.
+/// The tag of that commit which is a version (`v1.2.3` or `1.2.3`); of several the newest, a release before all others:
+/// whoever tags a candidate as the release means the latter.
 pub(super) fn version_tag(folder: &Path) -> Option<String> {
     let tags = git(folder, &["tag", "--points-at", "HEAD", "--sort=-version:refname"])?;
-    tags.lines().map(str::trim).find(|tag| tag.parse::<Version>().is_ok()).map(str::to_owned)
+    let versions = || tags.lines().map(str::trim).filter_map(|tag| Some((tag, tag.parse::<Version>().ok()?)));
+    let release = versions().find(|(_, version)| !version.is_prerelease());
+    release.or_else(|| versions().next()).map(|(tag, _)| tag.to_owned())
 }
 
 /// The folder that the files of a tag's release will lie in, if the remote `origin` is of a forge that is known to have one.

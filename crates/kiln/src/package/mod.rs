@@ -5,6 +5,7 @@
 //! ([`Staged::add`]), and [`Staged::place`] puts all of it into the output folder at once and then lists it in the sums.
 
 mod git;
+pub(crate) mod image;
 pub(crate) mod programs;
 pub(crate) mod release;
 pub(crate) mod table;
@@ -178,19 +179,17 @@ impl Staged {
         Ok(true)
     }
 
-    /// Puts everything into the output folder, and the sums last: what is listed is there.
+    /// Puts everything into the output folder, and the sums last: what is listed is there. Says what else the sums list.
     pub(crate) fn place(self) -> Result<Vec<String>> {
         let mut sums = Sums::new();
         let packed = self.packed.iter().map(|packed| (&packed.file, packed.sha256));
         for (file, sum) in packed.chain(self.others.iter().map(|other| (&other.file, other.sha256))) {
             sums.insert(file.as_str(), sum);
         }
-        let files: Vec<String> = sums.iter().map(|(file, _)| file.to_owned()).collect();
         let output = self.staging.out_dir().to_owned();
-        let placements: Vec<Placement> = files.iter().map(Placement::same).collect();
+        let placements: Vec<Placement> = sums.iter().map(|(file, _)| Placement::same(file)).collect();
         self.staging.commit(&placements)?;
-        sums.update(&output)?;
-        Ok(files)
+        Ok(sums.update(&output)?.kept)
     }
 }
 

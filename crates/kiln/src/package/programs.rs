@@ -61,7 +61,7 @@ fn program(settings: &PlatformSettings, path: &Path) -> Result<Program> {
         .map(ToString::to_string)
         .collect();
     if !problems.is_empty() {
-        return Err(SolveError::BadArtifact { path: project::shown(path), platform, problems }.into());
+        return Err(SolveError::BadArtifact { path: project::shown(path), platform, problems, hint: None }.into());
     }
     Ok(Program { platform, source: project::shown(path), shape: shape(path, &inspection), need: Need::of(&inspection) })
 }

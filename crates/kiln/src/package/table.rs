@@ -1,12 +1,10 @@
 //! The table of what was made. Pure.
 
 use super::{LeftOut, Other, Packed};
-use crate::report::text::{Paint, cut, pad, size, width as columns};
+use crate::report::table::lines;
+use crate::report::text::{Paint, cut, size};
 
 const HEAD: [&str; 5] = ["platform", "format", "file", "size", "sha256"];
-/// Spaces between columns.
-const GAP: &str = "  ";
-
 /// What is not made and why, a line for each reason.
 pub(crate) fn left_out(left_out: &[LeftOut]) -> Vec<String> {
     let unique = |words: Vec<String>| {
@@ -43,20 +41,9 @@ pub(crate) fn render(packed: &[Packed], others: &[Other], width: usize, color: b
             .iter()
             .map(|other| [String::new(), String::new(), other.file.clone(), size(other.size), other.sha256.short()]),
     );
-    let mut widths = HEAD.map(columns);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(columns(cell));
-        }
-    }
-    let line = |row: &[String; 5]| {
-        let padded: Vec<String> = row.iter().zip(widths).map(|(cell, width)| pad(cell, width)).collect();
-        cut(padded.join(GAP).trim_end(), width).into_owned()
-    };
-    let mut text = format!("{}\n", paint.faint(&line(&HEAD.map(str::to_owned))));
-    for row in &rows {
-        text.push_str(&line(row));
-        text.push('\n');
-    }
-    text
+    rows.insert(0, HEAD.map(str::to_owned));
+    let lines = lines(&rows);
+    let cut = |line: &String| cut(line, width).into_owned();
+    let head = lines.iter().take(1).map(|line| paint.faint(&cut(line)));
+    head.chain(lines.iter().skip(1).map(cut)).map(|line| line + "\n").collect()
 }

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the server needs, with the ways in which it goes wrong.
+//! As much of HTTP/1.1 as the servers need, with the ways in which it goes wrong.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,25 +11,25 @@ use tokio::net::TcpStream;
 const MOST_HEAD: usize = 64 * 1024;
 
 /// The head of a request.
-pub(super) struct Head {
-    pub(super) method: String,
+pub(crate) struct Head {
+    pub(crate) method: String,
     /// The path, decoded.
-    pub(super) path: String,
-    pub(super) query: Vec<(String, String)>,
+    pub(crate) path: String,
+    pub(crate) query: Vec<(String, String)>,
     headers: Vec<(String, String)>,
 }
 
 impl Head {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// How long the body is; `None` if the request does not say.
-    pub(super) fn length(&self) -> Option<usize> {
+    pub(crate) fn length(&self) -> Option<usize> {
         let needs_none = matches!(self.method.as_str(), "GET" | "DELETE" | "HEAD");
         self.header("content-length").map_or(needs_none.then_some(0), |length| length.parse().ok())
     }
@@ -77,22 +77,22 @@ fn decoded(text: &str) -> String {
 }
 
 /// An answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into() }
     }
 
-    pub(super) fn json(status: u16, body: &serde_json::Value) -> Self {
+    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
         Self::new(status, body.to_string()).with("content-type", "application/json")
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -108,18 +108,18 @@ impl Answer {
 }
 
 /// A connection, and what was read of the next request.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, read: Vec::new() }
     }
 
     /// The head of the next request; `None` at the end of the connection.
-    pub(super) async fn head(&mut self) -> io::Result<Option<Head>> {
+    pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head: Vec<u8> = self.read.drain(..at + 4).collect();
@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// Reads a body of so many bytes.
-    pub(super) async fn body(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub(crate) async fn body(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.read.len() < length {
             if !self.more().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// Reads a body of so many bytes, with a pause before each mebibyte.
-    pub(super) async fn body_slowly(&mut self, length: usize, each: Duration) -> io::Result<Vec<u8>> {
+    pub(crate) async fn body_slowly(&mut self, length: usize, each: Duration) -> io::Result<Vec<u8>> {
         const PART: usize = 1024 * 1024;
         let mut body = Vec::with_capacity(length);
         while body.len() < length {
@@ -156,21 +156,21 @@ impl Connection {
         Ok(self.stream.read_buf(&mut self.read).await? > 0)
     }
 
-    pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
         self.stream.write_all(answer.head().as_bytes()).await?;
         self.stream.write_all(&answer.body).await?;
         self.stream.flush().await
     }
 
     /// Sends the head and half of the body, and nothing more.
-    pub(super) async fn send_half(&mut self, answer: &Answer) -> io::Result<()> {
+    pub(crate) async fn send_half(&mut self, answer: &Answer) -> io::Result<()> {
         self.stream.write_all(answer.head().as_bytes()).await?;
         self.stream.write_all(&answer.body[..answer.body.len() / 2]).await?;
         self.stream.flush().await
     }
 
     /// Sends the head, and then one byte after the other.
-    pub(super) async fn send_slowly(&mut self, answer: &Answer, each: Duration) -> io::Result<()> {
+    pub(crate) async fn send_slowly(&mut self, answer: &Answer, each: Duration) -> io::Result<()> {
         self.stream.write_all(answer.head().as_bytes()).await?;
         for byte in &answer.body {
             self.stream.write_all(&[*byte]).await?;
