@@ -56,8 +56,11 @@ impl Signer {
         };
         let boxed = SecretKeyBox::from_string(text.trim()).map_err(|e| KeyError::not(WHAT, &e))?;
         let key = if lock == [0, 0] && bytes.ends_with(&[0; 32]) {
-            // `minisign -G -W` writes no checksum, which the crate would miss.
-            minisign::SecretKey::from_bytes(&bytes).map_err(|e| KeyError::not(WHAT, &e))?
+            // `minisign -G -W` writes no checksum, which the crate would miss: that both halves fit, a signature shows.
+            let key = minisign::SecretKey::from_bytes(&bytes).map_err(|e| KeyError::not(WHAT, &e))?;
+            let public = minisign::PublicKey::from_secret_key(&key).map_err(|e| KeyError::not(WHAT, &e))?;
+            minisign::sign(Some(&public), &key, Cursor::new([]), None, None).map_err(|e| KeyError::not(WHAT, &e))?;
+            key
         } else if lock == [0, 0] {
             boxed.into_unencrypted_secret_key().map_err(|e| KeyError::not(WHAT, &e))?
         } else {

@@ -53,7 +53,11 @@ const UNLOCKED_PUBLIC: &str = include_str!("../../tests/keys/minisign.pub");
 fn an_unlocked_key_of_minisigns_own_is_read() {
     let key = Signer::minisign(UNLOCKED, None).unwrap();
     assert_eq!(key.public().unwrap().id(), PublicKey::parse(UNLOCKED_PUBLIC).unwrap().id());
-    let damaged = UNLOCKED.replace("RWQAAEIy", "RWQAAEIyAAAA");
+    let line = UNLOCKED.lines().nth(1).unwrap();
+    let mut bytes = STANDARD.decode(line).unwrap();
+    // In the secret half.
+    bytes[70] ^= 1;
+    let damaged = UNLOCKED.replace(line, &STANDARD.encode(bytes));
     assert!(matches!(Signer::minisign(&damaged, None), Err(KeyError::Not { .. })));
 }
 
