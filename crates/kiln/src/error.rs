@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kiln_artifact::checksum::ChecksumError;
 use kiln_artifact::place::PlaceError;
+use kiln_attest::keyless::KeylessError;
 use kiln_cache::CacheError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
@@ -58,6 +59,9 @@ pub(crate) enum CliError {
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A signature without a key.
+    #[error(transparent)]
+    Keyless(#[from] KeylessError),
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -142,6 +146,7 @@ impl CliError {
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Keyless(error) => error.hint().map(str::to_owned),
             Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
             Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
@@ -176,7 +181,7 @@ impl CliError {
             | Self::Checksum(_)
             | Self::Watch { .. }
             | Self::Cache(CacheError::Io { .. }) => exit::IO,
-            Self::Cache(_) => exit::DAEMON,
+            Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
             Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
