@@ -113,7 +113,7 @@ const BILLS: &[&str] = &["cyclonedx", "spdx"];
 pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
 
 /// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
-pub const FINDINGS: [&str; 18] = [
+pub const FINDINGS: [&str; 22] = [
     "format",
     "architecture",
     "foreign-file",
@@ -132,6 +132,10 @@ pub const FINDINGS: [&str; 18] = [
     "mode",
     "broken-elf",
     "secret",
+    "sum",
+    "signature",
+    "sbom",
+    "provenance",
 ];
 
 /// The names of the built-in recipes.

@@ -23,7 +23,6 @@ mod output;
 mod package;
 mod phase;
 mod project;
-#[cfg_attr(not(test), expect(dead_code, reason = "the commands that make and check releases call it"))]
 mod proof;
 mod recipe;
 mod release;
