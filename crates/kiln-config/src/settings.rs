@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
+    pub release: Box<Release>,
     /// `[release]`, as far as it is of `kiln release`.
     pub publish: Publish,
     /// `[cache]`.
@@ -37,8 +39,6 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
-    /// `[release]`.
-    pub release: Release,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.

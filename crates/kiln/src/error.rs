@@ -83,11 +83,11 @@ pub(crate) enum CliError {
     Package {
         place: Option<String>,
         #[source]
-        error: PackageError,
+        error: Box<PackageError>,
     },
     /// Sums of files.
     #[error(transparent)]
-    Checksum(#[from] ChecksumError),
+    Checksum(Box<ChecksumError>),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -164,24 +164,23 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Io { .. }
-            | Self::Place(_)
-            | Self::Watch { .. }
-            | Self::Cache(CacheError::Io { .. })
-            | Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. }
-            | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
             | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
-            | Self::Package { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
+            Self::Package { error, .. } => package_code(error),
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Checksum(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. }) => exit::IO,
             Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
             Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
@@ -205,6 +204,19 @@ fn place(error: &kiln_dockerfile::Error) -> String {
         Some(span) => format!("{}:{}:{}: ", error.file, span.line, span.column),
         None if error.file.is_empty() => String::new(),
         None => format!("{}: ", error.file),
+    }
+}
+
+impl From<ChecksumError> for CliError {
+    fn from(error: ChecksumError) -> Self {
+        Self::Checksum(Box::new(error))
+    }
+}
+
+fn package_code(error: &PackageError) -> u8 {
+    match error {
+        PackageError::Io { .. } | PackageError::Rpm(_) => exit::IO,
+        _ => exit::CONFIG,
     }
 }
 

@@ -93,7 +93,9 @@ fn archives_are_made_of_real_programs_by_stock_tools() {
         assert_eq!(found(&project, &[&[file], known.as_slice()].concat()).1, 0, "{file}");
     }
     let ran = project.kiln(&["verify", "a.tar"]);
-    assert!(ran.stdout.contains("url-credentials, https://deploy:…@git.corp.net"), "{}", ran.stdout);
+    for words in ["url-credentials", "https://deploy:…@git.corp.net"] {
+        assert!(ran.stdout.contains(words), "{}", ran.stdout);
+    }
     assert!(!ran.stdout.contains("h7Gq2"), "the secret is shown: {}", ran.stdout);
 }
 

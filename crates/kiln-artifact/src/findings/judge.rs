@@ -184,7 +184,7 @@ fn harden(facts: &ElfFacts, name: &str, role: Role, findings: &mut Vec<Finding>)
         .collect();
     if !outside.is_empty() {
         let detail = format!("looks for libraries in {}", outside.join(" and "));
-        let fix = "remove it with patchelf, or make it begin with $ORIGIN: who may write there can replace a library";
+        let fix = "remove it with patchelf, or let $ORIGIN lead to a folder inside: who may write there can replace a library";
         find(Check::Rpath, detail, fix);
     }
     if role == Role::Program && !facts.is_position_independent() {

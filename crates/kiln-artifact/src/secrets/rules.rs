@@ -43,7 +43,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("aws-secret-key", &["aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", "SecretAccessKey"], aws_secret),
     rule("github-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], checked),
     rule("github-token", &["github_pat_"], |site| token(site, 82..=82, 4.0, |byte| is_word(byte) || byte == b'_')),
-    rule("gitlab-token", &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-"], |site| token(site, 20..=300, 3.3, |byte| is_base64_url(byte) || byte == b'.')),
+    rule("gitlab-token", &["glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-"], gitlab),
     rule("slack-token", &["xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xapp-1-"], slack),
     rule("slack-token", &["hooks.slack.com/services/"], slack_hook),
     rule("pypi-token", &["pypi-AgEIcHlwaS5vcmc", "pypi-AgENdGVzdC5weXBpLm9yZw"], |site| token(site, 50..=1000, 4.0, is_base64_url)),
@@ -79,8 +79,27 @@ fn token<'a>(
     is_of: impl Fn(u8) -> bool,
 ) -> Option<Secret<'a>> {
     let value = run(site.after, length.end() + 1, is_of);
-    let good = length.contains(&value.len()) && !is_inside(site) && classes(value) >= 2 && entropy(value) >= least;
+    let good = length.contains(&value.len()) && !is_inside(site) && is_generated(value) && entropy(value) >= least;
     (good && !value.ends_with(b"EXAMPLE")).then(|| Secret { value, excerpt: hidden(site, value) })
+}
+
+/// Whether there are capital letters and others: names and words of programs mostly have no such mixture.
+fn is_generated(value: &[u8]) -> bool {
+    value.iter().any(u8::is_ascii_uppercase)
+        && value.iter().any(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// GitLab's: 20 characters, some behind a few others that say what it is for; or a longer one of three parts.
+fn gitlab<'a>(site: &Site<'a>) -> Option<Secret<'a>> {
+    let value = run(site.after, 301, |byte| is_base64_url(byte) || byte == b'.');
+    let parts: Vec<&[u8]> = value.split(|byte| *byte == b'.').collect();
+    let good = match parts.as_slice() {
+        [one] => (20..=28).contains(&one.len()),
+        [one, kind, sum] => one.len() >= 27 && kind.len() == 2 && (7..=9).contains(&sum.len()),
+        _ => false,
+    };
+    let good = good && !is_inside(site) && is_generated(value) && entropy(value) >= 3.3;
+    good.then(|| Secret { value, excerpt: hidden(site, value) })
 }
 
 /// A token of 36 characters with a checksum.

@@ -127,6 +127,7 @@ fn documentation_and_names_are_no_secrets() {
         "npm_config_cache_directory_of_the_user_name",
         "npm_ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789",
         "glpat-xxxxxxxxxxxxxxxxxxxx",
+        "gldt-glrt-glcbt-glptt-glsoat-slack-tokenxoxb-xoxp-xoxa-xoxr-xoxs-xapp-1-hooks.slack.com/services/",
         "xoxb-your-token-goes-here",
         "xoxb-111111111111-222222222222-xxxxxxxxxxxxxxxxxxxxxxxx",
         "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
