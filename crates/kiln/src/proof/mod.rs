@@ -1,6 +1,6 @@
 //! The proofs of a release: bills of materials, provenance, signatures, and whom to believe.
 //!
-//! Whoever makes a release calls [`write`] once all its files are there, writes the sums of them and of what that made,
+//! Whoever makes a release calls [`write()`] once all its files are there, writes the sums of them and of what that made,
 //! and then [`sign`] and [`keyless::sign_keyless`]. [`keys::trust`] is what the project's settings say about checking.
 
 mod build;
