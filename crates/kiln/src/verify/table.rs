@@ -126,7 +126,14 @@ fn runs(runs: &[Run], width: usize, paint: Paint, text: &mut String) {
             Status::Fails => paint.bad(word),
             Status::OtherLibc | Status::Untried => paint.hint(word),
         };
-        let mut start = format!("  {}{}", pad(&harmless(&run.image), column), pad(&run.platform.to_string(), PLATFORM));
+        let image = harmless(&run.image);
+        // A longer name has a line of its own.
+        let is_long = image.chars().count() >= column;
+        if is_long {
+            let _ = writeln!(text, "  {image}");
+        }
+        let mut start =
+            format!("  {}{}", pad(if is_long { "" } else { &image }, column), pad(&run.platform.to_string(), PLATFORM));
         let time = run.seconds.map(|seconds| format!(", {seconds:.1} s")).unwrap_or_default();
         let detail = format!("{}{time}: {}", run.status.word(), harmless(&run.detail));
         let tail = run.tail.iter().flat_map(|line| wrap(&format!("| {}", harmless(line)), room));
