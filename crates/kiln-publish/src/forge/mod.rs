@@ -1,6 +1,7 @@
 //! Forges: what each of them can do, behind one trait.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::str::FromStr;
 
 use async_trait::async_trait;
@@ -197,7 +198,7 @@ pub(crate) fn escaped(text: &str) -> String {
         if plain(byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            write!(text, "%{byte:02X}").expect("a text takes everything");
         }
         text
     })
