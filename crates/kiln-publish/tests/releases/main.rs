@@ -96,7 +96,9 @@ impl Folder {
         assert_eq!((&release.name, &release.body), (&self.wanted.title, &self.wanted.notes), "{what}");
         self.assert_files(release, &what);
         let mut shown = server.published();
-        shown.iter_mut().for_each(|names| names.sort());
+        for names in &mut shown {
+            names.sort();
+        }
         assert_eq!(shown, [self.names()], "{what}");
         assert_eq!(server.commit_of("v1.0").as_deref(), Some(COMMIT), "{what}");
         if server.kind() == "gitlab" {

@@ -94,7 +94,9 @@ fn dry_run(release: &Release, steps: &[(Step, Vec<String>)]) -> String {
     }
     text.push_str("\nRequests, where nothing is there yet (what is there whole is not sent again):\n");
     for (_, requests) in steps {
-        requests.iter().for_each(|request| text.extend(["  ", request, "\n"]));
+        for request in requests {
+            text.extend(["  ", request, "\n"]);
+        }
     }
     text.push_str("\nNotes:\n");
     for line in wanted.notes.lines() {

@@ -29,7 +29,9 @@ impl Progress {
         let progress = Arc::new(self);
         Arc::new(move |event| {
             let line = progress.line(event, Instant::now());
-            line.into_iter().for_each(|line| progress.ui.say(&line));
+            if let Some(line) = line {
+                progress.ui.say(&line);
+            }
         })
     }
 
