@@ -86,7 +86,8 @@ mod tests {
         assert!(levels().iter().all(|(_, level)| *level == Level::Info), "{:?}", levels());
         fs_err::write(folder.path().join(SUMS), format!("{}  hello\n", "0".repeat(64))).expect("written");
         assert!(levels().contains(&(Check::Sum, Level::Error)), "{:?}", levels());
-        let list = subject(&folder.path().join(SUMS), &[path.clone()], &Trust::default(), &Policy::default());
+        let list =
+            subject(&folder.path().join(SUMS), std::slice::from_ref(&path), &Trust::default(), &Policy::default());
         assert!(list.findings.iter().all(|finding| finding.level == Level::Info), "{:?}", list.findings);
         let list = subject(&folder.path().join(SUMS), &[], &Trust::default(), &Policy::default());
         assert_eq!(list.findings[0].level, Level::Error);
