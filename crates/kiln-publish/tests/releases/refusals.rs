@@ -84,7 +84,7 @@ async fn a_file_that_changes_while_it_is_sent_is_not_published() {
         for change in [b"shorter".to_vec(), vec![7; 300_000], vec![7; 300_001]] {
             let folder = Folder::new();
             let file = folder.wanted.files.iter().find(|file| file.size == 300_000).expect("it is one of them");
-            fs_err::File::create(&file.path).and_then(|mut file| file.write_all(change)).expect("changed");
+            fs_err::File::create(&file.path).and_then(|mut file| file.write_all(&change)).expect("changed");
             let error = run(&on, &folder.wanted).await.0.expect_err("changed");
             assert!(matches!(&error, PublishError::FileChanged { path } if *path == file.path), "{kind}: {error:?}");
             assert!(on.published().is_empty(), "{kind}");
