@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { buildCommand, isLocal } from './lib/command.mjs';
+import { commandOf, isLocal } from './lib/command.mjs';
 import { readInputs } from './lib/inputs.mjs';
 import { install } from './lib/install.mjs';
 import { artifacts, ending, ofMetadata, recordOf } from './lib/outputs.mjs';
@@ -39,7 +39,7 @@ async function main() {
   // Should this process be killed, the end of the job removes it.
   runner.state('folder', folder);
   const place = { path: (name) => join(folder, name), hasSettings, isFile };
-  const command = buildCommand(inputs, env, place);
+  const command = commandOf(inputs, env, place);
   command.masked.forEach((value) => runner.mask(value));
   command.warnings.forEach((text) => runner.warning(text));
   for (const { path, value } of command.files) writeFileSync(path, value, { mode: 0o600 });

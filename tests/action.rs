@@ -345,3 +345,21 @@ fn a_job_that_is_cancelled_stops_kiln_and_leaves_no_secrets() {
     }
     assert!(!folder.exists() && others.exists());
 }
+
+#[test]
+fn bake_files_are_built_as_by_dockers_action() {
+    let hcl = "variable \"WORD\" { default = \"no\" }\ntarget \"app\" {\n  dockerfile-inline = <<END\n\
+               FROM alpine:3.20 AS work\nRUN echo ${WORD} > /word\nFROM scratch\nCOPY --from=work /word /\nEND\n  \
+               output = [\"out\"]\n}\ntarget \"other\" { dockerfile = \"none\" }\n";
+    let Some(runner) = Runner::new(&[("docker-bake.hcl", hcl)]) else { return };
+    let inputs = [("targets", "app"), ("vars", "WORD=yes"), ("set", "app.platform=linux/amd64")];
+    let step = runner.step(&inputs);
+    step.assert_code(0);
+    assert_eq!(runner.project.read("out/word"), "yes\n");
+    let metadata: Value = serde_json::from_str(&step.outputs["metadata"]).expect("JSON");
+    assert!(metadata["app"]["buildx.build.ref"].is_string() && !step.outputs["build"].is_empty(), "{metadata}");
+    // Without a word of targets there is `default`, which this file has not.
+    let step = runner.step(&[("bake", "true")]);
+    assert_ne!(step.ran.code, Some(0), "{}", step.log);
+    assert!(step.log.contains("default"), "{}", step.log);
+}

@@ -7,10 +7,14 @@ mod history;
 mod leftovers;
 mod many;
 mod outputs;
+mod package_image;
+mod packages;
+mod proofs;
 mod report;
 mod suite;
 mod targets;
 mod travel;
+mod verify;
 
 use std::time::Duration;
 

@@ -203,3 +203,35 @@ fn a_stopped_run_leaves_nothing() {
     assert!(ran.stderr.contains("stopped"), "{}", ran.stderr);
     assert_eq!(project.left_behind(), [""; 0]);
 }
+
+#[test]
+fn a_plan_says_which_python_is_tested_and_runs_nothing() {
+    let settings = SETTINGS.replace("MUSL", "alpine:3.20");
+    let files = [("kiln.toml", settings.as_str()), ("Dockerfile", DOCKERFILE), ("tests/test_app.py", TESTS)];
+    let Some(project) = Project::new(&files) else { return };
+    let plan = |arguments: &[&str]| project.kiln(&[&["test"], arguments].concat());
+    let ran = plan(&["--plan"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let heads: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("linux/")).collect();
+    assert_eq!(heads.len(), 2, "{}", ran.stdout);
+    assert!(heads[0].starts_with("linux/amd64 (test-3.11): ") && heads[0].contains("; Python: image debian:bookworm"));
+    assert!(heads[1].starts_with("linux/amd64 (test-3.13): ") && heads[1].contains("; Python: image alpine:3.20"));
+    assert!(ran.stdout.contains("test-3.13 ") && !project.path().join(".kiln/logs").exists(), "{}", ran.stdout);
+
+    let ran = plan(&["--plan=json", "--build", "--python=3.11"]);
+    let shown: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let targets = shown["targets"].as_array().expect("a list");
+    let pythons: Vec<_> = targets.iter().map(|target| target["python"].as_str()).collect();
+    assert_eq!(pythons, [None, Some("image debian:bookworm")], "the program comes first");
+
+    // What would be taken in the place of an image that cannot be had, and what to do about it.
+    let images = ["--set", "test.images=[\"3.11=127.0.0.1:1/none:1\"]", "--set", "test.base=debian:bookworm"];
+    let ran = plan(&[["--plan", "--python=3.11"].as_slice(), &images].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let note = "Python 3.11 comes from base image debian:bookworm and its packages; [test] images names others";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    let nowhere = ["--set", "test.images=[\"3.10=127.0.0.1:1/none:1\"]", "--set", "test.base=127.0.0.1:1/none:1"];
+    let ran = plan(&[["--plan", "--python=3.10"].as_slice(), &nowhere].concat());
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    assert!(ran.stderr.contains("[test] images names others, such as"), "{}", ran.stderr);
+}

@@ -11,6 +11,62 @@
  * @property {string[]} warnings what has no effect, in words
  */
 
+/** Inputs that say something of one build. */
+const OF_BUILDS = [
+  ...['add-hosts', 'annotations', 'attests', 'build-args', 'build-contexts', 'cgroup-parent', 'config', 'context', 'file'],
+  ...['labels', 'network', 'no-cache-filters', 'outputs', 'secret-envs', 'secret-files', 'secrets', 'shm-size', 'ssh'],
+  ...['tags', 'target', 'ulimit'],
+];
+
+/**
+ * What the inputs ask for: a build, or the targets of bake files.
+ *
+ * @param {ReturnType<import('./inputs.mjs').readInputs>} inputs
+ * @param {Record<string, string | undefined>} env
+ * @param {Parameters<typeof buildCommand>[2]} place
+ * @returns {Command}
+ */
+export function commandOf(inputs, env, place) {
+  const isBake = inputs.bake || inputs.files.length > 0 || inputs.targets.length > 0;
+  return isBake ? bakeCommand(inputs, place) : buildCommand(inputs, env, place);
+}
+
+/**
+ * The targets of bake files that the inputs ask for.
+ *
+ * @param {ReturnType<import('./inputs.mjs').readInputs>} inputs
+ * @param {{path: (name: string) => string}} place
+ * @returns {Command}
+ */
+export function bakeCommand(inputs, place) {
+  const args = ['bake', '--progress=plain'];
+  const given = OF_BUILDS.filter((name) => inputs[name].length > 0);
+  const warnings = given.map((name) => `input \`${name}\`: it has no effect with bake files; say it there, or with \`set\``);
+  warnings.push(...withoutEffect(inputs));
+
+  const each = (flag, values) => values.forEach((value) => args.push(flag, value));
+  each('--file', inputs.files.map((file) => file.replace(/^cwd:\/\//, '')));
+  each('--var', inputs.vars);
+  if (inputs.platforms.length > 0) args.push('--set', `*.platform=${inputs.platforms.join(',')}`);
+  for (const name of ['cache-from', 'cache-to']) {
+    // All that are given take the place of what the files say.
+    each('--set', inputs[name].map((value) => `*.${name}=${value}`));
+  }
+  each('--set', inputs.set);
+  for (const name of ['load', 'push', 'no-cache', 'pull']) {
+    if (inputs[name]) args.push(`--${name}`);
+  }
+  each('--allow', inputs.allow);
+  for (const name of ['provenance', 'sbom']) {
+    if (inputs[name]) args.push(`--${name}=${inputs[name]}`);
+  }
+  if (inputs.twin) args.push('--twin', inputs.twin);
+  if (inputs.call) args.push('--call', inputs.call);
+  else args.push('--metadata-file', place.path('metadata.json'));
+  args.push('--', ...inputs.targets);
+  return { args, context: '.', env: {}, files: [], copies: [], masked: [], warnings };
+}
+
 /**
  * The build that the inputs ask for.
  *
@@ -96,9 +152,7 @@ export function buildCommand(inputs, env, place) {
   if (!inputs.call) {
     args.push('--metadata-file', place.path('metadata.json'), '--iidfile', place.path('iid'));
   }
-  if (inputs.builder) {
-    warnings.push(`input \`builder\`: \`${inputs.builder}\` has no effect: kiln has no builders`);
-  }
+  warnings.push(...withoutEffect(inputs));
   // What begins like an option is none.
   args.push('--', context);
 
@@ -117,6 +171,11 @@ export function gitContext(env) {
   const { GITHUB_REF: ref = '', GITHUB_SHA: sha = '' } = env;
   const at = sha && !ref.startsWith('refs/pull/') ? sha : ref;
   return `${server(env)}/${env.GITHUB_REPOSITORY ?? ''}.git#${at}`;
+}
+
+/** What is accepted for the sake of docker's actions, in words. */
+function withoutEffect({ builder }) {
+  return builder ? [`input \`builder\`: \`${builder}\` has no effect: kiln has no builders`] : [];
 }
 
 /** Whether a context is a folder of this machine. */

@@ -41,6 +41,11 @@ export const KINDS = {
   tags: listed(),
   target: text,
   ulimit: listed(LINES),
+  // As in docker/bake-action.
+  bake: truth,
+  files: listed(),
+  targets: listed(),
+  vars: listed(LINES),
   // Ours.
   binary: text,
   config: text,

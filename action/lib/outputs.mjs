@@ -29,10 +29,12 @@ export function ending({ code, signal }) {
  */
 export function ofMetadata(text) {
   const document = JSON.parse(text);
+  // Of bake files there are facts of each target, by its name.
+  const all = document['buildx.build.ref'] === undefined ? Object.values(document) : [document];
   return {
     metadata: JSON.stringify(document, undefined, 2),
-    digest: document['containerimage.digest'] ?? '',
-    build: (document['buildx.build.ref'] ?? '').split('/').pop(),
+    digest: (all.length === 1 && all[0]['containerimage.digest']) || '',
+    build: (all[0]?.['buildx.build.ref'] ?? '').split('/').pop(),
   };
 }
 

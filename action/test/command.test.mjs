@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { buildCommand, gitContext, isLocal } from '../lib/command.mjs';
+import { buildCommand, commandOf, gitContext, isLocal } from '../lib/command.mjs';
 import { readInputs } from '../lib/inputs.mjs';
 
 const EVENT = { GITHUB_REPOSITORY: 'o/r', GITHUB_REF: 'refs/heads/main', GITHUB_SHA: 'abc' };
@@ -112,6 +112,39 @@ test('without settings for kiln the Dockerfile of the context is meant', () => {
   assert.equal(file({ config: 'k.toml' }, { files: ['Dockerfile'] }), undefined);
   assert.equal(file({ file: 'x' }, { files: ['Dockerfile'] }), 'x');
   assert.equal(file({}), undefined);
+});
+
+test('bake files are built with kiln bake', () => {
+  const bake = (inputs) => {
+    const variables = Object.entries(inputs).map(([name, value]) => [`INPUT_${name.toUpperCase()}`, value]);
+    return commandOf(readInputs(Object.fromEntries(variables)), EVENT, { path: (name) => `/t/${name}` });
+  };
+  const { args, context, warnings } = bake({
+    files: './docker-bake.hcl\ncwd://meta.json',
+    targets: 'app, docs',
+    vars: 'TAG=v1,2',
+    set: '*.args.A=1',
+    platforms: 'linux/amd64,linux/arm64',
+    'cache-from': 'type=gha\ntype=local,src=c',
+    'cache-to': 'type=gha,mode=max',
+    push: 'true',
+    pull: 'true',
+    provenance: 'false',
+    twin: 'off',
+  });
+  const expected = [
+    ...['bake', '--progress=plain', '--file', './docker-bake.hcl', '--file', 'meta.json', '--var', 'TAG=v1,2'],
+    ...['--set', '*.platform=linux/amd64,linux/arm64', '--set', '*.cache-from=type=gha'],
+    ...['--set', '*.cache-from=type=local,src=c', '--set', '*.cache-to=type=gha,mode=max', '--set', '*.args.A=1'],
+    ...['--push', '--pull', '--provenance=false', '--twin', 'off', '--metadata-file', '/t/metadata.json'],
+    ...['--', 'app', 'docs'],
+  ];
+  assert.deepEqual([args, context, warnings], [expected, '.', []]);
+  // Without either there is a word for it, and what has no meaning is said.
+  const other = bake({ bake: 'true', tags: 'a', call: 'check' });
+  assert.deepEqual(other.args, ['bake', '--progress=plain', '--call', 'check', '--']);
+  assert.deepEqual(other.warnings, ['input `tags`: it has no effect with bake files; say it there, or with `set`']);
+  assert.equal(bake({ bake: 'false', file: 'D' }).args[0], 'build');
 });
 
 test('contexts may be the commit of the event', () => {

@@ -9,6 +9,11 @@ test('metadata has the digest and the id of the build', () => {
   const { metadata, digest, build } = ofMetadata(JSON.stringify(document));
   assert.deepEqual([JSON.parse(metadata), digest, build], [document, 'sha256:d', 'b1']);
   assert.deepEqual(ofMetadata('{}'), { metadata: '{}', digest: '', build: '' });
+  // Of bake files there is a digest if there is one target.
+  const { digest: one, build: of } = ofMetadata(JSON.stringify({ app: document }));
+  assert.deepEqual([one, of], ['sha256:d', 'b1']);
+  const { digest: none, build: ofBoth } = ofMetadata(JSON.stringify({ app: document, docs: document }));
+  assert.deepEqual([none, ofBoth], ['', 'b1']);
 });
 
 test('artifacts have the paths that the next step sees', () => {

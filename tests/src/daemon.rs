@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, Volume, labels};
-use kiln_graph::Platform;
+use kiln_docker::{
+    ContainerId, ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, Volume, labels,
+};
+use kiln_graph::{ImageConfig, Platform};
 use tokio::runtime::Runtime;
 
 /// A connection of the tests' own.
@@ -118,6 +120,38 @@ impl Daemon {
         self.runtime.block_on(self.engine.remove_image(name)).expect("it goes");
     }
 
+    /// Runs an image of a platform, pulled anew, as its configuration says, with more arguments; its exit code and what it
+    /// wrote.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn run_image(&self, name: &str, platform: Platform, pull: PullPolicy, arguments: &[&str]) -> (i64, String) {
+        let image = self.runtime.block_on(self.engine.resolve_image(name, platform, pull, &|_| {}));
+        let image = image.expect("the image of the platform");
+        let argv = image.config.entrypoint.iter().flatten().map(String::as_str).chain(arguments.iter().copied());
+        let argv = argv.map(str::to_owned).collect();
+        let ImageConfig { user, working_dir: cwd, env, .. } = image.config;
+        let env = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let spec = ContainerSpec { user, cwd, env, ..container(image.id, platform, argv) };
+        self.runtime.block_on(async {
+            let id = self.engine.create_container(&spec).await.expect("a container");
+            self.finished(&id).await
+        })
+    }
+
+    /// Runs a container to its end and removes it.
+    async fn finished(&self, id: &ContainerId) -> (i64, String) {
+        let mut log = self.engine.attach(id).await.expect("its output");
+        self.engine.start_container(id).await.expect("a start");
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = log.next().await {
+            text.extend_from_slice(&chunk.bytes);
+        }
+        let status = self.engine.wait_container(id).await.expect("its end");
+        self.engine.remove_container(id).await.expect("removal");
+        (status.code, String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Runs a program of this machine in a clean container of the image; its exit code and what it wrote.
     pub fn run(&self, image: &str, platform: Platform, program: &std::path::Path, arguments: &[&str]) -> (i64, String) {
         let content = std::fs::read(program).expect("the program");
@@ -132,15 +166,7 @@ impl Daemon {
             let id = self.engine.create_container(&spec).await.expect("a container");
             let archive = archive_of(&content);
             self.engine.upload(&id, "/", archive).await.expect("an upload");
-            let mut log = self.engine.attach(&id).await.expect("its output");
-            self.engine.start_container(&id).await.expect("a start");
-            let mut text = Vec::new();
-            while let Some(Ok(chunk)) = log.next().await {
-                text.extend_from_slice(&chunk.bytes);
-            }
-            let status = self.engine.wait_container(&id).await.expect("its end");
-            self.engine.remove_container(&id).await.expect("removal");
-            (status.code, String::from_utf8_lossy(&text).into_owned())
+            self.finished(&id).await
         })
     }
 }

@@ -9,7 +9,11 @@ pub mod check;
 pub mod checksum;
 mod contained;
 pub mod elf;
+pub mod examine;
+pub mod findings;
+pub mod package;
 pub mod payload;
 pub mod place;
+pub mod secrets;
 
 pub use contained::{ContainedFile, Content};

@@ -115,6 +115,9 @@ fn facts(plan: &Plan) -> Facts {
         let list: Vec<&str> = versions.into_iter().map(String::as_str).collect();
         facts.insert((0, format!("python of {job}")), list.join(" "));
     }
+    for (job, topics) in &plan.suites {
+        facts.extend(topics.iter().map(|(topic, value)| ((0, format!("{topic} of {job}")), value.clone())));
+    }
     for job in &plan.unknown {
         facts.insert((1, format!("matrix of {job}")), "known only to the run itself".to_owned());
     }

@@ -7,7 +7,7 @@
 //!
 //! Below that: `yaml` (a tree that keeps the bytes of every value), `expression` (`${{ }}`), `axes` (what a
 //! `strategy.matrix` unfolds to), `shell` and `outputs` (what a `run:` step writes to `GITHUB_OUTPUT`), `container` (`docker
-//! run`), `nuitka` and `program` (a compiler's command line, and the script around it), `draft` (settings that are to be written).
+//! run`), `suite` (a job of tests), `nuitka` and `program` (a compiler's command line, and the script around it), `draft` (settings that are to be written).
 
 mod axes;
 mod compare;
@@ -24,6 +24,7 @@ mod program;
 mod recipe;
 mod rewrite;
 mod shell;
+mod suite;
 pub mod trigger;
 mod workflow;
 mod yaml;

@@ -9,7 +9,7 @@ use crate::draft::{Draft, Value};
 use crate::error::MigrateError;
 use crate::plan::{Around, Build, How, Plan, default_branch, plan, scenarios};
 use crate::recipe;
-use crate::rewrite::{Axes, MARK, axes, edits, region, rewrite};
+use crate::rewrite::{Axes, MARK, Suites, axes, edits, region, rewrite, suites, test_edits};
 use crate::workflow::Workflow;
 use crate::yaml;
 
@@ -117,6 +117,8 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
         .iter()
         .map(|read| axes(&read.workflow, &read.scenarios, &read.plans, &read.default_branch, &mut draft))
         .collect();
+    // A script is read as a workflow of one step, so its containers are found, too.
+    let tests: Vec<Suites> = all.iter().map(|read| suites(&read.workflow, &mut draft)).collect();
     let builds: Vec<&Build> = all.iter().flat_map(|read| &read.plans).flat_map(|plan| &plan.builds).collect();
     let mut migration = Migration::default();
     programs(&builds, &mut draft);
@@ -128,12 +130,12 @@ pub fn migrate(sources: &[Source], file: &dyn Fn(&str) -> Option<String>) -> Res
         migration.files.clear();
         migration.notes.clear();
         migration.untouched.clear();
-        for (read, axes) in all.iter().zip(&decided) {
+        for (read, decided) in all.iter().zip(decided.iter().zip(&tests)) {
             let (file, text) = (&read.source.file, &read.source.text);
             let (new, notes) = if is_script(read.source) {
-                script(file, text, &read.plans)
+                script(file, text, &read.plans, decided.1)
             } else {
-                rewrite(file, text, &read.workflow, &read.plans, axes, &changed)
+                rewrite(file, text, &read.workflow, &read.plans, decided, &changed)
             };
             migration.notes.extend(notes);
             if let Some(new) = new {
@@ -252,9 +254,12 @@ fn dockerfiles(builds: &[&Build], draft: &mut Draft) {
 }
 
 /// A shell script.
-fn script(file: &str, text: &str, plans: &[Plan]) -> (Option<String>, Vec<Note>) {
+fn script(file: &str, text: &str, plans: &[Plan], tests: &Suites) -> (Option<String>, Vec<Note>) {
     let mut notes = Vec::new();
     let mut changes = edits(text);
+    if tests.has_containers() {
+        changes.extend(test_edits(text));
+    }
     let builds: Vec<&Build> = plans.first().map(|plan| plan.builds.iter().collect()).unwrap_or_default();
     let programs: Vec<&Build> = builds.into_iter().filter(|build| matches!(build.how, How::Program(_))).collect();
     if !programs.is_empty() {

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) builds: Vec<Build>,
     /// Jobs that test, with their versions of Python.
     pub(crate) tests: BTreeMap<String, BTreeSet<String>>,
+    /// What these jobs test and with what, by topic, where it is no more than kiln's.
+    pub(crate) suites: BTreeMap<String, BTreeMap<&'static str, String>>,
     /// Jobs whose matrix cannot be known beforehand.
     pub(crate) unknown: Vec<String>,
 }

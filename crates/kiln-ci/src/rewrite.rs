@@ -5,6 +5,7 @@ mod inputs;
 mod jobs;
 mod run;
 mod steps;
+mod tests;
 
 use std::ops::Range;
 
@@ -15,6 +16,7 @@ use crate::workflow::{Step, Workflow};
 pub(crate) use inputs::blocked;
 pub(crate) use jobs::{Axes, axes};
 pub(crate) use run::{edits, region};
+pub(crate) use tests::{Suites, suites, test_edits};
 
 /// Where kiln's comments begin.
 pub(crate) const MARK: &str = "# kiln: ";
@@ -31,6 +33,8 @@ pub(crate) struct Rewriter<'a> {
     pub(crate) plans: &'a [Plan],
     /// What of its matrices is kiln's from now on.
     pub(crate) axes: &'a Axes,
+    /// Which jobs become `kiln test`.
+    pub(crate) suites: &'a Suites,
     edits: Vec<(Range<usize>, String)>,
     pub(crate) notes: Vec<Note>,
     /// Whether something was made kiln's, rather than only commented.
@@ -43,11 +47,11 @@ pub(crate) fn rewrite(
     text: &str,
     workflow: &Workflow,
     plans: &[Plan],
-    axes: &Axes,
+    (axes, suites): (&Axes, &Suites),
     migrated: &[String],
 ) -> (Option<String>, Vec<Note>) {
     let mut rewriter =
-        Rewriter { file, text, workflow, plans, axes, edits: Vec::new(), notes: Vec::new(), changed: false };
+        Rewriter { file, text, workflow, plans, axes, suites, edits: Vec::new(), notes: Vec::new(), changed: false };
     for job in workflow.jobs() {
         rewriter.job(&job, migrated);
     }

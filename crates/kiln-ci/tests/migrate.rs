@@ -127,7 +127,7 @@ fn the_test_workflow_of_the_guide_gives_the_same() {
 
 #[test]
 fn public_workflows_migrate_or_say_what_is_missing() {
-    for name in ["image-push", "release-include", "bake", "reusable", "self-hosted", "secrets"] {
+    for name in ["image-push", "release-include", "bake", "reusable", "self-hosted", "secrets", "test-containers"] {
         let (said, comparison) = migrated(&format!("{name}.yml"));
         assert!(!comparison.differs(), "{name}: {said}");
         insta::assert_snapshot!(name, said);

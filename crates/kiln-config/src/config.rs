@@ -84,6 +84,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
+            release: Box::new(view.release()),
             publish: view.publish(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),
@@ -265,6 +266,22 @@ fn detected(facts: &ProjectFacts) -> Vec<Assignment> {
         found.push((Section::Project, "requirements", Value::Text("requirements.txt".to_owned()), place));
     } else if let (false, Some(place)) = (dependencies.is_empty(), of_pyproject("dependencies")) {
         found.push((Section::Project, "requirements", Value::List(dependencies.to_vec()), place));
+    }
+    for (fact, name) in
+        [("description", "summary"), ("license", "license"), ("maintainers", "maintainer"), ("urls", "homepage")]
+    {
+        let known = pyproject.and_then(|facts| facts.about(fact));
+        if let (Some(text), Some(place)) = (known, of_pyproject(fact))
+            && let Some(key) = Key::find(Section::Release, name)
+            && let Ok(value) = key.kind.check(&raw::Raw::bare(raw::Data::Text(text.to_owned())))
+        {
+            found.push((Section::Release, name, value, place));
+        }
+    }
+    let documents = facts.documents();
+    if !documents.is_empty() {
+        let place = Place::Found(format!("{} exists", documents[0]));
+        found.push((Section::Release, "documents", Value::List(documents), place));
     }
     if let Some(why) = facts.shows_pytest() {
         found.push((Section::Test, "command", Value::List(vec!["pytest".to_owned()]), Place::Found(why)));

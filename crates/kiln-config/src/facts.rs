@@ -120,6 +120,22 @@ impl ProjectFacts {
         TEST_REQUIREMENTS.into_iter().find(|file| self.has(file))
     }
 
+    /// License, README and changelog at the top of the project, by their usual names: of each the first.
+    pub fn documents(&self) -> Vec<String> {
+        let is_at_top = |file: &&String| !file.contains('/');
+        let of = |words: &[&str]| {
+            let is_it = |file: &&String| words.iter().any(|word| file.to_ascii_lowercase().starts_with(word));
+            let is_text = |file: &&String| {
+                let name = file.to_ascii_lowercase();
+                let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+                !stem.is_empty() && matches!(extension, "" | "md" | "txt" | "rst" | "mit")
+            };
+            self.files.iter().filter(is_at_top).filter(is_text).find(is_it).cloned()
+        };
+        let kinds: [&[&str]; 3] = [&["license", "licence", "copying"], &["readme"], &["changelog", "changes"]];
+        kinds.into_iter().filter_map(of).collect()
+    }
+
     /// Folders with files that a program reads at run time, as `SRC=DST`.
     pub fn data_candidates(&self) -> Vec<String> {
         let mut folders: BTreeSet<&str> = BTreeSet::new();
@@ -227,6 +243,13 @@ mod tests {
         assert_eq!(with_extras.shows_pytest().as_deref(), Some("pyproject.toml has [tool.pytest]"));
         let extra = with_extras.pyproject.as_ref().and_then(crate::Pyproject::test_extra);
         assert_eq!(extra, Some(("test", ["pytest".to_owned(), "hypothesis".to_owned()].as_slice())));
+    }
+
+    #[test]
+    fn documents_are_found_by_their_usual_names() {
+        let files = ["CHANGELOG.md", "LICENSE", "README.md", "docs/LICENSE", "license.py", "readme-pictures.zip"];
+        assert_eq!(facts("hello", &files).documents(), ["LICENSE", "README.md", "CHANGELOG.md"]);
+        assert_eq!(facts("hello", &["main.py"]).documents(), [""; 0]);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub enum Kind {
     Path,
     /// A path inside the project folder: relative, without `..`.
     Inside,
+    /// An absolute path in an image.
+    Absolute,
+    /// A user of an image: a name or number, and a group's after a colon.
+    User,
     /// A name that may be part of a file name.
     Name,
     /// A program's version.
@@ -69,6 +73,8 @@ pub enum Kind {
     Command,
     /// Images by version of Python: a pattern with `{python}`, or a table.
     Images,
+    /// A version of glibc.
+    Glibc,
 }
 
 /// What the texts of a list may be.
@@ -85,7 +91,52 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
+    /// A form of bills of materials; the list may be empty.
+    Bill,
+    /// What signs: `minisign:KEY`, `cosign:KEY` or `keyless`.
+    Signer,
+    /// One of several words. The list has at least one.
+    OneOf(&'static [&'static str]),
+    /// `SRC=DST`, where `DST` may begin with `/`.
+    Placed,
+    /// `NAME=VALUE`.
+    Label,
+    /// A port, `8080` or `53/udp`.
+    Port,
+    /// What `kiln verify` finds: one of [`FINDINGS`], or `NAME:FILE` with wildcards.
+    Finding,
 }
+
+/// The forms of bills of materials.
+const BILLS: &[&str] = &["cyclonedx", "spdx"];
+/// The formats of packages.
+pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
+
+/// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
+pub const FINDINGS: [&str; 22] = [
+    "format",
+    "architecture",
+    "foreign-file",
+    "payload",
+    "library",
+    "system-library",
+    "glibc",
+    "mixed-libc",
+    "wx-segment",
+    "exec-stack",
+    "text-relocations",
+    "relro",
+    "pie",
+    "rpath",
+    "interpreter",
+    "mode",
+    "broken-elf",
+    "secret",
+    "sum",
+    "signature",
+    "sbom",
+    "provenance",
+];
 
 /// The names of the built-in recipes.
 pub(crate) const RECIPES: [&str; 2] = ["alpine", "debian"];
@@ -133,6 +184,8 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Inside => "a relative path inside the project folder".to_owned(),
+            Self::Absolute => "an absolute path, such as \"/data\"".to_owned(),
+            Self::User => "a user such as \"65532:65532\", \"1000\" or \"nobody\"".to_owned(),
             Self::Name => "letters, digits, `.`, `_` and `-`, beginning with a letter or digit".to_owned(),
             Self::Version => "a version such as \"1.2.3\"".to_owned(),
             Self::Python => "a Python version such as \"3.12\"".to_owned(),
@@ -154,8 +207,16 @@ impl Kind {
             Self::List(Item::Data) => {
                 "a list of \"SRC=DST\", where DST is a relative path inside the program's folder".to_owned()
             }
+            Self::List(Item::OneOf(words)) => format!("a list of {}", one_of(words)),
+            Self::List(Item::Placed) => "a list of \"SRC=DST\", where DST is a path without `..`".to_owned(),
             Self::List(Item::Word) => "a list of words without blanks or a leading `-`".to_owned(),
             Self::List(Item::Python) => "a list of Python versions, such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Label) => "a list of \"NAME=VALUE\"".to_owned(),
+            Self::List(Item::Port) => "a list of ports, such as [\"8080\", \"53/udp\"]".to_owned(),
+            Self::List(Item::Finding) => {
+                format!("a list of findings, NAME or NAME:FILE, where NAME is {}", one_of(&FINDINGS))
+            }
+            Self::Glibc => "a glibc version such as \"2.28\"".to_owned(),
             Self::Requirements => "the path of a requirements file, or a list of requirements".to_owned(),
             Self::Recipe => format!("{} or the path of a Dockerfile", RECIPES.map(quote).join(", ")),
             Self::Platforms => {
@@ -170,6 +231,11 @@ impl Kind {
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
             Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
             Self::List(Item::Release) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Bill) => format!("a list of {}", one_of(BILLS)),
+            Self::List(Item::Signer) => {
+                "a list of \"minisign:KEY\", \"cosign:KEY\" and \"keyless\", in which KEY is a file or env:VARIABLE"
+                    .to_owned()
+            }
             Self::Command => "a line for the shell, or a list of words".to_owned(),
             Self::Images => format!(
                 "an image with {PYTHON} in it, such as \"python:{PYTHON}-slim\", or a table such as {{ \"3.12\" = \"image\" }}"
@@ -219,7 +285,9 @@ impl Kind {
                 text.parse::<ByteSize>().map(|size| Value::Text(size.to_string())).map_err(|_| no())
             }
             (Self::Requirements, Data::List(items)) => list(items, Item::Text).map(Value::List),
-            (Self::List(Item::Python | Item::Release), Data::List(items)) if items.is_empty() => Err(no()),
+            (Self::List(Item::Python | Item::Release | Item::OneOf(_)), Data::List(items)) if items.is_empty() => {
+                Err(no())
+            }
             (Self::List(item), Data::List(items)) => list(items, *item).map(Value::List),
             (Self::List(_) | Self::Platforms, Data::Text(text)) => {
                 Err(because(Some(format!("write a list: [{}]", quote(text)))))
@@ -271,10 +339,13 @@ impl Kind {
                 | Self::Name
                 | Self::Version
                 | Self::Python
+                | Self::Glibc
                 | Self::Image
                 | Self::Artifact
                 | Self::Path
                 | Self::Inside
+                | Self::Absolute
+                | Self::User
         )
     }
 
@@ -292,8 +363,14 @@ impl Kind {
                 return split_words(text).map(|_| ()).ok_or_else(|| Some("a quotation mark is missing".to_owned()));
             }
             Self::Inside => !text.starts_with('/') && text.split('/').all(|part| part != ".."),
+            Self::Absolute => text.starts_with('/') && !text.chars().any(|c| c.is_whitespace() || c == '$'),
+            Self::User => {
+                let (user, group) = text.split_once(':').unwrap_or((text, text));
+                [user, group].iter().all(|part| is_name(part, "._-") || is_name(part.trim_start_matches('_'), "._-"))
+            }
             Self::Name => is_name(text, "._-"),
             Self::Version => is_name(text, "._-+!"),
+            Self::Glibc => (2..=3).contains(&text.split('.').count()) && text.split('.').all(is_number),
             Self::Python => is_python(text),
             Self::Module => {
                 let path = text.trim_end_matches(".py").replace('/', ".");
@@ -334,17 +411,27 @@ fn list(items: &[Raw], kind: Item) -> Result<Vec<String>, Rejected> {
         .iter()
         .map(|item| match &item.data {
             Data::Text(text) if item_is_good(text.trim(), kind) => Ok(text.trim().to_owned()),
-            Data::Text(text) if kind == Item::Data && !text.contains('=') => Err(Rejected {
+            Data::Text(text) if matches!(kind, Item::Data | Item::Placed) && !text.contains('=') => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
                 hint: Some(format!("write {}", quote(&format!("{text}={text}")))),
             }),
-            // 3.10 as a number is 3.1.
-            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release) => Err(Rejected {
+            Data::Text(text) if let Item::OneOf(words) = kind => {
+                Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: meant(text, words) })
+            }
+            Data::Text(text) if kind == Item::Finding => Err(Rejected {
                 span: item.span.clone(),
                 given: item.to_toml(),
-                hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+                hint: meant(finding_name(text), &FINDINGS),
             }),
+            // 3.10 as a number is 3.1.
+            Data::Integer(_) | Data::Other(_) if matches!(kind, Item::Python | Item::Release | Item::Port) => {
+                Err(Rejected {
+                    span: item.span.clone(),
+                    given: item.to_toml(),
+                    hint: Some(format!("put it in quotes: {}", quote(&item.to_toml()))),
+                })
+            }
             _ => Err(Rejected { span: item.span.clone(), given: item.to_toml(), hint: None }),
         })
         .collect()
@@ -355,16 +442,37 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Python => is_python(text) && text.contains('.'),
+            Item::Bill => BILLS.contains(&text),
+            Item::Signer => {
+                let key = text.strip_prefix("minisign:").or(text.strip_prefix("cosign:"));
+                text == "keyless" || key.is_some_and(|key| !key.is_empty() && key != "env:")
+            }
+            Item::Label => text.split_once('=').is_some_and(|(name, _)| is_name(name, "._-/")),
+            Item::Port => {
+                let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+                port.parse::<u16>().is_ok_and(|port| port > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
+            }
+            Item::Finding => FINDINGS.contains(&finding_name(text)),
             Item::Word => !text.contains(char::is_whitespace) && !text.starts_with('-'),
             Item::Release => {
                 let number = text.strip_suffix("-dev").or(text.strip_suffix('t')).unwrap_or(text);
                 Kind::Python.check_text(number).is_ok()
             }
+            Item::OneOf(words) => words.contains(&text),
+            Item::Placed => text.split_once('=').is_some_and(|(source, target)| {
+                let parts = target.trim_start_matches('/').split('/');
+                !source.is_empty() && parts.clone().all(|part| !matches!(part, "" | "." | ".."))
+            }),
             Item::Data => text.split_once('=').is_some_and(|(source, target)| {
                 let inside = !target.starts_with('/') && target.split('/').all(|part| part != "..");
                 !source.is_empty() && !target.is_empty() && inside
             }),
         }
+}
+
+/// The name in `NAME` or `NAME:FILE`.
+fn finding_name(text: &str) -> &str {
+    text.split_once(':').map_or(text, |(name, _)| name)
 }
 
 /// Platforms in their canonical spelling, each once, in the order given.

@@ -30,12 +30,12 @@ pub use error::{ConfigError, Location, Place, Warning};
 pub use facts::{ProjectFacts, SKIPPED_FOLDERS};
 pub use init::init_toml;
 pub use key::{Fallback, Key, Section, keys};
-pub use kind::{Item, Kind};
+pub use kind::{FINDINGS, Item, Kind};
 pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
-    Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
-    PlatformSettings, Program, Project, Publish, PythonImages, Recipe, Requirements, Settings, Smoke, Test,
-    TestCommand, Toggle, Twin, Verify,
+    BillForm, Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
+    PlatformSettings, Program, Project, Publish, PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage,
+    Requirements, Settings, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

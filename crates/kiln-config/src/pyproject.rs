@@ -25,6 +25,8 @@ pub struct Pyproject {
     pub requires_python: Option<String>,
     /// `[project.optional-dependencies]` and `[dependency-groups]`: name and requirements.
     pub extras: Vec<(String, Vec<String>)>,
+    /// What it says for people: `description`, `license`, `maintainers` and `urls`.
+    about: BTreeMap<&'static str, String>,
     /// Whether there is a `[tool.pytest]`.
     pub configures_pytest: bool,
     places: BTreeMap<&'static str, Location>,
@@ -42,9 +44,16 @@ pub struct Script {
 }
 
 impl Pyproject {
-    /// Where a fact stands: `name`, `version`, `dependencies`, `requires-python` or `scripts`.
+    /// Where a fact stands: `name`, `version`, `dependencies`, `requires-python`, `scripts`, or one of
+    /// [`Self::about`].
     pub fn place(&self, fact: &str) -> Option<&Location> {
         self.places.get(fact)
+    }
+
+    /// What it says for people: the `description`, the `license`, the first of the `maintainers` (else of the authors) as
+    /// `Name <address>`, and of the `urls` that of the homepage, else of the repository.
+    pub fn about(&self, fact: &str) -> Option<&str> {
+        self.about.get(fact).map(String::as_str)
     }
 
     /// The extra or group with what the tests need, by its usual names.
@@ -82,6 +91,23 @@ pub fn read(text: &str) -> Result<Pyproject, ConfigError> {
             facts.places.insert(known, Location::new(file, text, value.span.clone()));
         }
     }
+    let people = ["authors", "maintainers"];
+    for (name, value) in project {
+        let (fact, found) = match (name.text.as_str(), &value.data) {
+            ("description", Data::Text(text)) => ("description", Some(text.clone())),
+            ("license", Data::Text(text)) => ("license", Some(text.clone())),
+            ("license", Data::Table(table)) => ("license", text_in(table, "text").filter(|text| !text.contains('\n'))),
+            (name, Data::List(items)) if people.contains(&name) => ("maintainers", items.first().and_then(person)),
+            ("urls", Data::Table(table)) => ("urls", page(table)),
+            _ => continue,
+        };
+        // Who maintains it wins over who wrote it.
+        let is_known = name.text == "authors" && facts.about.contains_key(fact);
+        if let Some(found) = found.filter(|found| !is_known && !found.trim().is_empty()) {
+            facts.about.insert(fact, found.trim().to_owned());
+            facts.places.insert(fact, Location::new(file, text, value.span.clone()));
+        }
+    }
     for (name, value) in project {
         let known = match (name.text.as_str(), &value.data) {
             ("requires-python", Data::Text(text)) => {
@@ -114,6 +140,25 @@ pub fn read(text: &str) -> Result<Pyproject, ConfigError> {
     }
     facts.configures_pytest = subtable(&table, "tool").is_some_and(|tool| subtable(tool, "pytest").is_some());
     Ok(facts)
+}
+
+fn text_in(table: &Table, wanted: &str) -> Option<String> {
+    table.iter().find_map(|(name, value)| match &value.data {
+        Data::Text(text) if name.text.eq_ignore_ascii_case(wanted) => Some(text.clone()),
+        _ => None,
+    })
+}
+
+/// `Name <address>` of `{ name = ..., email = ... }`.
+fn person(item: &raw::Raw) -> Option<String> {
+    let Data::Table(table) = &item.data else { return None };
+    let name = text_in(table, "name")?;
+    Some(text_in(table, "email").map_or_else(|| name.clone(), |email| format!("{name} <{email}>")))
+}
+
+/// The homepage, else where the sources are.
+fn page(urls: &Table) -> Option<String> {
+    ["homepage", "home", "repository", "source", "source code"].into_iter().find_map(|name| text_in(urls, name))
 }
 
 /// The texts of a list that are not empty.
@@ -155,6 +200,20 @@ mod tests {
         assert_eq!(facts.scripts[0].function.as_deref(), Some("main"));
         assert_eq!((facts.scripts[1].module.as_str(), facts.scripts[1].function.as_deref()), ("hello.a", None));
         assert_eq!(facts.place("version").map(|place| place.line), Some(6));
+    }
+
+    #[test]
+    fn what_is_for_people_is_read() {
+        let facts = read(
+            "[project]\nname = \"x\"\ndescription = \"Greets\"\nlicense = { text = \"MIT\" }\n\
+             maintainers = [{ name = \"B\", email = \"b@x.org\" }]\nauthors = [{ name = \"A\" }]\n\
+             [project.urls]\nRepository = \"https://x.org/r\"\nHomepage = \"https://x.org\"\n",
+        )
+        .unwrap();
+        let about = ["description", "license", "maintainers", "urls"].map(|fact| facts.about(fact).unwrap_or_default());
+        assert_eq!(about, ["Greets", "MIT", "B <b@x.org>", "https://x.org"]);
+        let facts = read("[project]\nlicense = { file = \"LICENSE\" }\nauthors = [{ name = \"A\" }]\n").unwrap();
+        assert_eq!((facts.about("license"), facts.about("maintainers")), (None, Some("A")));
     }
 
     #[test]

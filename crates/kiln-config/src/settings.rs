@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
+    pub release: Box<Release>,
     /// `[release]`, as far as it is of `kiln release`.
     pub publish: Publish,
     /// `[cache]`.
@@ -293,6 +295,16 @@ pub struct Verify {
     pub timeout: Duration,
     /// Clean image to run it in; nothing if the build's base image is not known either.
     pub image: Option<String>,
+    /// The newest glibc that it may need.
+    pub glibc_max: Option<String>,
+    /// Findings that may be.
+    pub allow: Vec<String>,
+    /// Findings that are errors.
+    pub deny: Vec<String>,
+    /// Images to run and install it in.
+    pub run_on: Vec<String>,
+    /// What looks like a secret and is none.
+    pub secrets_allow: Vec<String>,
 }
 
 /// What is run to test an artifact.
@@ -358,6 +370,25 @@ impl PythonImages {
             Self::Table(table) => table.get(version).cloned(),
         }
     }
+}
+
+/// The image that has the program in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseImage {
+    /// What it stands on; nothing is for kiln to choose.
+    pub base: Option<String>,
+    /// Who runs the program, with a group after a colon.
+    pub user: String,
+    /// Its names, with `{name}` and `{version}` in them.
+    pub tags: Vec<String>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// The folder that the program starts in.
+    pub workdir: Option<String>,
+    /// Ports, with `/udp` where it is not TCP.
+    pub ports: Vec<String>,
+    /// More files: from the project folder to the image's root.
+    pub files: Vec<DataMapping>,
 }
 
 /// How a release is published.
@@ -426,6 +457,26 @@ pub struct History {
     pub currency: String,
 }
 
+/// A form of bills of materials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BillForm {
+    /// CycloneDX 1.6.
+    CycloneDx,
+    /// SPDX 2.3.
+    Spdx,
+}
+
+/// What signs. A key is `env:VARIABLE`, or a file relative to the project folder unless absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignWith {
+    /// A secret key of minisign.
+    Minisign(String),
+    /// A private key of cosign.
+    Cosign(String),
+    /// Sigstore, where the CI service gives a token.
+    Keyless,
+}
+
 /// What continuous integration runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ci {
@@ -441,6 +492,76 @@ pub struct Ci {
     pub default_branch: Option<String>,
     /// The labels of the runner, where a platform has none of its own.
     pub runner: Vec<String>,
+}
+
+/// What is made of the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Name of archives and packages.
+    pub name: String,
+    /// Their version, if it is known without git.
+    pub version: Option<String>,
+    /// One line about the program.
+    pub summary: Option<String>,
+    /// More about it.
+    pub description: Option<String>,
+    /// Its license.
+    pub license: Option<String>,
+    /// Its page.
+    pub homepage: Option<String>,
+    /// Who looks after the packages.
+    pub maintainer: Option<String>,
+    /// Who publishes them.
+    pub vendor: Option<String>,
+    /// Section of the Debian package.
+    pub section: String,
+    /// What is made: of `tar.gz`, `tar.xz`, `tar.zst`, `zip`, `deb`, `rpm` and `apk`.
+    pub formats: Vec<String>,
+    /// License, README and their like, relative to the project folder, as all that follows.
+    pub documents: Vec<String>,
+    /// Completions: files, or `SHELL=FILE`.
+    pub completions: Vec<String>,
+    /// Pages of the manual.
+    pub man: Vec<String>,
+    /// Units of systemd.
+    pub systemd: Vec<String>,
+    /// Scripts of OpenRC.
+    pub openrc: Vec<String>,
+    /// Files with settings.
+    pub config_files: Vec<DataMapping>,
+    /// Other files.
+    pub files: Vec<DataMapping>,
+    /// What packages need beside the C library.
+    pub depends: ReleaseDepends,
+    /// RSA key for apk files: `env:VARIABLE`, or a file relative to the project folder unless absolute.
+    pub apk_key: Option<String>,
+    /// Name of its public half.
+    pub apk_key_name: Option<String>,
+    /// Whether `install.sh` is written.
+    pub installer: bool,
+    /// What it downloads from, with `{version}` and `{tag}`.
+    pub download_url: Option<String>,
+    /// `[release.image]`.
+    pub image: ReleaseImage,
+    /// Forms of bills of materials.
+    pub sbom: Vec<BillForm>,
+    /// Whether a statement of provenance is made.
+    pub provenance: bool,
+    /// What signs.
+    pub sign: Vec<SignWith>,
+    /// Public keys that releases are checked by: of minisign, or files of either tool.
+    pub trusted_keys: Vec<String>,
+}
+
+/// What packages need beside the C library, in the words of each format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseDepends {
+    /// `depends.deb`.
+    pub deb: Vec<String>,
+    /// `depends.rpm`.
+    pub rpm: Vec<String>,
+    /// `depends.apk`.
+    pub apk: Vec<String>,
 }
 
 /// Whether steps of an emulated platform use native programs.

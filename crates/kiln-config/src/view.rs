@@ -14,8 +14,9 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish, PythonImages, Recipe,
-    Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish,
+    PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage, Requirements, SignWith, Smoke, Test, TestCommand,
+    Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -65,6 +66,9 @@ impl View<'_> {
                 let digest = &self.config.folder_digest;
                 derived(if digest.is_empty() { name } else { format!("{name}-{digest}") }, "project.name")
             }
+            (Section::Release, "name") => derived(self.text(Section::Project, "name")?, "project.name"),
+            (Section::Release, "version") => derived(self.text(Section::Project, "version")?, "project.version"),
+            (Section::Release, "description") => derived(self.text(section, "summary")?, "release.summary"),
             _ => None,
         }
     }
@@ -246,6 +250,20 @@ impl View<'_> {
         }
     }
 
+    fn release_image(&self) -> ReleaseImage {
+        let section = Section::Release;
+        let label = |item: &String| item.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ReleaseImage {
+            base: self.text(section, "image.base"),
+            user: self.text(section, "image.user").unwrap_or_default(),
+            tags: self.list(section, "image.tags"),
+            labels: self.list(section, "image.labels").iter().filter_map(label).collect(),
+            workdir: self.text(section, "image.workdir"),
+            ports: self.list(section, "image.ports"),
+            files: self.mappings(section, "image.files"),
+        }
+    }
+
     pub(crate) fn project(&self) -> Project {
         let text = |name| self.text(Section::Project, name);
         Project {
@@ -254,13 +272,57 @@ impl View<'_> {
             program: text("entry").map(Program::Entry).or_else(|| text("module").map(Program::Module)),
             requirements: self.requirements(Section::Project),
             python: text("python"),
-            data: self
-                .list(Section::Project, "data")
-                .iter()
-                .filter_map(|item| item.split_once('='))
-                .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
-                .collect(),
+            data: self.mappings(Section::Project, "data"),
             icon: text("icon"),
+        }
+    }
+
+    /// A list of `SRC=DST`.
+    fn mappings(&self, section: Section, name: &str) -> Vec<DataMapping> {
+        self.list(section, name)
+            .iter()
+            .filter_map(|item| item.split_once('='))
+            .map(|(source, target)| DataMapping { source: source.to_owned(), target: target.to_owned() })
+            .collect()
+    }
+
+    pub(crate) fn release(&self) -> Release {
+        let section = Section::Release;
+        let (text, list) = (|name| self.text(section, name), |name| self.list(section, name));
+        let bill = |text: String| if text == "spdx" { BillForm::Spdx } else { BillForm::CycloneDx };
+        let signer = |text: String| match text.split_once(':') {
+            Some(("minisign", key)) => SignWith::Minisign(key.to_owned()),
+            Some((_, key)) => SignWith::Cosign(key.to_owned()),
+            None => SignWith::Keyless,
+        };
+        Release {
+            name: text("name").unwrap_or_default(),
+            version: text("version"),
+            summary: text("summary"),
+            description: text("description"),
+            license: text("license"),
+            homepage: text("homepage"),
+            maintainer: text("maintainer"),
+            vendor: text("vendor"),
+            section: text("section").unwrap_or_default(),
+            formats: list("formats"),
+            documents: list("documents"),
+            completions: list("completions"),
+            man: list("man"),
+            systemd: list("systemd"),
+            openrc: list("openrc"),
+            config_files: self.mappings(section, "config-files"),
+            files: self.mappings(section, "files"),
+            depends: ReleaseDepends { deb: list("depends.deb"), rpm: list("depends.rpm"), apk: list("depends.apk") },
+            apk_key: text("apk-key"),
+            apk_key_name: text("apk-key-name"),
+            installer: self.flag(section, "installer"),
+            download_url: text("download-url"),
+            image: self.release_image(),
+            sbom: list("sbom").into_iter().map(bill).collect(),
+            provenance: self.flag(section, "provenance"),
+            sign: list("sign").into_iter().map(signer).collect(),
+            trusted_keys: list("trusted-keys"),
         }
     }
 
@@ -330,7 +392,17 @@ impl View<'_> {
             Some((Value::Text(text), _)) if text != "auto" => split_words(&text).map_or(Smoke::Auto, Smoke::Arguments),
             _ => Smoke::Auto,
         };
-        Verify { run, timeout: self.timeout(Section::Verify), image: self.text(Section::Verify, "image") }
+        let list = |name| self.list(Section::Verify, name);
+        Verify {
+            run,
+            timeout: self.timeout(Section::Verify),
+            image: self.text(Section::Verify, "image"),
+            glibc_max: self.text(Section::Verify, "glibc-max"),
+            allow: list("allow"),
+            deny: list("deny"),
+            run_on: list("run-on"),
+            secrets_allow: list("secrets-allow"),
+        }
     }
 }
 

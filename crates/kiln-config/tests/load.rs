@@ -456,3 +456,26 @@ fn tests_have_settings_of_their_own() {
     assert!(matches!(error, ConfigError::NotPerPlatform { .. }), "{error}");
     assert!(load(vec![file("[platform.arm64]\nbase = \"alpine:3.19\"\npackages = [\"x\"]\n")]).is_ok());
 }
+
+#[test]
+fn an_image_of_the_program_is_described_in_a_table_of_its_own() {
+    let text = "[release.image]\nbase = \"scratch\"\nuser = \"_app:nobody\"\nports = [\"8080\", \"53/udp\"]\n\
+                labels = [\"org.opencontainers.image.source=https://example.org/?a=b\"]\nfiles = [\"a=usr/b\"]\n\
+                workdir = \"/data\"\ntags = [\"r.example/{name}:{version}\"]\n";
+    let image = settings(vec![file(text)]).release.image;
+    assert_eq!((image.base.as_deref(), image.user.as_str()), (Some("scratch"), "_app:nobody"));
+    assert_eq!(image.labels["org.opencontainers.image.source"], "https://example.org/?a=b");
+    assert_eq!((image.files[0].source.as_str(), image.files[0].target.as_str()), ("a", "usr/b"));
+    assert_eq!(settings(vec![file("")]).release.image.user, "65532:65532");
+    for wrong in [
+        "ports = [8080]",
+        "ports = [\"0\"]",
+        "workdir = \"data\"",
+        "user = \"a b\"",
+        "labels = [\"x\"]",
+        "user = \":1\"",
+    ] {
+        let error = load(vec![file(&format!("[release.image]\n{wrong}\n"))]).expect_err("it is no such value");
+        assert!(error.to_string().starts_with("kiln.toml:2:"), "{wrong}: {error}");
+    }
+}

@@ -3,6 +3,7 @@
 //! [`Engine`] is the seam: the solver knows only this trait, and tests put a fake behind it. The driver behind a real
 //! daemon is the only user of bollard.
 
+mod contents;
 pub mod driver;
 mod elf;
 pub mod emulation;
@@ -18,6 +19,7 @@ pub mod sweep;
 pub mod toolbox;
 pub mod twin;
 
+pub use contents::Contents;
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Hold,
     Image, ImageId, Limits, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,

@@ -10,6 +10,8 @@ use std::path::Path;
 const BLOCK: usize = 512;
 /// Bytes that tell a compression.
 const MAGIC: usize = 6;
+/// Memory that xz may use, in KiB: its highest level takes 64 MiB, and a header may ask for 4 GiB.
+const XZ_MEMORY: u32 = 512 << 10;
 
 type Reader = Box<dyn Read + Send>;
 
@@ -73,6 +75,20 @@ pub fn detect(mut stream: Reader) -> io::Result<Opened> {
     Ok(if is_tar { Opened::Archive(Archive(tar::Archive::new(stream))) } else { Opened::Other(stream) })
 }
 
+/// A stream without its compression, and the name of that, if it has one; anything else comes as it is.
+///
+/// # Errors
+/// If the stream cannot be read or does not begin as what is compressed.
+pub fn decoded(mut stream: Reader) -> io::Result<(Option<&'static str>, Reader)> {
+    let head = read_up_to(&mut stream, MAGIC)?;
+    let compression = Compression::of(&head);
+    let whole: Reader = Box::new(Cursor::new(head).chain(stream));
+    match compression {
+        None => Ok((None, whole)),
+        Some(compression) => Ok((Some(compression.name()), compression.decoder(whole)?)),
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compression {
     Gzip,
@@ -92,11 +108,20 @@ impl Compression {
         magics.into_iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, compression)| compression)
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
+
     fn decoder(self, stream: Reader) -> io::Result<Reader> {
         Ok(match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stream)),
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(stream)),
-            Self::Xz => Box::new(lzma_rust2::XzReader::new(stream, true)),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(stream, true, XZ_MEMORY)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(stream)?),
         })
     }

@@ -145,6 +145,8 @@ pub enum SolveError {
         platform: Platform,
         /// What is wrong with it.
         problems: Vec<String>,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// An artifact could not be examined or placed.
     #[error("cannot finish the artifact for {platform}")]
@@ -304,7 +306,7 @@ impl SolveError {
             }
             Self::Io { source, .. } => io_hint(source),
             Self::Registry(error) => error.hint(),
-            Self::Artifact { hint, .. } | Self::Travel { hint, .. } => hint.clone(),
+            Self::Artifact { hint, .. } | Self::BadArtifact { hint, .. } | Self::Travel { hint, .. } => hint.clone(),
             _ => None,
         }
     }

@@ -170,6 +170,9 @@ pub(crate) fn put_in_place(
     Ok((reports, placed))
 }
 
+/// Problems of an artifact that are told.
+const MOST_PROBLEMS: usize = 4;
+
 /// Path in the target, what it needs, and how the smoke run went.
 type Facts = (PathBuf, String, Option<String>);
 
@@ -184,14 +187,20 @@ async fn examine(
     let path = staging.join(artifact);
     if fs_err::symlink_metadata(&path).is_err() {
         let problems = vec!["the build ended well but did not make it".to_owned()];
-        return Err(SolveError::BadArtifact { path: artifact.into(), platform, problems });
+        return Err(SolveError::BadArtifact { path: artifact.into(), platform, problems, hint: None });
     }
     let examined = path.clone();
     let inspection = blocking(move || check::inspect(&examined).map_err(|e| bad(platform, e))).await?;
-    let verdict = check::verify(&inspection, platform, &check::Expectations::default());
+    let expectations = check::Expectations { glibc_max: output.glibc_max, ..check::Expectations::default() };
+    let verdict = check::verify(&inspection, platform, &expectations);
     if !verdict.is_fit() {
-        let problems = verdict.problems.iter().map(ToString::to_string).collect();
-        return Err(SolveError::BadArtifact { path: artifact.into(), platform, problems });
+        let mut problems: Vec<String> = verdict.problems.iter().map(ToString::to_string).collect();
+        if let Some(more) = problems.len().checked_sub(MOST_PROBLEMS).filter(|more| *more > 0) {
+            problems.truncate(MOST_PROBLEMS);
+            problems.push(format!("and {more} more"));
+        }
+        let hint = verdict.problems.iter().find_map(check::Problem::hint);
+        return Err(SolveError::BadArtifact { path: artifact.into(), platform, problems, hint });
     }
     for warning in &verdict.warnings {
         shared.notice(Some(platform), format!("{artifact}: {warning}")).await;

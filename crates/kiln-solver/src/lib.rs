@@ -35,6 +35,7 @@ mod store;
 mod stubs;
 mod tidy;
 pub mod travel;
+pub mod trial;
 mod twin;
 mod volumes;
 

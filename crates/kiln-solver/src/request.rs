@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kiln_artifact::elf::GlibcVersion;
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Limits, NetworkSpec};
 use kiln_graph::{BuildGraph, Platform};
@@ -132,6 +133,8 @@ pub struct FilesOutput {
     pub artifact: Option<String>,
     /// How the artifact is tried.
     pub smoke: Option<Smoke>,
+    /// The newest glibc that the artifact may need.
+    pub glibc_max: Option<GlibcVersion>,
     /// Where the recipe's reports (the target's `/.kiln`) go.
     pub reports: Option<PathBuf>,
     /// Keep a `SHA256SUMS` beside the artifacts.

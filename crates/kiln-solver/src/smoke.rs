@@ -1,35 +1,16 @@
 //! Tries an artifact in a clean image of its platform: not in the builder, where everything it could miss is at hand.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::StreamExt;
-use kiln_docker::{ContainerSpec, Limits, NetworkSpec, PullPolicy, toolbox};
+use kiln_docker::PullPolicy;
 use kiln_graph::Platform;
 
-use crate::archive;
 use crate::error::{Result, SolveError};
-use crate::event::Way;
-use crate::output::Lines;
 use crate::request::{Smoke, SmokeCommand};
-use crate::shared::{Shared, joined};
-use crate::step::wait;
-
-/// Where the artifact is put in the clean image.
-const FOLDER: &str = "/kiln-smoke";
-/// Lines of output that are kept.
-const TAIL: usize = 20;
-
-/// How one command went.
-struct Tried {
-    /// None if it had to be stopped.
-    code: Option<i64>,
-    lines: Vec<String>,
-    /// How long it ran.
-    ran: Duration,
-}
+use crate::shared::Shared;
+use crate::trial::{self, FOLDER, Tried};
 
 /// How an artifact passed.
 pub(crate) struct Passed {
@@ -89,16 +70,6 @@ pub(crate) async fn run(
     Ok(Passed { said: String::new(), in_containers })
 }
 
-/// How long a command may take. Where kiln itself chose it, a program that does not answer is not waited for as long as
-/// the user would for a test of his own.
-fn limit(shared: &Shared, smoke: &Smoke, platform: Platform) -> Duration {
-    let patience = match shared.way(platform) {
-        Way::Native => Duration::from_secs(20),
-        Way::Twin | Way::Mixed | Way::Qemu => Duration::from_secs(90),
-    };
-    if smoke.command == SmokeCommand::Auto { smoke.timeout.min(patience) } else { smoke.timeout }
-}
-
 async fn attempt(
     shared: &Arc<Shared>,
     smoke: &Smoke,
@@ -107,85 +78,13 @@ async fn attempt(
     artifact: &Path,
     argv: Vec<String>,
 ) -> Result<Tried> {
-    let spec = ContainerSpec {
-        image: image.id.clone(),
-        platform,
-        argv: toolbox::wrap(shared.engine.info().arch, platform.arch, argv),
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        user: String::new(),
-        mounts: shared.toolbox(platform).await?.into_iter().collect(),
-        network: NetworkSpec::None,
-        privileged: false,
-        labels: shared.labels("verify"),
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
-    };
+    let toolbox = shared.toolbox(platform).await?;
+    let spec = trial::spec(shared.engine.as_ref(), image.id.clone(), platform, argv, toolbox, shared.labels("verify"));
     let container = shared.create(spec).await?;
-    upload(shared, &container, artifact).await?;
-    let mut logs = shared.engine.attach(&container).await?;
-    match shared.engine.start_container(&container).await {
-        Ok(()) => {}
-        // The loader of the other libc, a wrong architecture: the runtime says "no such file" or "exec format error".
-        Err(kiln_docker::EngineError::CannotStart { message }) => {
-            return Ok(Tried { code: Some(127), lines: vec![message], ran: Duration::ZERO });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let collect = async {
-        let mut tail = VecDeque::new();
-        let mut lines = [Lines::default(), Lines::default()];
-        let mut keep = |line: String| {
-            // The first lines say what the program is, the last ones what went wrong.
-            if tail.len() == TAIL {
-                tail.remove(TAIL / 2);
-            }
-            tail.push_back(line);
-        };
-        while let Some(Ok(chunk)) = logs.next().await {
-            lines[usize::from(chunk.stderr)].push(&chunk.bytes).into_iter().for_each(&mut keep);
-        }
-        lines.iter_mut().filter_map(Lines::finish).for_each(&mut keep);
-        tail
-    };
     let limit = limit(shared, smoke, platform);
-    let started = Instant::now();
-    let timed = async {
-        tokio::select! {
-            status = wait(shared, &container, &shared.cancel) => Ok::<_, SolveError>(Some(status?.code)),
-            () = tokio::time::sleep(limit) => {
-                shared.engine.stop_container(&container, 0).await?;
-                Ok(None)
-            }
-        }
-    };
-    let (lines, code) = tokio::join!(tokio::time::timeout(limit + Duration::from_secs(20), collect), timed);
-    Ok(Tried { code: code?, lines: lines.unwrap_or_default().into(), ran: started.elapsed() })
+    trial::run_tracked(&shared.engine, &shared.tasks, &container, artifact, limit, &shared.cancel).await
 }
 
-async fn upload(shared: &Arc<Shared>, container: &kiln_docker::ContainerId, artifact: &Path) -> Result<()> {
-    let (writer, stream) = archive::writer();
-    let path = artifact.to_owned();
-    let writing = shared.tasks.spawn_blocking(move || {
-        let mut builder = tar::Builder::new(writer);
-        builder.follow_symlinks(false);
-        let name = format!("{}/{}", &FOLDER[1..], path.file_name().unwrap_or_default().to_string_lossy());
-        let written = if path.is_dir() {
-            builder.append_dir_all(&name, &path)
-        } else {
-            builder.append_path_with_name(&path, &name)
-        };
-        written
-            .and_then(|()| builder.into_inner())
-            .and_then(archive::PipeWriter::finish)
-            .map_err(SolveError::io("read", path))
-    });
-    let uploaded = shared.engine.upload(container, "/", stream).await;
-    match (joined(writing.await), uploaded) {
-        (Err(error), uploaded) if error.is_broken_pipe() => Ok(uploaded?),
-        (Err(error), _) => Err(error),
-        (Ok(()), uploaded) => Ok(uploaded?),
-    }
+fn limit(shared: &Shared, smoke: &Smoke, platform: Platform) -> Duration {
+    trial::limit(shared.way(platform), &smoke.command, smoke.timeout)
 }

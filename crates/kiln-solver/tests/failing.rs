@@ -303,6 +303,7 @@ async fn a_target_without_files_or_without_its_artifact_leaves_the_old_one() {
         folder: bed.path("dist"),
         artifact: Some("app".to_owned()),
         smoke: None,
+        glibc_max: None,
         reports: None,
         sums: true,
     });

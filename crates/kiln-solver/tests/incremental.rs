@@ -85,7 +85,14 @@ async fn a_result_that_is_not_as_it_was_left_is_made_again() {
     bed.write("main.py", "x");
     let graph = program(&bed, COMPILE);
     let request = || {
-        let files = FilesOutput { folder: bed.path("dist"), artifact: None, smoke: None, reports: None, sums: true };
+        let files = FilesOutput {
+            folder: bed.path("dist"),
+            artifact: None,
+            smoke: None,
+            glibc_max: None,
+            reports: None,
+            sums: true,
+        };
         bed.request(&graph, vec![Output::Files(files)])
     };
     bed.build_as(request(), Cancel::new()).await;

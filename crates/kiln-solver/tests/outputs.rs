@@ -65,7 +65,7 @@ async fn a_loaded_image_has_a_configuration_of_its_own_and_is_not_loaded_twice()
     let bed = Bed::new();
     let mut graph = graph(&bed);
     graph.graph.targets.truncate(1);
-    let mut built = build(&bed, &graph, vec![Export::Load { names: names() }]).await;
+    let mut built = build(&bed, &graph, vec![Export::Load { names: names(), rewritten: false }]).await;
     let published = asked(&mut built).expect("made");
     let image = published.image.expect("an image");
     let [config] = &bed.engine.loaded_configs()[..] else { panic!("one image was loaded") };
@@ -85,7 +85,7 @@ async fn a_loaded_image_has_a_configuration_of_its_own_and_is_not_loaded_twice()
     assert_eq!(events, 2);
     // The steps are cached, the daemon has the image, and the base is known.
     bed.engine.clear_calls();
-    build(&bed, &graph, vec![Export::Load { names: self::names() }]).await;
+    build(&bed, &graph, vec![Export::Load { names: self::names(), rewritten: false }]).await;
     assert_eq!((bed.engine.count("load"), bed.engine.count("save"), bed.engine.count("create")), (0, 0, 0));
 }
 
@@ -131,6 +131,52 @@ async fn several_platforms_make_an_index_and_a_tar_with_folders() {
     left.sort();
     assert_eq!(left, ["files.tar", "image.tar", "layout"], "nothing half-written is left");
     assert!(!bed.path("state/exports/test").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_new_layers_are_no_newer_than_the_epoch_if_that_is_wanted() {
+    let bed = Bed::new();
+    let graph = graph(&bed);
+    let archive = |dest: &str, rewritten| {
+        let form = ImageForm { rewritten, ..ImageForm::default() };
+        Export::Archive(ImageArchive { dest: bed.path(dest), folder: false, docker: false, names: names(), form })
+    };
+    let list = vec![archive("new", true), archive("old", false), archive("again", true)];
+    asked(&mut build(&bed, &graph, list).await).expect("made");
+    let times = |dest: &str| {
+        let files = unpacked(&bed.path(dest));
+        let mut times: Vec<Option<u64>> = Vec::new();
+        for bytes in files.values().filter(|bytes| bytes.starts_with(&[0x1f, 0x8b])) {
+            let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+            let entry = archive.entries().expect("entries").next().expect("a file").expect("an entry");
+            times.push(entry.header().mtime().ok());
+        }
+        times.sort_unstable();
+        times
+    };
+    let (now, epoch) = (Some(2_000_000_000), Some(1_000_000_000));
+    // Two platforms, of each one layer of the base and two of the build.
+    assert_eq!(times("old"), [now; 6]);
+    assert_eq!(times("new"), [epoch, epoch, epoch, epoch, now, now]);
+    let bytes = |dest: &str| std::fs::read(bed.path(dest)).expect("written");
+    assert_eq!(bytes("new"), bytes("again"));
+    assert_ne!(bytes("new"), bytes("old"));
+    let mut alone = self::graph(&bed);
+    alone.graph.targets.truncate(1);
+    let load = |rewritten| vec![Export::Load { names: names(), rewritten }];
+    bed.engine.clear_calls();
+    let plain = asked(&mut build(&bed, &alone, load(false)).await).expect("made").image.expect("an image");
+    let rewritten = asked(&mut build(&bed, &alone, load(true)).await).expect("made").image.expect("an image");
+    assert_ne!(plain.id(), rewritten.id());
+    assert_eq!(bed.engine.count("load"), 2, "the layers of the base need not be sent");
+    let layers = |config: &Vec<u8>| {
+        let config: Value = serde_json::from_slice(config).expect("JSON");
+        config["rootfs"]["diff_ids"].as_array().cloned().expect("a list")
+    };
+    let [.., before, after] = &bed.engine.loaded_configs()[..] else { panic!("two images were loaded") };
+    let (before, after) = (layers(before), layers(after));
+    assert_eq!(after[0], before[0], "the base's stays");
+    assert!(after[1] != before[1] && after[2] != before[2], "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +244,7 @@ async fn mount_points_are_removed_once_and_replaced_checkpoints_are_named() {
         graph.target("app", AMD64, top);
         graph
     };
-    let load = || vec![Export::Load { names: names() }];
+    let load = || vec![Export::Load { names: names(), rewritten: false }];
     let tidied = || bed.engine.calls().iter().filter(|call| call.contains("tidy /made/cache /made")).count();
     build(&bed, &graph(false), load()).await;
     assert_eq!((tidied(), bed.engine.count("commit")), (1, 2));

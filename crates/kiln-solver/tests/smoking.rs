@@ -61,12 +61,53 @@ async fn build(bed: &Bed, command: SmokeCommand) -> Result<String, SolveError> {
         folder: bed.path("dist"),
         artifact: Some("app".to_owned()),
         smoke: Some(Smoke { image: "clean".to_owned(), command, timeout: Duration::from_millis(200) }),
+        glibc_max: None,
         reports: None,
         sums: false,
     });
     let built = bed.build_as(bed.request(&graph, vec![output]), Cancel::new()).await;
     let report = built.outcome.targets.into_iter().next().expect("one target")?;
     Ok(report.artifacts[0].smoke.clone().expect("it was tried"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_needs_a_newer_glibc_than_allowed_is_refused() {
+    let shell = std::path::Path::new("/bin/sh");
+    let facts = kiln_artifact::elf::inspect(shell).ok();
+    if !facts.is_some_and(|facts| facts.arch() == Some(AMD64.arch) && facts.glibc_floor().is_some()) {
+        eprintln!("SKIPPED: this machine's shell is no program for glibc on amd64");
+        return;
+    }
+    let bytes = std::fs::read(shell).expect("the shell");
+    let bed = Bed::new();
+    bed.engine.on_run(move |step: &mut Step<'_>| {
+        let file = kiln_testkit::File::new(kiln_docker::FileKind::File, 0o755);
+        step.files.put("/out/app", kiln_testkit::File { bytes: bytes.clone(), ..file });
+        Outcome::default()
+    });
+    let mut graph = Graph::default();
+    let base = bed.image(&mut graph, "base", AMD64, Files::new());
+    let step = graph.run(base, AMD64, "compile");
+    let scratch = graph.scratch();
+    let root = graph.copy(scratch, step, &["out/app"], "/app");
+    graph.target("export", AMD64, root);
+    let output = |allowed: &str| {
+        Output::Files(FilesOutput {
+            folder: bed.path("dist"),
+            artifact: Some("app".to_owned()),
+            smoke: None,
+            glibc_max: Some(allowed.parse().expect("a version")),
+            reports: None,
+            sums: false,
+        })
+    };
+    let built = bed.build_as(bed.request(&graph, vec![output("2.2")]), Cancel::new()).await;
+    let error = built.error(0);
+    assert!(error.to_string().contains("newer than the 2.2 that is allowed"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("older base image")), "{:?}", error.hint());
+    assert_eq!(bed.dist(), [""; 0]);
+    let built = bed.build_as(bed.request(&graph, vec![output("2.99")]), Cancel::new()).await;
+    assert!(built.outcome.targets[0].is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

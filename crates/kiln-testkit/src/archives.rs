@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use kiln_docker::Image;
 use serde_json::{Value, json};
 
-/// An image of one empty layer per layer that it says it has, in the format of `docker save`.
+/// An image in the format of `docker save`. Each layer that it says it has is one file, from the year 2033.
 pub(crate) fn save(image: &Image) -> io::Result<Vec<u8>> {
     let (arch, _) = image.platform.arch.oci();
     let history: Vec<Value> = image
@@ -27,15 +27,20 @@ pub(crate) fn save(image: &Image) -> io::Result<Vec<u8>> {
     let manifest = json!([{ "Config": "config.json", "RepoTags": null, "Layers": names }]);
     let mut archive = tar::Builder::new(Vec::new());
     for (name, layer) in names.iter().zip(&image.layers) {
-        append(&mut archive, name, layer.as_bytes())?;
+        let mut files = tar::Builder::new(Vec::new());
+        append(&mut files, "layer", 2_000_000_000, layer.as_bytes())?;
+        append(&mut archive, name, 0, &files.into_inner()?)?;
     }
-    append(&mut archive, "config.json", config.to_string().as_bytes())?;
-    append(&mut archive, "manifest.json", manifest.to_string().as_bytes())?;
+    append(&mut archive, "config.json", 0, config.to_string().as_bytes())?;
+    append(&mut archive, "manifest.json", 0, manifest.to_string().as_bytes())?;
     archive.into_inner()
 }
 
-fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, time: u64, bytes: &[u8]) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
+    header.set_mtime(time);
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
     archive.append_data(&mut header, name, bytes)

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use kiln_artifact::checksum::ChecksumError;
 use kiln_artifact::place::PlaceError;
+use kiln_attest::keyless::KeylessError;
 use kiln_cache::CacheError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
 use kiln_docker::registry::RegistryError;
 use kiln_fetch::FetchError;
 use kiln_history::HistoryError;
+use kiln_package::PackageError;
 use kiln_publish::PublishError;
 use kiln_solver::SolveError;
 
@@ -56,15 +59,18 @@ pub(crate) enum CliError {
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A signature without a key.
+    #[error(transparent)]
+    Keyless(#[from] KeylessError),
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
     /// A release.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// A base image; the place names it.
+    /// A base image; the place names it, and there may be a way around it.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
-    Image { place: Option<String>, error: EngineError },
+    Image { place: Option<String>, error: EngineError, around: Option<&'static str> },
     /// Files from elsewhere; the place names them.
     #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
     Fetch {
@@ -72,6 +78,16 @@ pub(crate) enum CliError {
         #[source]
         error: FetchError,
     },
+    /// A package; the place is that of the setting to blame.
+    #[error("{}{error}", place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default())]
+    Package {
+        place: Option<String>,
+        #[source]
+        error: Box<PackageError>,
+    },
+    /// Sums of files.
+    #[error(transparent)]
+    Checksum(Box<ChecksumError>),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -122,16 +138,23 @@ impl CliError {
             Self::Bake(error) => error.hint(),
             Self::Migrate(error) => Some(error.hint()),
             Self::Ignore { error, .. } => Some(error.hint()),
-            Self::Engine(error) | Self::Image { error, .. } => error.hint(),
+            Self::Engine(error) => error.hint(),
+            Self::Image { error, around, .. } => {
+                let hints: Vec<String> = error.hint().into_iter().chain(around.map(str::to_owned)).collect();
+                (!hints.is_empty()).then(|| hints.join("; "))
+            }
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Keyless(error) => error.hint().map(str::to_owned),
             Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
             Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
                 kiln_solver::file_hint(source)
             }
             Self::Fetch { error, .. } => error.hint(),
+            Self::Package { error, .. } => error.hint(),
+            Self::Checksum(error) => error.hint().map(str::to_owned),
             Self::Place(error) => kiln_solver::file_hint(error),
             Self::Usage { hint, .. } | Self::Missing { hint, .. } | Self::Watch { hint, .. } => Some(hint.clone()),
             Self::Checks { .. } => Some("`# check=error=true` in the Dockerfile asks for this".to_owned()),
@@ -149,11 +172,16 @@ impl CliError {
             | Self::Missing { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
+            Self::Package { error, .. } => package_code(error),
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Io { .. } | Self::Place(_) | Self::Watch { .. } | Self::Cache(CacheError::Io { .. }) => exit::IO,
-            Self::Cache(_) => exit::DAEMON,
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Checksum(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. }) => exit::IO,
+            Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
             Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
@@ -176,6 +204,19 @@ fn place(error: &kiln_dockerfile::Error) -> String {
         Some(span) => format!("{}:{}:{}: ", error.file, span.line, span.column),
         None if error.file.is_empty() => String::new(),
         None => format!("{}: ", error.file),
+    }
+}
+
+impl From<ChecksumError> for CliError {
+    fn from(error: ChecksumError) -> Self {
+        Self::Checksum(Box::new(error))
+    }
+}
+
+fn package_code(error: &PackageError) -> u8 {
+    match error {
+        PackageError::Io { .. } | PackageError::Rpm(_) => exit::IO,
+        _ => exit::CONFIG,
     }
 }
 

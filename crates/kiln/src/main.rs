@@ -20,8 +20,10 @@ mod lower;
 mod metadata;
 mod network;
 mod output;
+mod package;
 mod phase;
 mod project;
+mod proof;
 mod recipe;
 mod release;
 mod report;
@@ -34,6 +36,7 @@ mod suite;
 mod travel;
 mod twin;
 mod ui;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -84,12 +87,14 @@ async fn run(cli: &Cli, environment: &Environment, ui: Ui) -> Result<()> {
     match command {
         Command::Build(args) => commands::build::run(ui, environment, &cli.global, args).await,
         Command::Bake(args) => commands::bake::run(ui, environment, &cli.global, args).await,
-        Command::Test(args) => commands::test::run(ui, environment, &cli.global, args).await,
+        Command::Test(args) => Box::pin(commands::test::run(ui, environment, &cli.global, args)).await,
+        Command::Package(args) => commands::package::run(ui, environment, &cli.global, args).await,
         Command::Plan(args) => commands::plan::run(ui, environment, &cli.global, args).await,
         Command::Init(args) => commands::init::run(ui, args),
         Command::Config(args) => commands::config::run(ui, environment, &args.command),
         Command::Emulation(args) => commands::emulation::run(ui, environment, &cli.global, &args.command).await,
         Command::Doctor(args) => commands::doctor::run(ui, environment, &cli.global, args).await,
+        Command::Verify(args) => Box::pin(commands::verify::run(ui, environment, &cli.global, args)).await,
         Command::Prune(args) => commands::prune::run(ui, environment, &cli.global, args).await,
         Command::Du(args) => commands::du::run(ui, environment, &cli.global, args).await,
         Command::Ci(args) => commands::ci::run(ui, environment, &args.command),

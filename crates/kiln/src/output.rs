@@ -52,7 +52,7 @@ pub(crate) fn asked(args: &cli::Build, spool: &Path) -> Result<Asked> {
         one(&spec, args.push, &tags, &annotations, spool, &mut asked)?;
     }
     if args.load && !is_loaded {
-        asked.exports.push(Export::Load { names: tags.clone() });
+        asked.exports.push(Export::Load { names: tags.clone(), rewritten: false });
     }
     if args.push && !is_pushed {
         let form = ImageForm { annotations, ..ImageForm::default() };
@@ -60,7 +60,7 @@ pub(crate) fn asked(args: &cli::Build, spool: &Path) -> Result<Asked> {
     }
     // As with buildx on a daemon of its own: an image with these names.
     if !asked.explicit && !tags.is_empty() {
-        asked.exports.push(Export::Load { names: tags });
+        asked.exports.push(Export::Load { names: tags, rewritten: false });
         asked.explicit = true;
     }
     Ok(asked)
@@ -159,11 +159,13 @@ fn one(
                 let form = form(MediaTypes::Oci)?;
                 asked.exports.push(push(names, spec.is_set("registry.insecure")?, form)?);
             } else {
-                form(MediaTypes::Oci)?;
-                asked.exports.push(Export::Load { names });
+                let rewritten = form(MediaTypes::Oci)?.rewritten;
+                asked.exports.push(Export::Load { names, rewritten });
             }
         }
-        "docker" if dest.is_none() => asked.exports.push(Export::Load { names }),
+        "docker" if dest.is_none() => {
+            asked.exports.push(Export::Load { names, rewritten: spec.is_set("rewrite-timestamp")? });
+        }
         kind @ ("docker" | "oci") => {
             let docker = kind == "docker";
             let folder = spec.value("tar").is_some() && !spec.is_set("tar")?;
@@ -227,10 +229,8 @@ impl<'t> Spec<'t> {
         if let Some((name, _)) = spec.fields.iter().find(|(name, _)| !is_known(name)) {
             return Err(spec.wrong(&format!("there is no option `{name}`")));
         }
-        for name in ["push-by-digest", "rewrite-timestamp"] {
-            if spec.is_set(name)? {
-                return Err(spec.wrong(&format!("`{name}` is not supported")));
-            }
+        if spec.is_set("push-by-digest")? {
+            return Err(spec.wrong("`push-by-digest` is not supported"));
         }
         Ok(spec)
     }
@@ -273,7 +273,7 @@ impl<'t> Spec<'t> {
             };
             annotations.push(Annotation { level: at, name: key.to_owned(), value: value.clone() });
         }
-        Ok(ImageForm { types, compression, annotations })
+        Ok(ImageForm { types, compression, annotations, rewritten: self.is_set("rewrite-timestamp")? })
     }
 
     fn wrong(&self, problem: &str) -> CliError {

@@ -10,6 +10,7 @@ use crate::error::{CliError, Result};
 const ALPINE: &str = include_str!("../../../dockerfiles/alpine.Dockerfile");
 const DEBIAN: &str = include_str!("../../../dockerfiles/debian.Dockerfile");
 const TEST: &str = include_str!("../../../dockerfiles/test.Dockerfile");
+const PACKAGE: &str = include_str!("../../../dockerfiles/package.Dockerfile");
 const CROSS: &str = include_str!("../../../dockerfiles/cross.Dockerfile");
 const BINFMT: &str = include_str!("../../../dockerfiles/binfmt.Dockerfile");
 
@@ -83,6 +84,11 @@ pub(crate) fn cross() -> Source {
 /// The Dockerfile of the project's own tests.
 pub(crate) fn test() -> Source {
     Source { name: "test recipe".to_owned(), text: TEST.to_owned(), path: None, is_recipe: true }
+}
+
+/// The beginning of the Dockerfile of a program's image.
+pub(crate) fn package() -> Source {
+    Source { name: "package recipe".to_owned(), text: PACKAGE.to_owned(), path: None, is_recipe: false }
 }
 
 /// The variable by which a base image says that it brings the compilers; `dockerfiles/README.md` has the contract.

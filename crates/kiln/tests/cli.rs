@@ -436,7 +436,7 @@ fn what_there_is_to_bake_is_listed_and_checked_without_a_daemon() {
                target two {\n  dockerfile-inline = \"FROM scratch\\nCOPY a /\\n\"\n}\n";
     let project = Project::new(&[("docker-bake.hcl", hcl)]);
     let ran = project.kiln(&["bake", "--list=targets"]);
-    assert_eq!(ran.stdout, "TARGET    DESCRIPTION\ndefault   one, two\none       the first\ntwo\n");
+    assert_eq!(ran.stdout, "TARGET   DESCRIPTION\ndefault  one, two\none      the first\ntwo\n");
     let ran = project.kiln(&["bake", "--list=type=variables,format=json", "--var", "V=b"]);
     let value: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(value, serde_json::json!([{ "name": "V", "value": "b", "description": "what it is" }]));

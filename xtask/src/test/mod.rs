@@ -7,7 +7,9 @@
 mod engine;
 mod own;
 mod read;
+mod scripts;
 mod tier;
+mod tools;
 mod transports;
 mod workflows;
 
@@ -40,7 +42,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Tier {
-    /// Formatting, clippy and rustdoc, warnings being errors, and actionlint
+    /// Formatting, clippy and rustdoc, warnings being errors, actionlint and shellcheck
     Lint,
     /// What needs no engine
     Unit,

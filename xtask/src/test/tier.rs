@@ -64,7 +64,7 @@ impl Outcome {
     }
 }
 
-/// Formatting, clippy and rustdoc, and the examples of workflows.
+/// Formatting, clippy and rustdoc, the examples of workflows, and scripts.
 pub(crate) fn lint() -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let checks: [(&str, Command); 3] = [
@@ -80,11 +80,12 @@ pub(crate) fn lint() -> Result<Outcome> {
         let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {name}"))?;
         outcome.check(name, status.success());
     }
-    let workflows = super::workflows::lint();
-    if let Err(error) = &workflows {
-        println!("{error:#}");
+    for (name, result) in [("actionlint", super::workflows::lint()), ("shellcheck", super::scripts::lint())] {
+        if let Err(error) = &result {
+            println!("{error:#}");
+        }
+        outcome.check(name, result.is_ok());
     }
-    outcome.check("actionlint", workflows.is_ok());
     Ok(outcome)
 }
 

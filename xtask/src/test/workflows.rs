@@ -2,13 +2,13 @@
 //! where that lies in the same checkout, so that an input of a wrong name is found.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{last_lines, write_file};
-use crate::testbed::{Layout, packages};
+use super::tools::linter;
+use crate::process::last_lines;
 use crate::workspace;
 
 /// actionlint as a program in a package of Python's: a fork that is kept up; the original's package downloads the program
@@ -25,7 +25,7 @@ const OWN: &str = ".github/workflows";
 
 /// Fails unless actionlint finds nothing in the examples and our own, and finds what is wrong on purpose.
 pub(super) fn lint() -> Result<()> {
-    let lint = actionlint()?;
+    let lint = linter("actionlint", ACTIONLINT)?;
     let scratch = std::env::temp_dir().join(format!("kiln-workflows-{}", std::process::id()));
     let result = checked(&lint, &scratch);
     let _ = fs::remove_dir_all(&scratch);
@@ -87,19 +87,4 @@ fn findings(lint: &Path, checkout: &Path) -> Result<Option<String>> {
             last_lines(&String::from_utf8_lossy(&output.stderr), 5)
         ),
     }
-}
-
-/// The linter, installed when it is missing.
-fn actionlint() -> Result<PathBuf> {
-    let layout = Layout::from_environment()?;
-    let _lock = layout.lock("tools")?;
-    let folder = layout.cache().join("actionlint");
-    // Written when all of it is there, with what that was.
-    let mark = folder.join("complete");
-    if fs::read_to_string(&mark).ok().as_deref() != Some(ACTIONLINT) {
-        println!("    installing actionlint");
-        packages::python_environment(&folder, &["--only-binary=:all:", ACTIONLINT])?;
-        write_file(&mark, ACTIONLINT)?;
-    }
-    Ok(folder.join("bin/actionlint"))
 }

@@ -14,7 +14,7 @@ use kiln_graph::Platform;
 use serde::Serialize;
 
 pub use self::needs::{LibcNeed, Needs};
-pub use self::problem::Problem;
+pub use self::problem::{Problem, older_base};
 use crate::contained::{ContainedFile, Content};
 use crate::elf::{ElfError, ElfFacts, FileSource, GlibcVersion, Libc, read as read_elf};
 use crate::payload::{self, Payload, PayloadError};

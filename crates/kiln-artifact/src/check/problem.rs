@@ -136,8 +136,9 @@ pub enum Problem {
 
 impl Problem {
     /// What may help, if anything is known to.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::GlibcTooNew { allowed, .. } => return Some(older_base(*allowed)),
             Self::WrongMachine { .. } | Self::WrongClass { .. } => {
                 "the build ran on a base image of another platform; check how FROM names its image"
             }
@@ -145,12 +146,12 @@ impl Problem {
                 "a dependency ships it for every machine; leave it out with --noinclude-data-files, or allow it by name"
             }
             Self::MixedLibc { .. } => "a wheel for another C library was installed; check the pip options",
-            Self::GlibcTooNew { .. } => "build on an older base image, or with musl (recipe = \"alpine\")",
             Self::NotExecutable { .. } => "the build must leave it with mode 755",
             Self::MissingPayload => "check that the build runs Nuitka with --onefile",
             Self::DamagedPayload { .. } => "do not strip or edit a onefile program after Nuitka has made it",
             _ => return None,
-        })
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -171,5 +172,21 @@ fn kind_name(kind: ElfKind) -> &'static str {
         ElfKind::Core => "a memory dump",
         ElfKind::Executable | ElfKind::Pie | ElfKind::StaticPie => "a program",
         ElfKind::Other(_) => "an unknown sort of ELF file",
+    }
+}
+
+/// What to do about a program that needs a newer glibc than `allowed`: the newest Debian that has none newer.
+///
+/// Source: the versions of glibc in Debian 8 to 13.
+pub fn older_base(allowed: GlibcVersion) -> String {
+    const RELEASES: [(u32, &str); 6] =
+        [(41, "trixie"), (36, "bookworm"), (31, "bullseye"), (28, "buster"), (24, "stretch"), (19, "jessie")];
+    let fits = RELEASES.iter().find(|(minor, _)| GlibcVersion::new(2, *minor) <= allowed);
+    let musl = "or with musl (recipe = \"alpine\")";
+    match fits {
+        Some((minor, name)) => {
+            format!("build on an older base image, such as build.base = \"debian:{name}\" with glibc 2.{minor}, {musl}")
+        }
+        None => format!("no release of Debian in use has a glibc that old: build on an older base image, {musl}"),
     }
 }

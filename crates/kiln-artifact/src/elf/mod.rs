@@ -66,6 +66,8 @@ pub struct ElfFacts {
     pub relro: Relro,
     /// Number of loaded segments that are writable and executable at once.
     pub writable_executable: usize,
+    /// Whether the loader has to write into its code (`DT_TEXTREL`): that code is not shared, and hardened systems refuse it.
+    pub text_relocations: bool,
 }
 
 /// What sort of file an ELF file is: `e_type`, refined by the loader and `DF_1_PIE`.

@@ -119,6 +119,7 @@ struct Dynamic {
     version_needs: Option<u64>,
     version_need_count: u64,
     bind_now: bool,
+    text_relocations: bool,
     pie: bool,
 }
 
@@ -141,7 +142,11 @@ impl Dynamic {
                 elf::DT_VERNEED => dynamic.version_needs = Some(value),
                 elf::DT_VERNEEDNUM => dynamic.version_need_count = value,
                 elf::DT_BIND_NOW => dynamic.bind_now = true,
-                elf::DT_FLAGS => dynamic.bind_now |= value & elf::DF_BIND_NOW.0 != 0,
+                elf::DT_TEXTREL => dynamic.text_relocations = true,
+                elf::DT_FLAGS => {
+                    dynamic.bind_now |= value & elf::DF_BIND_NOW.0 != 0;
+                    dynamic.text_relocations |= value & elf::DF_TEXTREL.0 != 0;
+                }
                 elf::DT_FLAGS_1 => {
                     dynamic.bind_now |= value & elf::DF_1_NOW.0 != 0;
                     dynamic.pie = value & elf::DF_1_PIE.0 != 0;
@@ -224,6 +229,7 @@ fn facts<H: FileHeader<Endian = Endianness>>(
         stack,
         relro,
         writable_executable,
+        text_relocations: dynamic.text_relocations,
     };
     facts.libc = Libc::of(&facts);
     Ok(facts)

@@ -59,6 +59,8 @@ fn hardening_is_read() {
     assert!(facts.has_executable_stack());
     assert_eq!((facts.relro, facts.writable_executable), (Relro::None, 1));
     assert_eq!(facts.runpath, ["$ORIGIN", "/opt/lib"]);
+    assert!(!facts.text_relocations);
+    assert!(facts_of(&TinyElf { flags: Some(4), ..TinyElf::library(Arch::I386, "GLIBC_2.0") }).text_relocations);
     let unstated = |arch| facts_of(&TinyElf { stack: None, ..TinyElf::program(arch) }).has_executable_stack();
     assert!(unstated(Arch::Amd64) && !unstated(Arch::Arm64));
 }

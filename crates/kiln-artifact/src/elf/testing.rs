@@ -16,6 +16,8 @@ pub(crate) struct TinyElf {
     /// Flags of `PT_GNU_STACK`, if it shall exist.
     pub(crate) stack: Option<u32>,
     pub(crate) relro: bool,
+    /// Value of `DT_FLAGS`, if it shall exist.
+    pub(crate) flags: Option<u64>,
     pub(crate) load_flags: u32,
     /// Bytes of zeroes between the headers and the rest.
     pub(crate) padding: usize,
@@ -34,6 +36,7 @@ impl TinyElf {
             flags_1: 0x0800_0001,
             stack: Some(6),
             relro: true,
+            flags: None,
             load_flags: 5,
             padding: 0,
         }
@@ -110,6 +113,9 @@ impl TinyElf {
             }
             if let Some(offset) = runpath {
                 body.word(29).word(offset);
+            }
+            if let Some(flags) = self.flags {
+                body.word(30).word(flags);
             }
             body.word(5).word(strings_at as u64).word(10).word(strings.len() as u64);
             if !libraries.is_empty() {

@@ -50,6 +50,9 @@ use crate::elf::{self, ElfError, FileSource};
 /// Times the stream is read at most until every ELF file's parts were seen; two are rarely needed.
 const MAX_PASSES: usize = 8;
 
+/// Only one payload at a time is decompressed.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// What is inside of a onefile program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Payload {
@@ -110,7 +113,6 @@ pub enum PayloadError {
 
 /// Reads the payload of the program at `path`; `None` if it has none that is recognised, or is not an ELF file.
 pub fn read(path: &Path) -> Result<Option<Payload>, PayloadError> {
-    static TURN: Mutex<()> = Mutex::new(());
     let source = FileSource::open(path).map_err(PayloadError::Io)?;
     let layout = match elf::layout(&source) {
         Ok(layout) => layout,
@@ -128,6 +130,33 @@ pub fn read(path: &Path) -> Result<Option<Payload>, PayloadError> {
     })
     .map_err(PayloadError::Io)?;
     found
+}
+
+/// Calls `visit` with the name and content of each file of a payload that [`read`] has found in the program at `path`.
+pub fn contents(
+    path: &Path,
+    payload: &Payload,
+    visit: &mut dyn FnMut(&str, &mut dyn io::Read) -> io::Result<()>,
+) -> io::Result<()> {
+    let file = File::open(path)?;
+    let order = match elf::layout(&FileSource::open(path)?) {
+        Ok(layout) => layout.identity.endian,
+        Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+    };
+    let candidate = Candidate {
+        placement: payload.placement,
+        offset: payload.offset,
+        end: payload.offset.saturating_add(payload.stored_size),
+        compression: payload.compression,
+        is_certain: true,
+    };
+    let form = Form { order, compression: payload.compression, checksums: payload.checksums };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let walked = entries::walk(&file, &candidate, form, |entry, body| visit(&entry.name, body));
+    walked.map(drop).map_err(|fault| match fault {
+        Fault::Io(error) => error,
+        Fault::OtherLayout | Fault::Damaged(_) => io::ErrorKind::InvalidData.into(),
+    })
 }
 
 /// Reads a candidate in each layout that it may have; `None` if it reads as entries in neither.

@@ -14,6 +14,7 @@ use crate::program::{of_dockerfile, program};
 use crate::recipe;
 use crate::rewrite::blocked;
 use crate::shell::{Command, commands};
+use crate::suite::{facts_of, of_container, suite};
 use crate::workflow::{Job, Step};
 
 /// One job that runs.
@@ -27,6 +28,11 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     pub(super) fn steps(&self, mut context: Context, mut environment: BTreeMap<String, String>, plan: &mut Plan) {
         let is_test = is_test(&self.job) && python_axis(&self.job).is_some();
+        if let Some(Ok(suite)) = suite(&self.job) {
+            plan.suites.insert(self.job.id.to_owned(), suite.facts());
+            let version = expression::render(&suite.python, &context);
+            plan.tests.entry(self.job.id.to_owned()).or_default().insert(version);
+        }
         for step in self.job.steps() {
             if holds(step.node.get("if"), &context) == Some(false) {
                 continue;
@@ -45,10 +51,14 @@ impl Run<'_> {
                 Some("docker/build-push-action") if blocked(step.with("outputs").unwrap_or_default()).is_some() => {}
                 Some("docker/build-push-action") => self.dockerfile(&step, &own.0, plan),
                 Some("docker/bake-action") => self.bake(&step, &own.0, plan),
+                Some(ACTION) if ["bake", "files", "targets"].iter().any(|name| step.with(name).is_some()) => {
+                    self.bake(&step, &own.0, plan);
+                }
                 Some(ACTION) if step.with("install-only").is_none() => self.kiln(&step, &own.0, plan),
                 _ => {}
             }
             let Some(run) = step.text("run") else { continue };
+            self.tests(run, &own.0, plan);
             self.script(&step, run, &own.0, &own.1, plan);
             let Some(written) = outputs::written(&expression::render(run, &own.0), &own.1) else { continue };
             for (name, value) in written.environment {
@@ -59,6 +69,28 @@ impl Run<'_> {
                 let outputs = written.outputs.into_iter().map(|(name, value)| (name, value.into()));
                 context.set_outputs(id, outputs.collect());
             }
+        }
+    }
+
+    /// Notes what containers of tests and `kiln test` test.
+    fn tests(&self, run: &str, context: &Context, plan: &mut Plan) {
+        for (_, container) in containers(&expression::render(run, context)) {
+            if let Some(Ok(suite)) = of_container(&container) {
+                plan.suites.insert(self.job.id.to_owned(), suite.facts());
+                plan.tests.entry(self.job.id.to_owned()).or_default().insert(suite.python);
+            }
+        }
+        let Some(config) = self.around.config else { return };
+        for command in commands(&expression::render(run, context)) {
+            let words = command.texts();
+            if words.first().is_none_or(|word| word != "kiln") || words.get(1).is_none_or(|word| word != "test") {
+                continue;
+            }
+            plan.suites.insert(self.job.id.to_owned(), facts_of(config));
+            let at = words.iter().position(|word| word == "--python");
+            let versions = at.and_then(|at| words.get(at + 1)).map(|list| list.split(',').map(str::to_owned).collect());
+            let versions: Vec<String> = versions.unwrap_or(config.resolved().test.python);
+            plan.tests.entry(self.job.id.to_owned()).or_default().extend(versions);
         }
     }
 
@@ -209,13 +241,16 @@ impl Run<'_> {
             let text = expression::render(step.with(name).unwrap_or_default(), context);
             text.split([',', '\n']).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
         };
-        let set = expression::render(step.with("set").unwrap_or_default(), context);
+        let whole = |name: &str| expression::render(step.with(name).unwrap_or_default(), context);
+        let (set, vars) = (whole("set"), whole("vars"));
         words.extend(lines("files").iter().flat_map(|file| ["-f".to_owned(), plain(file)]));
         words.extend(
             set.lines()
                 .filter(|line| !line.trim().is_empty())
                 .flat_map(|line| ["--set".to_owned(), line.trim().to_owned()]),
         );
+        let vars = vars.lines().map(str::trim).filter(|line| !line.is_empty());
+        words.extend(vars.flat_map(|line| ["--var".to_owned(), line.to_owned()]));
         for switch in ["push", "load", "no-cache", "pull"] {
             let text = expression::render(step.with(switch).unwrap_or_default(), context);
             if !text.trim().is_empty() && text.trim() != "false" {

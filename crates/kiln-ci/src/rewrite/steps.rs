@@ -3,12 +3,10 @@
 use super::inputs::{self, Input};
 use super::{MARK, Rewriter, USES};
 use crate::container::containers;
-use crate::expression::{self, Part};
 use crate::plan::{How, words_of};
 use crate::program::program;
 use crate::workflow::{Job, Step};
 use crate::yaml::Node;
-use std::fmt::Write as _;
 
 /// What a step is to kiln.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +15,8 @@ enum Kind {
     Bake,
     /// `docker run` of a script that calls Nuitka.
     Container,
+    /// `docker run` of tests.
+    Tests,
     /// `docker buildx build` or `bake`.
     Command,
     SetupQemu,
@@ -81,7 +81,11 @@ impl Rewriter<'_> {
             self.reusable(uses, migrated);
             return;
         }
+        if self.tests(job) {
+            return;
+        }
         let steps = job.steps();
+        let kind = |step| if self.is_tests(job, step) { Kind::Tests } else { kind(step) };
         let kinds: Vec<Kind> = steps.iter().map(kind).collect();
         for (step, kind) in steps.iter().zip(&kinds) {
             if let Kind::Blocked(why) = kind {
@@ -89,7 +93,10 @@ impl Rewriter<'_> {
                 self.note(step.node.span.start, step.label(), format!("stays as it is: {why}"));
             }
         }
-        if !kinds.iter().any(|kind| matches!(kind, Kind::Build | Kind::Bake | Kind::Container | Kind::Command)) {
+        if !kinds
+            .iter()
+            .any(|kind| matches!(kind, Kind::Build | Kind::Bake | Kind::Container | Kind::Command | Kind::Tests))
+        {
             self.untouched(&steps);
             return;
         }
@@ -132,13 +139,14 @@ impl Rewriter<'_> {
                 }
                 Kind::Cache => self.cache(step, &steps),
                 Kind::Build => self.build(job, step, &steps),
-                Kind::Bake => {
-                    self.install(step, &mut has_kiln);
-                    self.bake(step);
-                }
+                Kind::Bake => self.bake(step, &steps),
                 Kind::Command => {
                     self.install(step, &mut has_kiln);
                     self.command(step);
+                }
+                Kind::Tests => {
+                    self.install(step, &mut has_kiln);
+                    self.test_containers(step);
                 }
                 Kind::Container => self.container(job, step),
                 Kind::Blocked(_) | Kind::SetupCommands | Kind::Other => {}
@@ -201,9 +209,35 @@ impl Rewriter<'_> {
 
     /// docker/build-push-action.
     fn build(&mut self, job: &Job<'_>, step: &Step<'_>, steps: &[Step<'_>]) {
+        if !self.uses_kiln(step, steps) {
+            return;
+        }
+        for build in self.builds(job.id, step.number) {
+            if let How::Dockerfile { context, .. } = &build.how
+                && context.starts_with("{{")
+            {
+                let why = "docker's action computes this context: kiln takes a folder or a URL";
+                self.note(step.node.span.start, context.clone(), why);
+            }
+        }
+        if step.with("file").is_none() {
+            // Without it kiln builds by the settings.
+            match step.with("context").map(|context| context.trim_end_matches('/')) {
+                None | Some("." | "") => self.add_input(step, "file", "./Dockerfile"),
+                Some(context) if context.contains("://") || context.starts_with("{{") => {}
+                Some(context) => self.add_input(step, "file", &format!("{context}/Dockerfile")),
+            }
+        }
+        if let Some((with, inputs)) = step.node.entry("with") {
+            self.inputs(with, inputs, inputs::build);
+        }
+    }
+
+    /// Puts the action in the place of docker's; not where the step is not written as a block.
+    fn uses_kiln(&mut self, step: &Step<'_>, steps: &[Step<'_>]) -> bool {
         let (Some(_), Some(uses)) = (self.lines_of(step), step.node.get("uses")) else {
             self.note(step.node.span.start, step.label(), "it is not written as a block: change `uses` by hand");
-            return;
+            return false;
         };
         self.changed = true;
         // A comment behind it tells docker's version.
@@ -219,42 +253,28 @@ impl Rewriter<'_> {
             );
             self.replace(lines..lines, checkout);
         }
-        for build in self.builds(job.id, step.number) {
-            if let How::Dockerfile { context, .. } = &build.how
-                && context.starts_with("{{")
-            {
-                let why = "docker's action computes this context: kiln takes a folder or a URL";
-                self.note(step.node.span.start, context.clone(), why);
-            }
-        }
+        true
+    }
+
+    /// Adds an input in front of the others.
+    fn add_input(&mut self, step: &Step<'_>, name: &str, value: &str) {
         let inputs = step.node.entry("with");
-        if step.with("file").is_none() {
-            // Without it kiln builds by the settings.
-            let file = match step.with("context").map(|context| context.trim_end_matches('/')) {
-                None | Some("." | "") => Some("./Dockerfile".to_owned()),
-                Some(context) if context.contains("://") || context.starts_with("{{") => None,
-                Some(context) => Some(format!("{context}/Dockerfile")),
-            };
-            let first = inputs.and_then(|(_, inputs)| inputs.pairs().first()).map(|(key, _)| key.span.start);
-            match (file, first) {
-                (Some(file), Some(first)) if inputs.is_some_and(|(_, inputs)| self.is_flow(inputs)) => {
-                    self.replace(first..first, format!("file: {file}, "));
-                }
-                (Some(file), Some(first)) => {
-                    let start = self.line_start(first);
-                    let line = format!("{}file: {file}\n", self.key_indent(first));
-                    self.replace(start..start, line);
-                }
-                (Some(file), None) => {
-                    let indent = self.key_indent(step.node.span.start);
-                    let end = self.line_end(step.node.span.end);
-                    self.replace(end..end, format!("{indent}with:\n{indent}  file: {file}\n"));
-                }
-                (None, _) => {}
+        let first = inputs.and_then(|(_, inputs)| inputs.pairs().first()).map(|(key, _)| key.span.start);
+        match first {
+            Some(first) if inputs.is_some_and(|(_, inputs)| self.is_flow(inputs)) => {
+                self.replace(first..first, format!("{name}: {value}, "));
+            }
+            Some(first) => {
+                let start = self.line_start(first);
+                let line = format!("{}{name}: {value}\n", self.key_indent(first));
+                self.replace(start..start, line);
+            }
+            None => {
+                let indent = self.key_indent(step.node.span.start);
+                let end = self.line_end(step.node.span.end);
+                self.replace(end..end, format!("{indent}with:\n{indent}  {name}: {value}\n"));
             }
         }
-        let Some((with, inputs)) = inputs else { return };
-        self.inputs(with, inputs, inputs::build);
     }
 
     /// Whether a value is written in braces.
@@ -309,102 +329,17 @@ impl Rewriter<'_> {
         self.replace(start..start, text);
     }
 
-    /// docker/bake-action becomes a command, because the action is for one build.
-    fn bake(&mut self, step: &Step<'_>) {
-        let (Some(_), Some((uses_key, uses))) = (self.lines_of(step), step.node.entry("uses")) else {
-            self.note(step.node.span.start, step.label(), "it is not written as a block: write `kiln bake` by hand");
+    /// docker/bake-action: the action builds bake files by inputs of the same names.
+    fn bake(&mut self, step: &Step<'_>, steps: &[Step<'_>]) {
+        if !self.uses_kiln(step, steps) {
             return;
-        };
-        self.changed = true;
-        let indent = self.key_indent(step.node.span.start);
-        let (mut files, mut sets, mut words): (Vec<String>, Vec<String>, Vec<String>) = Default::default();
-        let mut variables: Vec<(String, String)> = Vec::new();
-        let mut comments = String::new();
-        let list = |text: &str| -> Vec<String> {
-            text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-        };
-        let pairs = step.node.get("with").map_or(&[][..], Node::pairs);
-        for (key, value) in pairs {
-            let (name, text) = (key.text().unwrap_or_default(), value.text().unwrap_or_default());
-            match (inputs::bake(name, text), name) {
-                (Input::Same, "files") => {
-                    let plain = |file: &str| file.trim_start_matches("cwd://").trim_start_matches("./").to_owned();
-                    let all = list(text);
-                    let all = all.iter().map(|file| quoted(&plain(file), &mut variables));
-                    files.extend(all.flat_map(|file| ["-f".to_owned(), file]));
-                }
-                (Input::Same, "set") => {
-                    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                    sets.extend(lines.flat_map(|line| ["--set".to_owned(), quoted(line, &mut variables)]));
-                }
-                (Input::Same, "targets") => {}
-                (Input::Same, switch) => match text.trim() {
-                    "false" | "" => {}
-                    "true" => words.push(format!("--{switch}")),
-                    dynamic => {
-                        // The option has no value: the expression becomes the option or nothing.
-                        if let [Part::Expression(inner)] = expression::parts(dynamic).as_slice() {
-                            let name = format!("BAKE_{}", switch.to_ascii_uppercase().replace('-', "_"));
-                            variables
-                                .push((name.clone(), format!("${{{{ ({}) && '--{switch}' || '' }}}}", inner.trim())));
-                            words.push(format!("${name}"));
-                        }
-                    }
-                },
-                (Input::NotNeeded(why), _) => {
-                    let _ = writeln!(comments, "{indent}{MARK}not needed: {name}: {why}");
-                }
-                (Input::Lost(why), _) => {
-                    let lines = self.line_start(key.span.start)..self.line_end(value.span.end.max(key.span.end));
-                    let old: String =
-                        self.text[lines].lines().flat_map(|line| [&indent, "# ", line.trim_start(), "\n"]).collect();
-                    let _ = write!(comments, "{indent}{MARK}not carried over: {why}\n{old}");
-                    self.note(key.span.start, name, why);
-                }
-            }
         }
-        let targets = list(step.with("targets").unwrap_or_default());
-        words.extend(targets.iter().map(|target| quoted(target, &mut variables)));
-        let command = format!("kiln bake {}", [files, sets, words].concat().join(" "));
-        if self.text[step.node.span.clone()].contains("type=gha") {
-            let why =
-                "`run:` steps cannot see the cache of GitHub Actions: build with the action, or use another store";
-            let _ = writeln!(comments, "{indent}{MARK}{why}");
-            self.note(step.node.span.start, "type=gha", why);
+        if step.with("files").is_none() && step.with("targets").is_none() {
+            // Without either it would build by the settings.
+            self.add_input(step, "bake", "true");
         }
-        let mut text = String::new();
-        let has_env = step.node.get("env").is_some();
-        if !variables.is_empty() && !has_env {
-            text.push_str("env:\n");
-            for (name, value) in &variables {
-                let _ = writeln!(text, "{indent}  {name}: {value}");
-            }
-            text.push_str(&indent);
-        }
-        if self.workflow.is_action() {
-            let _ = write!(text, "shell: bash\n{indent}");
-        }
-        // These would end a plain text.
-        let is_plain = !command.contains(": ") && !command.contains(" #");
-        text.push_str("run: ");
-        if !is_plain {
-            text.extend(["|\n", &indent, "  "]);
-        }
-        text.push_str(command.trim_end());
-        if let Some((key, env)) = step.node.entry("env")
-            && !variables.is_empty()
-        {
-            let at = self.line_end(env.span.end.max(key.span.end));
-            let inner = env.pairs().first().map_or(format!("{indent}  "), |(key, _)| self.key_indent(key.span.start));
-            let lines: String =
-                variables.iter().flat_map(|(name, value)| [&inner, name, ": ", value.as_str(), "\n"]).collect();
-            self.replace(at..at, lines);
-        }
-        let end = self.line_end(uses.span.start);
-        self.replace(uses_key.span.start..end, format!("{text}\n{comments}"));
-        if let Some((key, value)) = step.node.entry("with") {
-            let lines = self.line_start(key.span.start)..self.line_end(value.span.end.max(key.span.end));
-            self.replace(lines, String::new());
+        if let Some((with, inputs)) = step.node.entry("with") {
+            self.inputs(with, inputs, inputs::bake);
         }
     }
 
@@ -436,15 +371,4 @@ impl Rewriter<'_> {
 /// All that a step says, in one line.
 fn words(step: &Step<'_>) -> String {
     [step.text("run"), step.text("uses"), step.with("script")].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// A word for a shell. Expressions come in by a variable, because a shell would read what they become.
-fn quoted(text: &str, variables: &mut Vec<(String, String)>) -> String {
-    if expression::is_dynamic(text) {
-        let name = format!("BAKE_{}", variables.len() + 1);
-        variables.push((name.clone(), text.to_owned()));
-        return format!("\"${name}\"");
-    }
-    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/=,:@+".contains(c));
-    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

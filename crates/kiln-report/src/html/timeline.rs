@@ -1,7 +1,7 @@
 //! All steps over time, per platform, with what they did inside and the chain that determined the end.
 
 use kiln_graph::Platform;
-use kiln_history::record::{Outcome, Step};
+use kiln_history::record::{Outcome, Record, Step};
 use maud::{Markup, html};
 
 use super::{INSTRUCTION, seconds, share};
@@ -30,7 +30,7 @@ pub(super) fn section(report: &Report<'_>) -> Option<Markup> {
         (legend(steps))
         svg class="hidden" aria-hidden="true" { defs { g id="ticks" { (scale.lines()) } } }
         @for platform in report.platforms() {
-            (lane(steps, platform, &critical, &scale))
+            (lane(report.record, platform, &critical, &scale))
         }
         (chain(steps, &critical))
     })
@@ -91,9 +91,13 @@ fn legend(steps: &[Step]) -> Markup {
     }
 }
 
-fn lane(steps: &[Step], platform: Platform, critical: &[usize], scale: &Scale) -> Markup {
-    let of = || steps.iter().enumerate().filter(move |(_, step)| step.platforms.contains(&platform));
+fn lane(record: &Record, platform: Platform, critical: &[usize], scale: &Scale) -> Markup {
+    let of = || record.steps.iter().enumerate().filter(move |(_, step)| step.platforms.contains(&platform));
     let mut ran: Vec<(usize, &Step)> = of().filter(|(_, step)| !step.cached).collect();
+    // What a result only copies onto nothing is read straight from where it lies, and has no time of its own.
+    let counted: usize =
+        record.targets.iter().filter(|target| target.platform == platform).map(|target| target.ran).sum();
+    let untold = counted.saturating_sub(ran.len());
     let left_out = ran.len().saturating_sub(MOST);
     if left_out > 0 {
         ran.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
@@ -121,6 +125,9 @@ fn lane(steps: &[Step], platform: Platform, critical: &[usize], scale: &Scale) -
                     }
                     @for (index, step) in &ran { (row(step, critical.contains(index), scale)) }
                 }
+            }
+            @if untold > 0 && !ran.is_empty() {
+                p class="faint" { (text::counted(untold, "more step")) " only copied files into the result" }
             }
             @if left_out > 0 { p class="faint" { (text::counted(left_out, "shorter step")) " left out" } }
             @if !cached.is_empty() {

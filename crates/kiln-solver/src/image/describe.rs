@@ -17,6 +17,7 @@ use crate::error::{Result, SolveError};
 use crate::shared::{Shared, joined};
 
 /// An image that is known down to its digests.
+#[derive(Clone)]
 pub(crate) struct Described {
     pub(crate) platform: Platform,
     /// The image on the daemon that holds its layers.
@@ -30,7 +31,16 @@ pub(crate) struct Described {
     pub(crate) base: Option<Base>,
 }
 
+impl Described {
+    /// The layers that are not those of its base.
+    pub(crate) fn own(&self) -> &[String] {
+        let below = self.base.as_ref().map_or(0, |base| base.diff_ids.len());
+        self.diff_ids.get(below..).unwrap_or_default()
+    }
+}
+
 /// The image that a target stands on.
+#[derive(Clone)]
 pub(crate) struct Base {
     pub(crate) reference: String,
     pub(crate) id: String,

@@ -46,6 +46,8 @@ pub enum Export {
     Load {
         /// Its names.
         names: Vec<ImageName>,
+        /// As [`ImageForm::rewritten`].
+        rewritten: bool,
     },
     /// An image in registries.
     Push {
@@ -56,6 +58,17 @@ pub enum Export {
         /// How it is written.
         form: ImageForm,
     },
+}
+
+impl Export {
+    /// Whether times of files are changed.
+    pub(crate) fn is_rewritten(&self) -> bool {
+        match self {
+            Self::Tar { .. } => false,
+            Self::Load { rewritten, .. } => *rewritten,
+            Self::Archive(ImageArchive { form, .. }) | Self::Push { form, .. } => form.rewritten,
+        }
+    }
 }
 
 /// An image archive or layout.
@@ -82,6 +95,8 @@ pub struct ImageForm {
     pub compression: Compression,
     /// Annotations of manifests and the index.
     pub annotations: Vec<Annotation>,
+    /// Whether [`Exports::epoch`] is the latest time of files, too, in layers that are not those of the base image.
+    pub rewritten: bool,
 }
 
 impl ImageForm {

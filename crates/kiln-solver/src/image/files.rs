@@ -1,6 +1,9 @@
 //! `type=tar`: the files of targets as one archive, with owners, modes and times as they are in the image.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use crate::stubs::Stubs;
 
@@ -28,8 +31,9 @@ pub(crate) fn copy<W: Write>(reader: impl Read, rewrite: &Rewrite, out: &mut tar
     let mut count = 0;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let path = entry.path()?.to_string_lossy().trim_start_matches("./").trim_start_matches('/').to_owned();
-        let link = entry.link_name()?.map(|link| link.to_string_lossy().into_owned());
+        let name = below_root(&entry.path_bytes()).to_owned();
+        let path = String::from_utf8_lossy(&name).into_owned();
+        let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let mut header = entry.header().clone();
         let kind = header.entry_type();
         if path.is_empty() || (rewrite.of_container && is_daemons(&path, kind, entry.size(), link.as_deref())) {
@@ -53,14 +57,16 @@ pub(crate) fn copy<W: Write>(reader: impl Read, rewrite: &Rewrite, out: &mut tar
         if !attributes.is_empty() {
             out.append_pax_extensions(attributes.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
         }
-        let path = format!("{}{path}", rewrite.prefix);
+        let place = |name: &[u8]| PathBuf::from(OsString::from_vec([rewrite.prefix.as_bytes(), name].concat()));
+        let path = place(&name);
         match (kind, link) {
             (tar::EntryType::Link, Some(first)) => {
                 // The first name of the file is a path in the archive, too.
-                let first = format!("{}{}", rewrite.prefix, first.trim_start_matches("./").trim_start_matches('/'));
-                out.append_link(&mut header, path, first)?;
+                out.append_link(&mut header, path, place(below_root(&first)))?;
             }
-            (tar::EntryType::Symlink, Some(to)) => out.append_link(&mut header, path, to)?,
+            (tar::EntryType::Symlink, Some(to)) => {
+                out.append_link(&mut header, path, PathBuf::from(OsString::from_vec(to)))?;
+            }
             _ => out.append_data(&mut header, path, &mut entry)?,
         }
         count += 1;
@@ -70,12 +76,19 @@ pub(crate) fn copy<W: Write>(reader: impl Read, rewrite: &Rewrite, out: &mut tar
     Ok(count)
 }
 
-fn is_daemons(path: &str, kind: tar::EntryType, size: u64, link: Option<&str>) -> bool {
+/// A path in an archive without what only says that it begins at the root.
+fn below_root(path: &[u8]) -> &[u8] {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    let start = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+    &path[start..]
+}
+
+fn is_daemons(path: &str, kind: tar::EntryType, size: u64, link: Option<&[u8]>) -> bool {
     let path = path.trim_end_matches('/');
     match kind {
         tar::EntryType::Regular => path == ".dockerenv" || (size == 0 && DAEMONS.contains(&path)),
         tar::EntryType::Directory => DAEMONS_FOLDERS.contains(&path),
-        tar::EntryType::Symlink => path == "etc/mtab" && link == Some("/proc/mounts"),
+        tar::EntryType::Symlink => path == "etc/mtab" && link == Some(b"/proc/mounts".as_slice()),
         _ => false,
     }
 }

@@ -3,7 +3,7 @@
 //! The daemon holds the layers: a target's result is committed as a checkpoint like any other. What a user gets has the
 //! same layers under a configuration of its own (`config`), without kiln's labels and with the history that BuildKit
 //! would have written (`past`). `describe` finds out its digests, `saved` reads layers out of the daemon where
-//! somebody wants the bytes, `archive` and `push` write them.
+//! somebody wants the bytes, `rewrite` gives their files a latest time, `archive`, `load` and `push` write them.
 
 mod archive;
 mod config;
@@ -12,10 +12,12 @@ mod exports;
 mod facts;
 mod files;
 mod layout;
+mod load;
 mod manifest;
 mod past;
 mod publish;
 mod push;
+mod rewrite;
 mod saved;
 mod time;
 

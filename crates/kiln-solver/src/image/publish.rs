@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::StreamExt;
 use kiln_docker::registry::ImageName;
 use kiln_docker::{ByteStream, ImageId, StoreKind};
 
-use super::archive::{self, Bytes, Layout, Part};
+use super::archive::{Bytes, Layout, Part};
 use super::describe::{self, Described, Into};
 use super::exports::{Export, Exported, Exports, ImageArchive, ImageForm, ImageResult, Published};
 use super::facts::Facts;
 use super::manifest::{self, Blob, Compression, Descriptor, PlatformName};
-use super::push;
-use super::saved::Saved;
-use crate::archive::{StreamReader, writer};
+use super::saved::{self, Saved};
+use super::{load, push};
+use crate::archive::StreamReader;
 use crate::error::{Result, SolveError};
 use crate::event::BuildEvent;
 use crate::request::BuildRequest;
@@ -64,6 +63,10 @@ pub(super) struct Images<'s> {
     pub(super) exports: &'s Exports,
     pub(super) facts: Facts,
     pub(super) list: Vec<Described>,
+    /// Whether their files have times of at most the epoch.
+    pub(super) is_rewritten: bool,
+    /// The images as they are, or with times of at most the epoch: whichever is not the list, if it is known.
+    pub(super) others: Option<Vec<Described>>,
     /// Layers that were read from the daemon and packed.
     pub(super) packed: HashMap<(Compression, String), (Blob, PathBuf)>,
 }
@@ -71,7 +74,8 @@ pub(super) struct Images<'s> {
 /// Makes what is asked for of one group. Its targets are in the order of the graph.
 pub(crate) async fn publish(shared: &Arc<Shared>, exports: &Exports, made: &[&Made]) -> Result<Published> {
     let facts = Facts::load(&shared.plan.request.state);
-    let mut images = Images { shared, exports, facts, list: Vec::new(), packed: HashMap::new() };
+    let mut images =
+        Images { shared, exports, facts, list: Vec::new(), is_rewritten: false, others: None, packed: HashMap::new() };
     let mut published = Published::default();
     if exports.has_image() {
         for made in made {
@@ -80,11 +84,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, exports: &Exports, made: &[&Ma
             let described = describe::describe(shared, &mut images.facts, (target, exports.epoch), image).await?;
             images.list.push(described);
         }
-        let config = match images.list.as_slice() {
-            [only] => Some(only.id.clone()),
-            _ => None,
-        };
-        published.image = Some(ImageResult { config, ..ImageResult::default() });
+        published.image = Some(ImageResult::default());
     }
     let mut outcome = Ok(());
     for export in &exports.list {
@@ -102,6 +102,10 @@ pub(crate) async fn publish(shared: &Arc<Shared>, exports: &Exports, made: &[&Ma
 
 async fn one(images: &mut Images<'_>, made: &[&Made], export: &Export, published: &mut Published) -> Result<()> {
     let shared = images.shared;
+    images.choose(export.is_rewritten()).await?;
+    if let (Some(published), [only]) = (&mut published.image, images.list.as_slice()) {
+        published.config = Some(only.id.clone());
+    }
     let (written, names) = match export {
         Export::Tar { dest } => (vec![tar(made, dest).await?], [].as_slice()),
         Export::Archive(archive) => {
@@ -109,14 +113,14 @@ async fn one(images: &mut Images<'_>, made: &[&Made], export: &Export, published
             describe_with(published, root);
             (vec![exported], archive.names.as_slice())
         }
-        Export::Load { names }
+        Export::Load { names, .. }
             if images.shared.engine.info().store == StoreKind::Containerd && images.list.len() > 1 =>
         {
-            let (exported, root) = load_index(images, names).await?;
+            let (exported, root) = load::load_index(images, names).await?;
             describe_with(published, root);
             (exported, names.as_slice())
         }
-        Export::Load { names } => (load(images, names).await?, names.as_slice()),
+        Export::Load { names, .. } => (load::load(images, names).await?, names.as_slice()),
         Export::Push { names, insecure, form } => {
             let root = push::push(images, names, *insecure, form).await?;
             let exported = |name: &ImageName| Exported {
@@ -229,6 +233,7 @@ impl Images<'_> {
             Compression::Gzip => "gzip",
             Compression::None => "tar",
         });
+        self.pack_known(compression, needed, &folder).await?;
         for index in 0..self.list.len() {
             let image = &self.list[index];
             let is_missing =
@@ -258,6 +263,21 @@ impl Images<'_> {
         Ok(())
     }
 
+    /// Packs the layers that are here already, as they are in an archive of files.
+    async fn pack_known(&mut self, compression: Compression, needed: &BTreeSet<String>, folder: &Path) -> Result<()> {
+        for diff in needed {
+            let key = (compression, diff.clone());
+            let plain = self.packed.get(&(Compression::None, diff.clone()));
+            let Some((_, from)) = plain.filter(|_| !self.packed.contains_key(&key)) else { continue };
+            let (from, to) = (from.clone(), folder.to_owned());
+            let packing = tokio::task::spawn_blocking(move || saved::pack_file(&from, &to, compression));
+            let (blob, path) = joined(packing.await).map_err(SolveError::io("write", folder))?;
+            self.facts.learn_blob(compression, diff, &blob);
+            self.packed.insert(key, (blob, path));
+        }
+        Ok(())
+    }
+
     /// Remembers what an archive held; whether all that is needed of it is there.
     fn learn(&mut self, compression: Compression, needed: &BTreeSet<String>, saved: Saved) -> bool {
         let mut complete = true;
@@ -280,16 +300,20 @@ impl Images<'_> {
 
     /// The packed layers of an image. All of them have been packed.
     fn files_of(&self, image: &Described, compression: Compression) -> Result<Vec<(Blob, PathBuf)>> {
-        let missing = |diff: &String| {
+        image.diff_ids.iter().map(|diff| self.layer(compression, diff)).collect()
+    }
+
+    /// A packed layer.
+    pub(super) fn layer(&self, compression: Compression, diff: &str) -> Result<(Blob, PathBuf)> {
+        let found = self.packed.get(&(compression, diff.to_owned())).cloned();
+        found.ok_or_else(|| {
             let problem = format!("the daemon's archive lacks the layer {diff}");
-            SolveError::io("read", image.image.to_string())(io::Error::new(io::ErrorKind::NotFound, problem))
-        };
-        let file = |diff: &String| self.packed.get(&(compression, diff.clone())).cloned().ok_or_else(|| missing(diff));
-        image.diff_ids.iter().map(file).collect()
+            SolveError::io("read", "the image")(io::Error::new(io::ErrorKind::NotFound, problem))
+        })
     }
 
     /// All that a layout needs.
-    async fn layout(&mut self, form: &ImageForm, names: &[ImageName], docker: bool) -> Result<Layout> {
+    pub(super) async fn layout(&mut self, form: &ImageForm, names: &[ImageName], docker: bool) -> Result<Layout> {
         let needed = self.list.iter().flat_map(|image| image.diff_ids.iter().cloned()).collect();
         self.pack(form.compression, &needed).await?;
         let mut parts = Vec::new();
@@ -333,80 +357,6 @@ async fn write_archive(images: &mut Images<'_>, archive: &ImageArchive) -> Resul
     };
     let name = archive.dest.display().to_string();
     Ok((Exported { kind: "archive", name, digest: Some(root.digest.clone()), size }, root))
-}
-
-/// Gives an image of several platforms to the daemon, whose store must be able to hold it.
-async fn load_index(images: &mut Images<'_>, names: &[ImageName]) -> Result<(Vec<Exported>, Descriptor)> {
-    let layout = images.layout(&ImageForm::default(), names, false).await?;
-    let root = layout.root.clone();
-    let mut is_there = !names.is_empty();
-    for name in names {
-        let known = images.shared.engine.inspect_image(&name.familiar()).await?;
-        is_there &= known.is_some_and(|image| image.id.0 == root.digest);
-    }
-    if !is_there {
-        let reference = names.first().map_or_else(|| root.digest.clone(), ImageName::familiar);
-        send(images.shared, layout, &reference).await?;
-    }
-    let exported = |name: String| Exported { kind: "daemon", name, digest: Some(root.digest.clone()), size: None };
-    let exported = match names {
-        [] => vec![exported(root.digest.clone())],
-        names => names.iter().map(|name| exported(name.familiar())).collect(),
-    };
-    Ok((exported, root))
-}
-
-/// Sends a layout to the daemon, which knows the image by `reference` then.
-async fn send(shared: &Shared, layout: Layout, reference: &str) -> Result<()> {
-    let (mut out, stream) = writer();
-    let writing = tokio::task::spawn_blocking(move || {
-        layout.write(&mut out)?;
-        out.finish()
-    });
-    let loaded = shared.engine.load_image(stream, reference).await;
-    let sent = joined(writing.await);
-    loaded?;
-    sent.map_err(SolveError::io("send", "the image's archive"))
-}
-
-/// Gives the image to the daemon. The classic store has its layers, and takes a configuration that names them.
-async fn load(images: &mut Images<'_>, names: &[ImageName]) -> Result<Vec<Exported>> {
-    let engine = images.shared.engine.clone();
-    for index in 0..images.list.len() {
-        let image = &images.list[index];
-        let (id, config) = (image.id.clone(), image.config.clone());
-        if let Some(there) = engine.inspect_image(&id).await?
-            && names.iter().all(|name| there.tags.contains(&name.familiar()))
-        {
-            continue;
-        }
-        if engine.info().store == StoreKind::Classic {
-            let bytes = archive::without_layers(&config, &id, &image.diff_ids, names);
-            let bytes = bytes.map_err(SolveError::io("write", "the image's archive"))?;
-            let stream: ByteStream = futures::stream::iter([Ok(bytes.into())]).boxed();
-            match engine.load_image(stream, &id).await {
-                Ok(_) => continue,
-                Err(error) => tracing::debug!(%error, "the daemon wants the layers, too"),
-            }
-        }
-        let layout = images.layout(&ImageForm::default(), names, true).await?;
-        let reference = match (engine.info().store, names.first()) {
-            (StoreKind::Classic, _) => id.clone(),
-            (StoreKind::Containerd, Some(name)) => name.familiar(),
-            (StoreKind::Containerd, None) => layout.root.digest.clone(),
-        };
-        send(images.shared, layout, &reference).await?;
-    }
-    let exported =
-        |image: &Described, name: String| Exported { kind: "daemon", name, digest: Some(image.id.clone()), size: None };
-    Ok(images
-        .list
-        .iter()
-        .flat_map(|image| match names {
-            [] => vec![exported(image, image.id.clone())],
-            names => names.iter().map(|name| exported(image, name.familiar())).collect(),
-        })
-        .collect())
 }
 
 /// Reads a tar stream into a file, entry by entry. `prefix` and times are as [`super::Rewrite`] says.

@@ -145,7 +145,7 @@ async fn send(
 ) -> Result<()> {
     let mut to_send: BTreeMap<String, (Vec<String>, std::path::PathBuf, u64)> = BTreeMap::new();
     for diff in missing {
-        let (blob, path) = images.packed.get(&(compression, diff.clone())).cloned().ok_or_else(|| unknown(diff))?;
+        let (blob, path) = images.layer(compression, diff)?;
         // Now that it is packed its digest is known, and the registry may have it after all.
         if !has(images, place, compression, diff, &blob).await? {
             to_send.entry(blob.digest).or_insert((Vec::new(), path, blob.size)).0.push(diff.clone());

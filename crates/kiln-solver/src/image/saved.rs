@@ -120,8 +120,8 @@ fn keep(
 
 fn pack(reader: &mut impl Read, head: &[u8], folder: &Path, compression: Compression) -> io::Result<(Blob, PathBuf)> {
     fs_err::create_dir_all(folder)?;
-    let file = tempfile_in(folder)?;
-    let out = Hashing { out: fs_err::File::create(&file)?, hash: Sha256::new(), size: 0 };
+    let file = temporary(folder)?;
+    let out = Hashing::new(fs_err::File::create(&file)?);
     if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         let problem = "the daemon keeps a layer of this image packed with zstd, which kiln cannot repack";
         return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
@@ -144,10 +144,15 @@ fn pack(reader: &mut impl Read, head: &[u8], folder: &Path, compression: Compres
             out
         }
     };
-    let blob = Blob { digest: spelled(out.hash.finalize().as_ref()), size: out.size };
+    let blob = out.blob();
     let path = folder.join(blob.digest.trim_start_matches("sha256:"));
     fs_err::rename(&file, &path)?;
     Ok((blob, path))
+}
+
+/// Packs a layer that is an archive of files.
+pub(crate) fn pack_file(from: &Path, folder: &Path, compression: Compression) -> io::Result<(Blob, PathBuf)> {
+    pack(&mut fs_err::File::open(from)?, &[], folder, compression)
 }
 
 fn copy(reader: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
@@ -161,16 +166,28 @@ fn copy(reader: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// A name that no other writer of the folder has.
-fn tempfile_in(folder: &Path) -> io::Result<PathBuf> {
+pub(super) fn temporary(folder: &Path) -> io::Result<PathBuf> {
     static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let count = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     std::path::absolute(folder.join(format!(".layer-{}-{count}", std::process::id())))
 }
 
-struct Hashing<W> {
+/// Counts and hashes what is written.
+pub(super) struct Hashing<W> {
     out: W,
     hash: Sha256,
     size: u64,
+}
+
+impl<W> Hashing<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, hash: Sha256::new(), size: 0 }
+    }
+
+    /// What was written.
+    pub(super) fn blob(self) -> Blob {
+        Blob { digest: spelled(self.hash.finalize().as_ref()), size: self.size }
+    }
 }
 
 impl<W: Write> Write for Hashing<W> {

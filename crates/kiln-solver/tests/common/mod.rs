@@ -65,6 +65,7 @@ impl Bed {
             folder: self.path("dist"),
             artifact: None,
             smoke: None,
+            glibc_max: None,
             reports: None,
             sums: false,
         })

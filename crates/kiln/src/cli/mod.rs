@@ -4,9 +4,11 @@ mod bake;
 mod build;
 mod ci;
 mod history;
+mod package;
 mod release;
 mod room;
 mod test;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -19,9 +21,11 @@ pub(crate) use bake::{Bake, List};
 pub(crate) use build::{Build, Plan, PlanFormat, Project, Schedule, Show, key_value, without_effect};
 pub(crate) use ci::{Ci, CiCommand, CiMatrix, MatrixFormat, Migrate};
 pub(crate) use history::{History, HistoryCommand, Open, Report, Stats, StatsFormat, Where};
+pub(crate) use package::{ALL_FORMATS, Package};
 pub(crate) use release::Release;
 pub(crate) use room::{Cache, CacheCommand, CachePrune, CacheRestore, CacheSave, Du, DuFormat, Elsewhere, Prune};
 pub(crate) use test::{ALL as ALL_PLATFORMS, Test};
+pub(crate) use verify::Verify;
 
 const EVERYWHERE: &str = "Global options";
 
@@ -140,6 +144,9 @@ pub(crate) enum Command {
     /// Build the targets of a docker-bake.hcl, a docker-bake.json or a compose file, or of kiln.toml
     #[command(after_help = BAKE_EXAMPLES)]
     Bake(Bake),
+    /// Make archives, deb, rpm and apk packages and an installer of what was built
+    #[command(after_help = package::EXAMPLES)]
+    Package(Box<Package>),
     /// Write a commented kiln.toml from what is found in the project
     #[command(
         after_help = "Examples:\n  kiln init\n  kiln init --eject debian   write the recipe out too, to change it"
@@ -152,6 +159,9 @@ pub(crate) enum Command {
     /// Look at all that a build needs: daemon, platforms, network, caches, settings, results
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Look at programs, packages and images: what they need, what weakens them, secrets; run them in clean images
+    #[command(after_help = verify::VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Give the disk back: remove checkpoints, what dead builds left, with --all everything
     #[command(after_help = room::PRUNE_EXAMPLES)]
     Prune(Prune),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Build, Project, Schedule, Show, key_value};
+use super::{Build, PlanFormat, Project, Schedule, Show, key_value};
 
 /// The word for all platforms that are built for.
 pub(crate) const ALL: &str = "all";
@@ -31,6 +31,10 @@ pub(crate) struct Test {
     /// Build the program at the same time, as `kiln build` does
     #[arg(long)]
     pub(crate) build: bool,
+    /// Show what would be done, as `kiln plan`: text, json, dot, mermaid
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
+        hide_possible_values = true, conflicts_with_all = ["junit", "metadata_file"])]
+    pub(crate) plan: Option<PlanFormat>,
     /// Run the tests again where they passed and nothing has changed, too
     #[arg(long)]
     pub(crate) again: bool,

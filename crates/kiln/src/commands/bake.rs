@@ -7,6 +7,7 @@ use kiln_bake::{Bake, BakeErrorKind, DEFAULT_FILES, Definition, Listed, Override
 use kiln_config::FlagValue;
 use serde_json::json;
 
+use crate::commands::cache::table;
 use crate::commands::call::{self, Call};
 use crate::commands::run::{Surroundings, run as run_job, told};
 use crate::environment::Environment;
@@ -138,7 +139,7 @@ impl<'a> Files<'a> {
     fn list(&self, ui: Ui, list: cli::List) -> Result<()> {
         let get = |name: &str| self.get(name);
         let request = request(Vec::new(), &[], &get)?;
-        let (head, rows, json): (_, Vec<_>, _) = if list.variables {
+        let (head, listed, json): (_, Vec<_>, _) = if list.variables {
             let listed = self.definition.variables(&request)?;
             let row = |v: &Listed| {
                 let value = v.value.clone().unwrap_or_else(|| "<null>".to_owned());
@@ -155,7 +156,9 @@ impl<'a> Files<'a> {
             let row = |t: &Listed| vec![t.name.clone(), t.description.clone().unwrap_or_default()];
             (&["TARGET", "DESCRIPTION"][..], listed.iter().map(row).collect(), json!(listed))
         };
-        ui.print(&if list.json { format!("{json:#}\n") } else { table(head, &rows) });
+        let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+        let rows: Vec<Vec<String>> = [head].into_iter().chain(listed).collect();
+        ui.print(&if list.json { format!("{json:#}\n") } else { table(&rows) });
         Ok(())
     }
 }
@@ -168,23 +171,6 @@ fn request<'r>(names: Vec<String>, sets: &[String], get: &'r dyn Fn(&str) -> Opt
         local_platform: format!("linux/{}", if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" }),
         now: rfc3339(SystemTime::now()),
     })
-}
-
-/// Columns under a head.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.max().unwrap_or_default().max(head[column].len())
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let mut text = String::new();
-    for row in [&head].into_iter().chain(rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 fn text(path: &Path) -> Result<String> {

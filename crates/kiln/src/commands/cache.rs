@@ -133,14 +133,7 @@ fn stats(ui: Ui, path: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Columns side by side, two spaces apart.
-pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let widths: Vec<usize> = (0..N).map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+/// Rows as text.
+pub(super) fn table<R: AsRef<[String]>>(rows: &[R]) -> String {
+    report::table::lines(rows).into_iter().map(|line| line + "\n").collect()
 }

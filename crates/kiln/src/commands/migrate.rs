@@ -1,6 +1,5 @@
 //! `kiln migrate`.
 
-use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 use kiln_artifact::place;
@@ -10,6 +9,7 @@ use kiln_config::{Config, Layer};
 use crate::cli;
 use crate::error::{CliError, Result, exit};
 use crate::project;
+use crate::report::table::lines;
 use crate::ui::Ui;
 
 const SETTINGS: &str = "kiln.toml";
@@ -110,14 +110,7 @@ fn table(comparison: &Comparison) -> String {
         };
         rows.push([row.what.clone(), row.runs.join(", "), blank(&row.old), new, verdict]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
-    }
-    text
+    lines(&rows).iter().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
 /// The files to migrate.

@@ -1,4 +1,4 @@
-//! `kiln plan`: what a build would do, step by step, and how each step would run. Changes nothing.
+//! `kiln plan` and `kiln test --plan`: what would be done, step by step, and how each step would run. Changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,10 @@ use crate::commands::build::flags;
 use crate::commands::plan_graph::{self, Kind, Node};
 use crate::environment::Environment;
 use crate::error::Result;
-use crate::job::{Job, Looked, Run};
+use crate::job::{Item, Job, Looked, Run};
 use crate::report::columns;
 use crate::sources::prepare::{Written, prepare};
+use crate::suite::base::Base;
 use crate::ui::Ui;
 use crate::{checks, project, recipe, session};
 
@@ -54,6 +55,9 @@ struct AutoCache {
 struct Target {
     name: String,
     platform: Platform,
+    /// Where the Python of its tests comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    python: Option<String>,
     up_to_date: bool,
     /// Whether a store has its files: then no step runs.
     remote: bool,
@@ -69,15 +73,44 @@ struct Shown {
 }
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Plan) -> Result<()> {
-    let cancel = Cancel::new();
-    let (events, mut received) = mpsc::channel(64);
-    session::stop_on_signals(cancel.clone(), events.downgrade());
-    let progress = args.build.show.mode(environment)?;
-    let prepared = prepare(environment, &args.build, Written::AsNamed, &events, &cancel).await?;
+    let looking = Looking::new();
+    let prepared = prepare(environment, &args.build, Written::AsNamed, &looking.events, &looking.cancel).await?;
     let build = &prepared.args;
     let project = project::load_prepared(environment, &prepared, flags(build)?)?;
     ui.warnings(&project.warnings);
-    let mut job = Job::of_project(environment, &prepared, project)?;
+    let job = Job::of_project(environment, &prepared, project)?;
+    let format = if args.json { PlanFormat::Json } else { args.format };
+    show(ui, environment, (global, &args.build.show), looking, job, format).await
+}
+
+/// What surrounds a look at a plan.
+pub(super) struct Looking {
+    pub(super) cancel: Cancel,
+    pub(super) events: mpsc::Sender<BuildEvent>,
+    received: mpsc::Receiver<BuildEvent>,
+}
+
+impl Looking {
+    /// Begins to listen to the user's wish to stop.
+    pub(super) fn new() -> Self {
+        let cancel = Cancel::new();
+        let (events, received) = mpsc::channel(64);
+        session::stop_on_signals(cancel.clone(), events.downgrade());
+        Self { cancel, events, received }
+    }
+}
+
+/// Compares a job with the daemon and prints what it would do.
+pub(super) async fn show(
+    ui: Ui,
+    environment: &Environment,
+    (global, show): (&cli::Global, &cli::Show),
+    looking: Looking,
+    mut job: Job,
+    format: PlanFormat,
+) -> Result<()> {
+    let Looking { cancel, events, mut received } = looking;
+    let progress = show.mode(environment)?;
     let notices = tokio::spawn(async move {
         let mut notices = Vec::new();
         while let Some(event) = received.recv().await {
@@ -106,8 +139,7 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     for notice in notices.await.unwrap_or_default() {
         ui.say(&format!("note: {notice}"));
     }
-    let shown = shown(&looked, engine.info().arch);
-    let format = if args.json { PlanFormat::Json } else { args.format };
+    let shown = shown(&job, &looked, engine.info().arch);
     ui.print(&match format {
         PlanFormat::Json => format!("{}\n", serde_json::json!(shown)),
         PlanFormat::Text => text(&shown, columns()),
@@ -117,8 +149,11 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     Ok(())
 }
 
-fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
+fn shown(job: &Job, looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
     let plan = &looked.plan;
+    // The graph's targets have the order of the items and of their platforms.
+    let python = |item: &Item| item.cell.as_ref().and_then(|cell| cell.base.get()).map(Base::described);
+    let mut pythons = job.items.iter().flat_map(|item| item.platforms().into_iter().map(move |_| python(item)));
     let step = |id: VertexId| describe(looked, id, daemon);
     let (mut own, mut helps) = (BTreeSet::new(), BTreeSet::new());
     let mut targets = Vec::new();
@@ -129,6 +164,7 @@ fn shown(looked: &Looked, daemon: kiln_graph::Arch) -> Shown {
         targets.push(Target {
             name: target.name.clone(),
             platform: target.platform,
+            python: pythons.next().flatten(),
             up_to_date: plan.is_current(index),
             remote: looked.remote_targets.contains(&index),
             steps: steps.into_iter().map(step).collect(),
@@ -236,8 +272,9 @@ fn text(shown: &Shown, width: usize) -> String {
     let mut lines = Vec::new();
     for target in &shown.targets {
         let count = |state: &str| target.steps.iter().filter(|step| step.state == state).count();
+        let python = target.python.as_ref().map(|from| format!("; Python: {from}")).unwrap_or_default();
         lines.push(if target.up_to_date {
-            format!("{} ({}): up to date", target.platform, target.name)
+            format!("{} ({}): up to date{python}", target.platform, target.name)
         } else {
             let remote = match (target.remote, count("remote")) {
                 (true, _) => ", the result can be restored".to_owned(),
@@ -245,7 +282,7 @@ fn text(shown: &Shown, width: usize) -> String {
                 (false, count) => format!(", {count} can be restored"),
             };
             let (run, cached) = (count("run"), count("cached"));
-            format!("{} ({}): {run} to run, {cached} cached{remote}", target.platform, target.name)
+            format!("{} ({}): {run} to run, {cached} cached{remote}{python}", target.platform, target.name)
         });
         lines.extend(target.steps.iter().filter(|_| !target.up_to_date).flat_map(step_lines));
     }

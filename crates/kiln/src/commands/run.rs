@@ -23,21 +23,21 @@ use crate::ui::Ui;
 use crate::{annotate, checks, cli, metadata, project, recipe, scope, session};
 
 /// What surrounds a build.
-pub(super) struct Surroundings<'a> {
-    pub(super) ui: Ui,
-    pub(super) environment: &'a Environment,
-    pub(super) global: &'a cli::Global,
-    pub(super) show: &'a cli::Show,
+pub(crate) struct Surroundings<'a> {
+    pub(crate) ui: Ui,
+    pub(crate) environment: &'a Environment,
+    pub(crate) global: &'a cli::Global,
+    pub(crate) show: &'a cli::Show,
     started: Instant,
     begun: Begun,
-    pub(super) events: mpsc::Sender<BuildEvent>,
+    pub(crate) events: mpsc::Sender<BuildEvent>,
     received: mpsc::Receiver<BuildEvent>,
-    pub(super) cancel: Cancel,
+    pub(crate) cancel: Cancel,
 }
 
 impl<'a> Surroundings<'a> {
     /// Begins to listen to the user's wish to stop.
-    pub(super) fn new(
+    pub(crate) fn new(
         ui: Ui,
         environment: &'a Environment,
         (global, show): (&'a cli::Global, &'a cli::Show),
@@ -64,7 +64,7 @@ impl<'a> Surroundings<'a> {
 }
 
 /// The result of an attempt to build; whatever broke off, the user knows why.
-pub(super) async fn told(ui: Ui, attempt: impl Future<Output = Result<()>>) -> Result<()> {
+pub(crate) async fn told(ui: Ui, attempt: impl Future<Output = Result<()>>) -> Result<()> {
     match attempt.await {
         Err(CliError::Solve(SolveError::Cancelled)) => {
             ui.say("stopped; nothing had begun");
@@ -75,7 +75,7 @@ pub(super) async fn told(ui: Ui, attempt: impl Future<Output = Result<()>>) -> R
 }
 
 /// Runs a build to its end.
-pub(super) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result<BuildOutcome> {
+pub(crate) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result<BuildOutcome> {
     if job.stdout().is_some() && std::io::stdout().is_terminal() {
         return Err(CliError::Usage {
             problem: "an archive would be written to a terminal".to_owned(),
@@ -187,7 +187,7 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
     let (mut unsaved, mut travels) = (None, None);
     let locks = session::locks(environment, engine.as_ref());
     let run = Run { environment, auto_jobs, locks: &locks };
-    let outcome: Result<BuildOutcome> = async {
+    let attempt = Box::pin(async {
         for text in job.notices.iter().cloned().chain(show.without_effect()) {
             // Whoever shows it may have gone; the build goes on.
             let _ = events.send(BuildEvent::Notice { platform: None, text }).await;
@@ -206,9 +206,9 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
         if let Some(cargo) = cargo.filter(|_| outcome.targets.iter().any(Result::is_ok)) {
             unsaved = travel::take(&engine, &cargo, &outcome.times, travel, &events, &cancel).await.err();
         }
-        Ok(outcome)
-    }
-    .await;
+        Ok::<_, CliError>(outcome)
+    });
+    let outcome = attempt.await;
     drop(events);
     let collected = reporter.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     let travels = travels.filter(|_| !cancel.is_stopped());

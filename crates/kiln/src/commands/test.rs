@@ -4,36 +4,35 @@ use std::path::{Path, PathBuf};
 
 use kiln_artifact::place;
 use kiln_config::{FlagValue, TestCommand};
+use kiln_graph::Platform;
 use kiln_solver::{BuildOutcome, SolveError, Way};
 
 use crate::cli::ALL_PLATFORMS;
+use crate::commands::plan::Looking;
 use crate::commands::run::{Ended, Surroundings, carry_out, failure, failures, told};
 use crate::environment::Environment;
 use crate::error::{CliError, Result, exit};
 use crate::job::Job;
-use crate::project::{self, Flag};
+use crate::project::{self, Flag, Project};
 use crate::report::ci::{Level, annotation};
 use crate::report::{Collected, RowOutcome, TargetRow, columns, render_summary};
-use crate::sources::prepare::{Written, prepare};
+use crate::sources::prepare::{Prepared, Written, prepare};
 use crate::suite::outcome::{self, CellOutcome, Verdict};
-use crate::suite::{self, annotate, junit, table};
+use crate::suite::{self, Cell, annotate, junit, table};
 use crate::ui::Ui;
 use crate::{checks, cli, history};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Test) -> Result<()> {
+    if let Some(format) = args.plan {
+        return plan(ui, environment, global, args, format).await;
+    }
     let surroundings = Surroundings::new(ui, environment, (global, &args.show), history::TEST);
     let build = args.as_build();
     let attempt = async move {
         // Held to the end: it removes what was brought in.
         let prepared =
             prepare(environment, &build, Written::AsNamed, &surroundings.events, &surroundings.cancel).await?;
-        let project = project::load_prepared(environment, &prepared, flags(args))?;
-        ui.warnings(&project.warnings);
-        let mut settings = project.config.resolved();
-        if wants_all(args) {
-            settings.test.platforms.clone_from(&settings.build.platforms);
-        }
-        let cells = suite::cells(&settings, &args.arguments)?;
+        let (project, cells) = cells(ui, environment, &prepared, args)?;
         let junit = args.junit.as_deref().map(Report::new).transpose()?;
         let metadata = args.show.metadata_file.as_deref().map(std::path::absolute).transpose();
         let metadata = metadata.map_err(CliError::io("find", "the metadata file"))?;
@@ -48,6 +47,36 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         result
     };
     told(ui, Box::pin(attempt)).await
+}
+
+/// Shows what would be done.
+async fn plan(
+    ui: Ui,
+    environment: &Environment,
+    global: &cli::Global,
+    args: &cli::Test,
+    format: cli::PlanFormat,
+) -> Result<()> {
+    let looking = Looking::new();
+    let prepared = prepare(environment, &args.as_build(), Written::AsNamed, &looking.events, &looking.cancel).await?;
+    let (project, cells) = cells(ui, environment, &prepared, args)?;
+    let job = Job::of_tests(environment, &prepared, project, (cells, args.build), &[])?;
+    super::plan::show(ui, environment, (global, &args.show), looking, job, format).await
+}
+
+/// Cells, each with its platform if one was asked for.
+type Matrix = Vec<(Cell, Option<Platform>)>;
+
+/// The project, and the matrix of its tests.
+fn cells(ui: Ui, environment: &Environment, prepared: &Prepared, args: &cli::Test) -> Result<(Project, Matrix)> {
+    let project = project::load_prepared(environment, prepared, flags(args))?;
+    ui.warnings(&project.warnings);
+    let mut settings = project.config.resolved();
+    if wants_all(args) {
+        settings.test.platforms.clone_from(&settings.build.platforms);
+    }
+    let cells = suite::cells(&settings, &args.arguments)?;
+    Ok((project, cells))
 }
 
 /// Options of the command that are settings.

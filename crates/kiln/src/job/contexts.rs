@@ -98,6 +98,11 @@ impl Job {
         if name == CONTEXT {
             return Some(state.join("context.bin"));
         }
+        // Those that were unpacked for this build alone lie elsewhere in the next one.
+        let is_passing = |item: &super::Item| item.folder.starts_with(&item.temporary) && item.context_name() == name;
+        if self.items.iter().any(is_passing) {
+            return None;
+        }
         let is_known = self.items.iter().any(|item| {
             let mut named = item.named.iter().map(|(name, value)| item.graph_name(name, value));
             item.context_name() == name || named.any(|known| known == name)

@@ -230,7 +230,7 @@ impl Item {
     /// As buildx on the daemon's own builder: without an output, a Dockerfile makes an image.
     fn make_image(&mut self) {
         if !self.asked.explicit {
-            self.asked.exports.push(Export::Load { names: Vec::new() });
+            self.asked.exports.push(Export::Load { names: Vec::new(), rewritten: false });
             self.asked.explicit = true;
         }
     }
@@ -407,14 +407,16 @@ impl Item {
         }
         let (name, folder) = (settings.platform.folder(), self.folder(settings));
         if !self.recipe || self.cell.is_some() {
-            return Output::Files(FilesOutput { folder, artifact: None, smoke: None, reports: None, sums: false });
+            return Output::Files(FilesOutput {
+                folder,
+                artifact: None,
+                smoke: None,
+                glibc_max: None,
+                reports: None,
+                sums: false,
+            });
         }
-        let command = match &settings.verify.run {
-            SmokeSetting::Off => None,
-            SmokeSetting::Auto => Some(SmokeCommand::Auto),
-            SmokeSetting::Arguments(arguments) => Some(SmokeCommand::Arguments(arguments.clone())),
-            SmokeSetting::Shell(line) => Some(SmokeCommand::Shell(line.clone())),
-        };
+        let command = smoke_command(&settings.verify.run);
         let image = clean_image(settings, project, images);
         let smoke =
             command.zip(image).map(|(command, image)| Smoke { image, command, timeout: settings.verify.timeout });
@@ -422,6 +424,8 @@ impl Item {
             folder,
             artifact: Some(settings.artifact.clone()),
             smoke,
+            // The settings have seen that it is a version.
+            glibc_max: settings.verify.glibc_max.as_deref().and_then(|version| version.parse().ok()),
             reports: Some(state.join("reports").join(name)),
             sums: true,
         })
@@ -433,6 +437,16 @@ impl Item {
             place::Staging::new(&self.folder(settings)).map(drop)?;
         }
         Ok(())
+    }
+}
+
+/// What a setting means to run; nothing if nothing is to be run.
+pub(crate) fn smoke_command(setting: &SmokeSetting) -> Option<SmokeCommand> {
+    match setting {
+        SmokeSetting::Off => None,
+        SmokeSetting::Auto => Some(SmokeCommand::Auto),
+        SmokeSetting::Arguments(arguments) => Some(SmokeCommand::Arguments(arguments.clone())),
+        SmokeSetting::Shell(line) => Some(SmokeCommand::Shell(line.clone())),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::sources::{Contexts, Fetcher};
 use crate::suite::{self, Cell};
 use crate::{checks, cli, network, output, recipe, session};
 
-pub(crate) use item::{Baked, Item};
+pub(crate) use item::{Baked, Item, smoke_command};
 
 /// Folder of kiln's state in a project.
 pub(crate) const STATE: &str = ".kiln";
@@ -65,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) notices: Vec<String>,
     /// What is questionable in the user's own Dockerfiles, once they have been looked at.
     pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
+    /// The images that it stands on, once they have been looked up.
+    pub(crate) images: OnceLock<Vec<kiln_history::record::Image>>,
     schedule: cli::Schedule,
     fetcher: Fetcher,
 }
@@ -137,6 +139,7 @@ impl Job {
             notices: notices.collect(),
             fetcher: Fetcher::new(environment, &project.config.resolved().network, &project.folder)?,
             warnings: OnceLock::new(),
+            images: OnceLock::new(),
             project,
             state,
             items,
@@ -239,8 +242,11 @@ impl Job {
     fn blame_base(&self, error: CliError) -> CliError {
         match error {
             CliError::Image { error, .. } if self.items.iter().all(|item| item.recipe) => {
-                let from = self.project.config.provenance(Section::Build, "base", None);
-                CliError::Image { place: from.is_explicit().then(|| from.to_string()), error }
+                let is_of_tests = self.items.iter().all(|item| item.cell.is_some());
+                let section = if is_of_tests { Section::Test } else { Section::Build };
+                let from = self.project.config.provenance(section, "base", None);
+                let around = is_of_tests.then_some(suite::OTHER_IMAGES);
+                CliError::Image { place: from.is_explicit().then(|| from.to_string()), error, around }
             }
             other => other,
         }

@@ -19,7 +19,9 @@ fn short(line: &str) -> String {
     let mut texts: Vec<String> = asked.folder.iter().map(|folder| format!("files {}", folder.display())).collect();
     texts.extend(asked.exports.iter().map(|export| match export {
         Export::Tar { dest } => format!("tar {}", dest.display()),
-        Export::Load { names } => format!("load {}", list(names)).trim_end().to_owned(),
+        Export::Load { names, rewritten } => {
+            format!("load {}{}", list(names), if *rewritten { " rewritten" } else { "" }).trim_end().to_owned()
+        }
         Export::Push { names, insecure, form } => {
             format!("push {}{} {:?}", list(names), if *insecure { " insecure" } else { "" }, form.types)
         }
@@ -63,6 +65,8 @@ fn outputs_mean_what_they_mean_to_buildx() {
         ("-o type=oci,dest=/o.tar", "oci file /o.tar  Oci"),
         ("-o type=oci,dest=/o,tar=false", "oci folder /o  Oci"),
         ("-o type=oci", "oci file /spool  Oci; to stdout"),
+        ("-o type=docker,name=n:2,rewrite-timestamp=true", "load docker.io/library/n:2 rewritten"),
+        ("-o type=image,name=n:2,rewrite-timestamp=true", "load docker.io/library/n:2 rewritten"),
         ("-o type=cacheonly", ""),
         (r#"-o type=image,"name=a,b""#, "load docker.io/library/a:latest+docker.io/library/b:latest"),
     ] {

@@ -20,6 +20,7 @@ mod recorder;
 #[cfg(test)]
 pub(crate) mod script;
 mod summary;
+pub(crate) mod table;
 pub(crate) mod text;
 mod tty;
 

@@ -9,10 +9,9 @@ use kiln_history::stats::{Stats, TargetStats, Times};
 
 use kiln_report::text::{change, percent};
 
-use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
+use super::table::lines;
+use super::text::{Paint, cut, duration, harmless, size, wrap};
 
-/// Spaces between columns.
-const GAP: &str = "  ";
 /// Digits of a commit that are shown.
 const SHORT_COMMIT: usize = 8;
 
@@ -29,13 +28,9 @@ pub(crate) struct Look {
 
 /// A table whose last column is cut where there is no room.
 fn table(rows: &[Vec<String>], look: Look) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| columns(cell)).max();
-    let widths: Vec<usize> = (0..count).filter_map(width).collect();
     let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
-        let line = cut(cells.join(GAP).trim_end(), look.width).into_owned();
+    for (index, line) in lines(rows).iter().enumerate() {
+        let line = cut(line, look.width).into_owned();
         let line = if index == 0 { Paint { color: look.color }.faint(&line) } else { line };
         let _ = writeln!(text, "{line}");
     }
@@ -278,6 +273,7 @@ mod tests {
     use kiln_history::record::{Artifact, Ccache, Machine, Phase, Source};
     use kiln_history::stats::Options;
 
+    use super::super::text::width as columns;
     use super::*;
 
     const LOOK: Look = Look { width: 80, color: false, now: 1_700_100_000 };

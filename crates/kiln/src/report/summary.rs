@@ -5,6 +5,7 @@ use std::time::Duration;
 use kiln_graph::Platform;
 use kiln_solver::{ArtifactReport, PlannedTarget, TargetReport, Way};
 
+use super::table;
 use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
 
 /// Digits of a SHA-256 where there is no room for all.
@@ -126,15 +127,16 @@ pub(crate) fn render(rows: &[TargetRow], width: usize, color: bool) -> String {
         return String::new();
     }
     let paint = Paint { color };
-    let whole: Vec<_> = rows.iter().map(|row| row.cells(true)).collect();
-    let fits = widths(&whole).iter().sum::<usize>() + GAP.len() * (COLUMNS - 1) <= width;
-    let cells = if fits { whole } else { rows.iter().map(|row| row.cells(false)).collect() };
-    let widths = widths(&cells);
-    let mut lines = vec![paint.faint(&cut(&line(&HEAD, &widths), width))];
-    for (row, cells) in rows.iter().zip(&cells) {
-        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-        let text = line(&cells, &widths);
-        let text = cut(&text, width);
+    let laid_out = |whole_sum: bool| {
+        let cells = rows.iter().map(|row| row.cells(whole_sum));
+        table::lines(&[HEAD.map(str::to_owned)].into_iter().chain(cells).collect::<Vec<_>>())
+    };
+    let whole = laid_out(true);
+    let fits = whole.iter().all(|line| columns(line) <= width);
+    let table = if fits { whole } else { laid_out(false) };
+    let mut lines = vec![paint.faint(&cut(&table[0], width))];
+    for (row, text) in rows.iter().zip(&table[1..]) {
+        let text = cut(text, width);
         lines.push(match row.outcome {
             Outcome::Built | Outcome::UpToDate => text.into_owned(),
             // Only the word is coloured: it occurs nowhere else in such a line.
@@ -152,21 +154,6 @@ pub(crate) fn render(rows: &[TargetRow], width: usize, color: bool) -> String {
     }
     lines.extend(policies(rows, width));
     lines.into_iter().map(|line| line + "\n").collect()
-}
-
-fn widths(cells: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
-    let mut widths = HEAD.map(columns);
-    for row in cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(columns(cell));
-        }
-    }
-    widths
-}
-
-fn line(cells: &[&str], widths: &[usize; COLUMNS]) -> String {
-    let cells: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| pad(cell, *width)).collect();
-    cells.join(GAP).trim_end().to_owned()
 }
 
 /// What the table has no room for. A path is never cut: people copy it.

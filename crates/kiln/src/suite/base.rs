@@ -188,7 +188,7 @@ async fn said(
     events: &Sender<BuildEvent>,
 ) -> Base {
     if let (Some(why), Some(python)) = (refused, &cell.python) {
-        let text = format!("{why}: Python {python} comes from {}", base.described());
+        let text = format!("{why}: Python {python} comes from {}; {}", base.described(), super::OTHER_IMAGES);
         let _ = events.send(BuildEvent::Notice { platform: Some(platform), text }).await;
     }
     base

@@ -45,6 +45,9 @@ pub(crate) fn cells(settings: &Settings, arguments: &[String]) -> Result<Vec<(Ce
     Ok(cells)
 }
 
+/// What to do where an image with Python cannot be had.
+pub(crate) const OTHER_IMAGES: &str = "[test] images names others, such as \"registry.example/python:{python}\"";
+
 /// What stands for the daemon's own platform until it is known.
 pub(crate) const SOME_PLATFORM: Platform = Platform::linux(Arch::Amd64);
 

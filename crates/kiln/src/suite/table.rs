@@ -5,37 +5,26 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::outcome::{CellOutcome, Counts, Verdict};
-use crate::report::text::{Paint, cut, duration, harmless, pad, width as columns};
+use crate::report::table::lines;
+use crate::report::text::{Paint, cut, duration, harmless};
 
 const HEAD: [&str; 8] = ["python", "platform", "way", "passed", "failed", "skipped", "time", "result"];
-/// Spaces between columns.
-const GAP: &str = "  ";
 /// Lines of output that are shown of a cell that failed.
 const TAIL: usize = 20;
 
 /// One row for each cell, then where each Python came from.
 pub(crate) fn render(cells: &[CellOutcome], width: usize, color: bool) -> String {
     let paint = Paint { color };
-    let rows: Vec<[String; 8]> = cells.iter().map(cells_of).collect();
-    let mut widths = HEAD.map(columns);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(columns(cell));
-        }
-    }
-    let line = |row: &[String; 8]| {
-        let padded: Vec<String> = row.iter().zip(widths).map(|(cell, width)| pad(cell, width)).collect();
-        cut(padded.join(GAP).trim_end(), width).into_owned()
-    };
-    let mut text = format!("{}\n", paint.faint(&line(&HEAD.map(str::to_owned))));
-    for (cell, row) in cells.iter().zip(&rows) {
-        let line = line(row);
+    let rows: Vec<[String; 8]> = [HEAD.map(str::to_owned)].into_iter().chain(cells.iter().map(cells_of)).collect();
+    let lines: Vec<String> = lines(&rows).iter().map(|line| cut(line, width).into_owned()).collect();
+    let mut text = format!("{}\n", paint.faint(&lines[0]));
+    for (cell, line) in cells.iter().zip(&lines[1..]) {
         let word = cell.verdict.word();
         let colored = match (line.strip_suffix(word), &cell.verdict) {
             (Some(start), Verdict::Failed { .. } | Verdict::Error { .. }) => format!("{start}{}", paint.bad(word)),
             (Some(start), Verdict::Passed | Verdict::UpToDate) => format!("{start}{}", paint.good(word)),
             (Some(start), Verdict::Stopped) => format!("{start}{}", paint.strong(word)),
-            (None, _) => line,
+            (None, _) => line.clone(),
         };
         let _ = writeln!(text, "{colored}");
     }
@@ -83,6 +72,7 @@ pub(crate) fn failure(cell: &CellOutcome, log: Option<&Path>, color: bool) -> St
 mod tests {
     use super::super::outcome::testing::outcome;
     use super::*;
+    use crate::report::text::width as columns;
 
     fn cells() -> Vec<CellOutcome> {
         let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
