@@ -48,8 +48,12 @@ fn apk(project: &Project, folder: &str) -> Vec<u8> {
         header.set_size(0);
         data.append_data(&mut header, name, std::io::empty()).expect("in memory");
     }
-    let sum = text("sha1");
-    data.append_pax_extensions([("APK-TOOLS.checksum.SHA1", sum.as_bytes())]).expect("in memory");
+    // Its length, which is part of it, has two digits. apk wants a name for it, which the library would not write.
+    let record = format!("APK-TOOLS.checksum.SHA1={}\n", text("sha1"));
+    let record = format!("{} {record}", record.len() + 3);
+    header.set_entry_type(tar::EntryType::XHeader);
+    header.set_size(record.len() as u64);
+    data.append_data(&mut header, "PaxHeader", record.as_bytes()).expect("in memory");
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(program.len() as u64);
     data.append_data(&mut header, "usr/bin/busybox-hello", program.as_slice()).expect("in memory");
