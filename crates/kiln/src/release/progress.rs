@@ -28,8 +28,7 @@ impl Progress {
     pub(crate) fn events(self) -> Events {
         let progress = Arc::new(self);
         Arc::new(move |event| {
-            let line = progress.line(event, Instant::now());
-            if let Some(line) = line {
+            if let Some(line) = progress.line(event, Instant::now()) {
                 progress.ui.say(&line);
             }
         })
