@@ -202,7 +202,9 @@ fn what_a_release_needs_is_asked_for_before_anything_is_sent() {
     checkout.file("app-0.9.0-linux-x86_64.tar.gz", "old");
     refused(&[], 3, &["files of another version than 1.0.0", "app-0.9.0-linux-x86_64.tar.gz"]);
     fs_err::remove_file(checkout.project.path("dist/app-0.9.0-linux-x86_64.tar.gz")).expect("removed");
-    refused(&[], 3, &["SHA256SUMS lists app-0.9.0-linux-x86_64.tar.gz", "not in dist"]);
+    checkout.file("app-1.0.0-linux-arm64.tar.gz", "new");
+    fs_err::remove_file(checkout.project.path("dist/app-1.0.0-linux-arm64.tar.gz")).expect("removed");
+    refused(&[], 3, &["SHA256SUMS lists app-1.0.0-linux-arm64.tar.gz", "not in dist"]);
     checkout.file("app_1.0.0_arm64.deb", &"d".repeat(300_000));
     checkout.project.write("dist/app_1.0.0_arm64.deb", "tampered");
     refused(&[], 6, &["dist/app_1.0.0_arm64.deb is not as SHA256SUMS says"]);

@@ -14,11 +14,14 @@ use crate::package::proofs::Proofs;
 use crate::package::release::{refused, release};
 use crate::package::{Staged, download_url, plan, programs, table};
 use crate::project::{self, Flag, Project};
-use crate::report::columns;
+use crate::report::{columns, wrap};
 use crate::ui::Ui;
 
 /// The word for the image, which is no file of a platform.
 const IMAGE: &str = "image";
+
+/// Columns by which further lines of a note are moved in.
+const NOTE: usize = 6;
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Package) -> Result<()> {
     let project = project::load(environment, &project_args(args), flags(args))?;
@@ -64,7 +67,8 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
     }
     for line in table::left_out(&left_out).iter().chain(&notes) {
-        ui.say(&format!("note: {line}"));
+        let lines = wrap(&format!("note: {line}"), columns().saturating_sub(NOTE));
+        ui.say(&lines.join(&format!("\n{:NOTE$}", "")));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
     let signed = if signatures.is_empty() { String::new() } else { format!(", signed in {}", signatures.join(", ")) };
