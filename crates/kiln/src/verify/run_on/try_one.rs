@@ -154,7 +154,7 @@ async fn plain(
     (seconds, words): (u64, &str),
     run: &Run,
 ) -> Result<Run, SolveError> {
-    let run = Run { seconds: tried.started.then(|| tried.ran.as_secs_f64()), ..run.clone() };
+    let run = Run { seconds: tried.started.then_some(tried.ran.as_secs_f64()), ..run.clone() };
     match tried.code {
         Some(0) => {
             let words = if matches!(piece.command, SmokeCommand::Shell(_)) { "" } else { words };
