@@ -2,7 +2,7 @@
 //!
 //! What a file is, its content says, never its name. Nothing is written, and memory does not grow with what is inside:
 //! whoever opens one of these may have got it from anywhere. So names that lead out are refused, and so is an archive that
-//! unpacks to far more than it is (`bounds`). [`unpack`] puts the files of an archive into a folder where they are needed there.
+//! unpacks to far more than it is (`bounds`). [`unpack()`] puts the files of an archive into a folder where they are needed there.
 
 mod bounds;
 mod deb;
