@@ -169,6 +169,7 @@ COPY <<'PYTHON' /kiln/bake.py
 Lines for kiln: `kiln: error: ...`, `kiln: hint: ...`, `kiln: phase: NAME [N/M]`.
 """
 
+import hashlib
 import importlib.machinery
 import importlib.metadata
 import json
@@ -184,6 +185,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from xml.etree import ElementTree
 
 SOURCE, BUILD, OUT = Path("/src"), Path("/kiln/build"), Path("/kiln/out")
 REPORTS = OUT / ".kiln"
@@ -436,7 +438,151 @@ def versions():
     yield "base", release.get("PRETTY_NAME", "")
 
 
-def write_reports():
+def expand(path):
+    """A path of Nuitka's report as it is in this container."""
+    for name, folder in (("${sys.real_prefix}", sys.base_prefix), ("${sys.prefix}", sys.prefix), ("${cwd}", str(SOURCE))):
+        path = path.replace(name, folder)
+    return path
+
+
+def spellings(path):
+    """All paths that a package may know a file by: behind links, and before or after /lib became /usr/lib."""
+    folder, name = os.path.split(path)
+    for known in {path, os.path.realpath(path), os.path.join(os.path.realpath(folder), name)}:
+        yield known
+        yield known.removeprefix("/usr") if known.startswith("/usr/") else "/usr" + known
+
+
+def debian_packages(paths):
+    """(path, package) of files that dpkg's database knows, and each such package with its version."""
+    lists, status = Path("/var/lib/dpkg/info"), Path("/var/lib/dpkg/status")
+    if not status.exists():
+        return
+    stanzas = {}
+    for stanza in status.read_text(errors="replace").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if "Package" in fields and "Version" in fields:
+            stanzas[fields["Package"], fields.get("Architecture")] = fields
+            stanzas.setdefault((fields["Package"], None), fields)
+    for file in sorted(lists.glob("*.list")):
+        for path in paths.intersection(file.read_text(errors="replace").splitlines()):
+            name, _, architecture = file.name.removesuffix(".list").partition(":")
+            fields = stanzas.get((name, architecture or None))
+            if fields:
+                source = fields.get("Source", name).split()
+                yield path, {
+                    "type": "deb", "name": name, "version": fields["Version"], "architecture": fields.get("Architecture"),
+                    "source": source[0], "source_version": source[1].strip("()") if source[1:] else fields["Version"],
+                }
+
+
+def alpine_packages(paths):
+    """The same of apk's database, which has licences as well."""
+    databases = [Path(root, "lib/apk/db/installed") for root in ("/", "/usr")]
+    database = next((path for path in databases if path.exists()), None)
+    if not database:
+        return
+    for stanza in database.read_text(errors="replace").split("\n\n"):
+        fields, folder = {}, ""
+        for line in stanza.splitlines():
+            field, _, text = line.partition(":")
+            if field == "F":
+                folder = f"/{text}" if text else ""
+            elif field == "R" and f"{folder}/{text}" in paths:
+                yield f"{folder}/{text}", {
+                    "type": "apk", "name": fields["P"], "version": fields["V"], "architecture": fields.get("A"),
+                    "source": fields.get("o", fields["P"]), "source_version": fields["V"], "license": fields.get("L"),
+                }
+            else:
+                fields.setdefault(field, text)
+
+
+def system_packages(files):
+    """The system package of each file that has one."""
+    known = {path: file for file in files for path in spellings(file)}
+    found = {}
+    for find in (debian_packages, alpine_packages):
+        for path, package in find(set(known)):
+            found.setdefault(known[path], package)
+    return found
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distribution(metadata, version):
+    """What a distribution of Python says of itself."""
+    said, license = metadata.metadata, metadata.metadata.get("License") or ""
+    origin = json.loads(metadata.read_text("direct_url.json") or "{}")
+    return {
+        "name": said["Name"], "version": version,
+        "license_expression": said.get("License-Expression"),
+        # Some put the whole text there.
+        "license": license.strip() if len(license.strip().splitlines()) == 1 and len(license) < 200 else None,
+        "classifiers": sorted(c for c in said.get_all("Classifier") or [] if c.startswith("License ::")),
+        "commit": origin.get("vcs_info", {}).get("commit_id"),
+    }
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def materials(result, folder):
+    """What the program is made of, by package: what Nuitka's report does not tell."""
+    report = ElementTree.parse(REPORTS / "report.xml").getroot()
+    named = {normal(d.get("name")): d.get("version") for d in report.iter("distribution")}
+    named.setdefault("nuitka", importlib.metadata.version("nuitka"))
+    distributions, owned = [], {}
+    for found in importlib.metadata.distributions():
+        name = normal(found.metadata["Name"] or "")
+        if name in named:
+            distributions.append(distribution(found, named.pop(name) or found.version))
+            owned |= {os.path.normpath(found.locate_file(file)): found.metadata["Name"] for file in found.files or []}
+    included = [e for e in report if e.tag in ("included_dll", "included_extension") and e.get("ignored") != "yes"]
+    sources = {e.get("dest_path"): expand(e.get("source_path")) for e in included}
+    python = [os.__file__, json.__file__]
+    # A library that is linked in is no file of the program's.
+    if not any(name.startswith("libpython") for name in sources):
+        python.append(f"{sysconfig.get_config_var('LIBPL')}/{sysconfig.get_config_var('LIBRARY')}")
+    # Under native twins the first of the path are programs of another machine.
+    places = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not p.startswith("/dev/"))
+    names = (os.environ.get("CC", "cc").split()[0], "as", "ld", "patchelf", "ccache")
+    tools = {name: shutil.which(name, path=places) for name in names}
+    tools = {name: os.path.realpath(path) for name, path in tools.items() if path}
+    packages = system_packages({*sources.values(), *python, *tools.values()})
+    release = platform.freedesktop_os_release()
+    return {
+        "version": 1,
+        "result": {"sha256": sha256(result)},
+        "system": {"id": release.get("ID"), "version": release.get("VERSION_ID"), "name": release.get("PRETTY_NAME")},
+        "python": {
+            "version": platform.python_version(), "implementation": platform.python_implementation(),
+            "packages": sorted({packages[file]["name"] for file in python if file in packages}),
+        },
+        "distributions": sorted(distributions, key=lambda d: d["name"]),
+        "files": [
+            {
+                "name": name, "sha256": sha256(folder / name), "distribution": owned.get(os.path.normpath(source)),
+                "package": packages.get(source, {}).get("name"),
+            }
+            for name, source in sorted(sources.items())
+        ],
+        "packages": sorted({json.dumps(p, sort_keys=True): p for p in packages.values()}.values(), key=lambda p: p["name"]),
+        "tools": [
+            {"name": name, "said": first_line(name, "--version"), "package": packages.get(path, {}).get("name")}
+            for name, path in sorted(tools.items())
+        ] + [{"name": "zstandard", "said": importlib.metadata.version("zstandard"), "package": None}],
+    }
+
+
+def write_reports(result, folder):
+    try:
+        (REPORTS / "materials.json").write_text(json.dumps(materials(result, folder), indent=1, sort_keys=True))
+    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
+        # The program is no worse for it; its bill of materials will say what it lacks.
+        print(f"what the program is made of could not be told: {type(error).__name__}: {error}", flush=True)
     subprocess.run([sys.executable, "-m", "pip", "freeze"], stdout=(REPORTS / "packages.txt").open("w"), check=True)
     (REPORTS / "versions.txt").write_text("".join(f"{name}={version}\n" for name, version in versions()))
     log = BUILD / "ccache-stats.log"
@@ -460,11 +606,13 @@ def main():
     publish_compressed()
     say("phase", "report")
     output = value("OUTPUT", "program")
+    result, folder = OUT / output, next(BUILD.glob("*.dist"), BUILD / "removed.dist")
     if value("MODE", "onefile") == "onefile":
-        shutil.move(BUILD / output, OUT / output)
+        shutil.move(BUILD / output, result)
     else:
-        shutil.move(next(BUILD.glob("*.dist")), OUT / output)
-    write_reports()
+        shutil.move(folder, result)
+        result, folder = result / output, result
+    write_reports(result, folder)
     say("phase", "done")
 
 

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use kiln_artifact::check;
+use kiln_artifact::checksum::sha256_file;
 use kiln_artifact::elf::Libc;
+use kiln_attest::ingredients::Materials;
 use kiln_e2e::{Project, Ran, needed};
 use kiln_graph::{Arch, Platform};
 
@@ -93,6 +95,7 @@ fn hello_for_three_platforms_then_nothing_then_a_line() {
         assert!(text.contains("sqlite 45, asyncio 42, http /ping"), "{platform}: {text}");
         // The daemon's kernel names its own machine to 32-bit programs, unless they are told otherwise.
         assert!(platform == I386 || text.contains(machine), "{platform}: {text}");
+        materials(&project, platform);
     }
     for event in cold.events_of("target-finished") {
         let (all, inside) = (seconds(&event["report"], "seconds"), seconds(&event["report"], "container_seconds"));
@@ -117,6 +120,24 @@ fn hello_for_three_platforms_then_nothing_then_a_line() {
     assert!(before == project.read("dist/hello-linux-arm64"), "the other platforms were not asked for");
 
     a_wrong_program_changes_nothing(&project);
+}
+
+/// What the recipe says hello is made of is about that very program, and no file or tool is without a package of Debian's,
+/// whichever way the steps ran.
+fn materials(project: &Project, platform: Platform) {
+    let text = project.read(&format!(".kiln/reports/{}/materials.json", platform.folder()));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let sum = sha256_file(&artifact(project, "hello", platform)).expect("it is there").to_string();
+    assert_eq!(json["result"]["sha256"], sum.as_str(), "{platform}");
+    let materials = Materials::parse(&text).expect("what the recipes write is read");
+    for file in &materials.files {
+        assert!(file.package.is_some() && file.sha256.is_some(), "{platform}: {file:?}");
+    }
+    // zstandard comes with pip.
+    let of_system = |tool: &&kiln_attest::ingredients::Tool| tool.name != "zstandard";
+    let tools = materials.tools.iter().filter(of_system);
+    assert!(tools.clone().count() == 5 && tools.clone().all(|tool| tool.package.is_some()), "{:?}", materials.tools);
+    assert!(materials.packages.iter().any(|package| package.name.starts_with("libssl")), "{platform}: {text}");
 }
 
 /// Mistakes in the program, on top of a build that went well.

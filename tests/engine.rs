@@ -9,6 +9,7 @@ mod many;
 mod outputs;
 mod package_image;
 mod packages;
+mod proofs;
 mod report;
 mod suite;
 mod targets;

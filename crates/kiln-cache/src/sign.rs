@@ -3,6 +3,8 @@
 
 use std::io::{self, Cursor};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use minisign::{PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 
 /// A key that signs.
@@ -31,7 +33,10 @@ impl Signer {
         let key = match password {
             Some(password) => boxed.into_secret_key(Some(password.to_owned())),
             // Nobody is asked: there may be nobody.
-            None => boxed.into_unencrypted_secret_key(),
+            None => match unlocked(text) {
+                Some(key) => Ok(key),
+                None => boxed.into_unencrypted_secret_key(),
+            },
         };
         Ok(Self(key.map_err(|e| bad(&e))?))
     }
@@ -49,6 +54,13 @@ impl Signer {
         let signature = minisign::sign(None, &self.0, bytes, Some("kiln cache"), None).map_err(|e| bad(&e))?;
         Ok(signature.to_string().trim_end().replace('\n', "\\n"))
     }
+}
+
+/// A key as `minisign -G -W` writes it: not locked, and without a checksum, which the crate would miss.
+fn unlocked(text: &str) -> Option<SecretKey> {
+    let bytes = STANDARD.decode(text.trim().lines().nth(1)?.trim()).ok()?;
+    let is_it = bytes.starts_with(b"Ed\0\0") && bytes.ends_with(&[0; 32]);
+    is_it.then(|| SecretKey::from_bytes(&bytes).ok()).flatten()
 }
 
 impl std::fmt::Debug for Signer {
@@ -132,6 +144,9 @@ mod tests {
                 "{text}"
             );
         }
+        let (key, public) = (include_str!("../tests/minisign.key"), include_str!("../tests/minisign.pub"));
+        let line = Signer::new(key, None).expect("a key of minisign's own").sign(b"content").expect("signed");
+        assert_eq!(Trust::in_keys([public]).expect("a key").check(Some(&line), b"content"), Ok(()));
         assert!(Trust::in_keys(["RWno key"]).is_err());
         assert!(Signer::new("no key", None).is_err());
     }

@@ -84,7 +84,7 @@ impl Config {
             network: view.network(),
             verify: view.verify(),
             test: view.test(),
-            release: view.release(),
+            release: Box::new(view.release()),
             publish: view.publish(),
             cache: Cache {
                 scope: view.text(Section::Cache, "scope").unwrap_or_default(),

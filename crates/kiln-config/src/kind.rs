@@ -91,6 +91,10 @@ pub enum Item {
     Release,
     /// A version of Python, `3.12` or `3.12.4`.
     Python,
+    /// A form of bills of materials; the list may be empty.
+    Bill,
+    /// What signs: `minisign:KEY`, `cosign:KEY` or `keyless`.
+    Signer,
     /// One of several words. The list has at least one.
     OneOf(&'static [&'static str]),
     /// `SRC=DST`, where `DST` may begin with `/`.
@@ -103,11 +107,13 @@ pub enum Item {
     Finding,
 }
 
+/// The forms of bills of materials.
+const BILLS: &[&str] = &["cyclonedx", "spdx"];
 /// The formats of packages.
 pub(crate) const FORMATS: &[&str] = &["tar.gz", "tar.xz", "tar.zst", "zip", "deb", "rpm", "apk", "image"];
 
 /// The names of what `kiln verify` finds. `kiln` holds them against those of the code that finds.
-pub const FINDINGS: [&str; 18] = [
+pub const FINDINGS: [&str; 22] = [
     "format",
     "architecture",
     "foreign-file",
@@ -126,6 +132,10 @@ pub const FINDINGS: [&str; 18] = [
     "mode",
     "broken-elf",
     "secret",
+    "sum",
+    "signature",
+    "sbom",
+    "provenance",
 ];
 
 /// The names of the built-in recipes.
@@ -221,6 +231,11 @@ impl Kind {
             Self::Arguments => "a table of NAME = \"value\"".to_owned(),
             Self::Labels => "the label of a runner such as \"ubuntu-24.04-arm\", or a list of labels".to_owned(),
             Self::List(Item::Release) => "a list of Python versions such as [\"3.12\", \"3.13\"]".to_owned(),
+            Self::List(Item::Bill) => format!("a list of {}", one_of(BILLS)),
+            Self::List(Item::Signer) => {
+                "a list of \"minisign:KEY\", \"cosign:KEY\" and \"keyless\", in which KEY is a file or env:VARIABLE"
+                    .to_owned()
+            }
             Self::Command => "a line for the shell, or a list of words".to_owned(),
             Self::Images => format!(
                 "an image with {PYTHON} in it, such as \"python:{PYTHON}-slim\", or a table such as {{ \"3.12\" = \"image\" }}"
@@ -427,6 +442,11 @@ fn item_is_good(text: &str, kind: Item) -> bool {
         && match kind {
             Item::Text => true,
             Item::Python => is_python(text) && text.contains('.'),
+            Item::Bill => BILLS.contains(&text),
+            Item::Signer => {
+                let key = text.strip_prefix("minisign:").or(text.strip_prefix("cosign:"));
+                text == "keyless" || key.is_some_and(|key| !key.is_empty() && key != "env:")
+            }
             Item::Label => text.split_once('=').is_some_and(|(name, _)| is_name(name, "._-/")),
             Item::Port => {
                 let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));

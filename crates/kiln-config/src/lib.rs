@@ -34,8 +34,8 @@ pub use kind::{FINDINGS, Item, Kind};
 pub use layer::{FlagValue, Layer, LayerKind, Provenance};
 pub use pyproject::{Pyproject, Script};
 pub use settings::{
-    Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
+    BillForm, Build, BuildNetwork, Cache, Ci, DataMapping, Emulation, History, Jobs, Lto, Mode, Network, Nuitka,
     PlatformSettings, Program, Project, Publish, PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage,
-    Requirements, Settings, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    Requirements, Settings, SignWith, Smoke, Test, TestCommand, Toggle, Twin, Verify,
 };
 pub use units::{ByteSize, UnitError, parse_duration};

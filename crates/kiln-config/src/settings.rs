@@ -27,6 +27,8 @@ pub struct Settings {
     pub verify: Verify,
     /// `[test]`.
     pub test: Test,
+    /// `[release]`. Boxed: builds hold their settings while they wait, and have no use for these.
+    pub release: Box<Release>,
     /// `[release]`, as far as it is of `kiln release`.
     pub publish: Publish,
     /// `[cache]`.
@@ -37,8 +39,6 @@ pub struct Settings {
     pub history: History,
     /// `[ci]`.
     pub ci: Ci,
-    /// `[release]`.
-    pub release: Release,
 }
 
 /// The settings for one platform: its overrides and kiln's policy are applied.
@@ -457,6 +457,26 @@ pub struct History {
     pub currency: String,
 }
 
+/// A form of bills of materials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BillForm {
+    /// CycloneDX 1.6.
+    CycloneDx,
+    /// SPDX 2.3.
+    Spdx,
+}
+
+/// What signs. A key is `env:VARIABLE`, or a file relative to the project folder unless absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignWith {
+    /// A secret key of minisign.
+    Minisign(String),
+    /// A private key of cosign.
+    Cosign(String),
+    /// Sigstore, where the CI service gives a token.
+    Keyless,
+}
+
 /// What continuous integration runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ci {
@@ -523,6 +543,14 @@ pub struct Release {
     pub download_url: Option<String>,
     /// `[release.image]`.
     pub image: ReleaseImage,
+    /// Forms of bills of materials.
+    pub sbom: Vec<BillForm>,
+    /// Whether a statement of provenance is made.
+    pub provenance: bool,
+    /// What signs.
+    pub sign: Vec<SignWith>,
+    /// Public keys that releases are checked by: of minisign, or files of either tool.
+    pub trusted_keys: Vec<String>,
 }
 
 /// What packages need beside the C library, in the words of each format.

@@ -14,8 +14,9 @@ use crate::kind::{ARTIFACT, RECIPES, Value, split_words};
 use crate::layer::{LayerKind, Provenance};
 use crate::read::Assignment;
 use crate::settings::{
-    Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish, PythonImages, Recipe,
-    Release, ReleaseDepends, ReleaseImage, Requirements, Smoke, Test, TestCommand, Toggle, Twin, Verify,
+    BillForm, Build, BuildNetwork, Ci, DataMapping, Jobs, Mode, Network, Nuitka, Program, Project, Publish,
+    PythonImages, Recipe, Release, ReleaseDepends, ReleaseImage, Requirements, SignWith, Smoke, Test, TestCommand,
+    Toggle, Twin, Verify,
 };
 use crate::units::ByteSize;
 
@@ -288,6 +289,12 @@ impl View<'_> {
     pub(crate) fn release(&self) -> Release {
         let section = Section::Release;
         let (text, list) = (|name| self.text(section, name), |name| self.list(section, name));
+        let bill = |text: String| if text == "spdx" { BillForm::Spdx } else { BillForm::CycloneDx };
+        let signer = |text: String| match text.split_once(':') {
+            Some(("minisign", key)) => SignWith::Minisign(key.to_owned()),
+            Some((_, key)) => SignWith::Cosign(key.to_owned()),
+            None => SignWith::Keyless,
+        };
         Release {
             name: text("name").unwrap_or_default(),
             version: text("version"),
@@ -312,6 +319,10 @@ impl View<'_> {
             installer: self.flag(section, "installer"),
             download_url: text("download-url"),
             image: self.release_image(),
+            sbom: list("sbom").into_iter().map(bill).collect(),
+            provenance: self.flag(section, "provenance"),
+            sign: list("sign").into_iter().map(signer).collect(),
+            trusted_keys: list("trusted-keys"),
         }
     }
 

@@ -170,7 +170,7 @@ fn found(text: &str) -> Vec<String> {
         for image in checked.assumed {
             let mut config = ImageConfig::default();
             config.set_env("PATH", "/bin");
-            images.insert(image, ResolvedImage { id: "sha256:0".into(), config });
+            images.insert(image, ResolvedImage { id: "sha256:0".into(), config, digest: None });
         }
     }
 }

@@ -190,7 +190,7 @@ fn build(text: &str) -> Result<(), Error> {
     for target in (0..file.stages.len()).map(|index| index.to_string()) {
         let mut images = ResolvedImages::new();
         for image in file.base_images(&options, Some(&target), platform)? {
-            images.insert(image, ResolvedImage { id: "sha256:0".into(), config: ImageConfig::default() });
+            images.insert(image, ResolvedImage { id: "sha256:0".into(), config: ImageConfig::default(), digest: None });
         }
         file.lower(&options, Some(&target), platform, &images, &mut BuildGraph::new())?;
     }

@@ -129,7 +129,7 @@ fn exercise(text: &str) {
                 continue;
             }
         };
-        let resolved = |image| (image, ResolvedImage { id: "sha256:1".into(), config: config.clone() });
+        let resolved = |image| (image, ResolvedImage { id: "sha256:1".into(), config: config.clone(), digest: None });
         let images: ResolvedImages = images.into_iter().map(resolved).collect();
         let mut graph = BuildGraph::new();
         match file.lower(&options, Some(&target), platform, &images, &mut graph) {

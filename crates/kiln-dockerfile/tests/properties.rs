@@ -121,7 +121,7 @@ proptest! {
         let mut images = ResolvedImages::new();
         for image in checked.assumed {
             let config = ImageConfig::default();
-            images.insert(image, kiln_dockerfile::ResolvedImage { id: "sha256:0".into(), config });
+            images.insert(image, kiln_dockerfile::ResolvedImage { id: "sha256:0".into(), config, digest: None });
         }
         let lowered = file.lower(&options, None, platform, &images, &mut BuildGraph::new());
         prop_assert!(lowered.is_ok() || checked.error.is_some() || lowered.is_err_and(|e| e.span.is_some()));

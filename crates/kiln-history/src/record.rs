@@ -43,6 +43,9 @@ pub struct Record {
     /// The steps of all targets in the order of their starts, those that were cached first.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// The images that it stood on, by reference and platform.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
     /// What was said on the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
@@ -84,6 +87,20 @@ pub struct Source {
     /// The branch or tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+}
+
+/// An image that a build stood on: of its own platform, or of the daemon's for its native programs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Image {
+    /// What it is called.
+    pub reference: String,
+    /// Its platform.
+    pub platform: Platform,
+    /// What the daemon calls it: `sha256:...`.
+    pub id: String,
+    /// What its registry calls it: `sha256:...`; none of what was made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// Where a build ran.

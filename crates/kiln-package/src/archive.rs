@@ -1,4 +1,4 @@
-//! Archives: tar in several compressors, and zip. [`tar`] is also the inside of Debian's and Alpine's packages.
+//! Archives: tar in several compressors, and zip. [`tar()`] is also the inside of Debian's and Alpine's packages.
 
 use std::io::{self, Seek, Write};
 

@@ -1,7 +1,7 @@
 //! Packages of a program: archives, Debian, RPM and Alpine packages, and a shell script that installs from them.
 //!
 //! Synchronous, without Docker and without a look at the environment. [`Release`] says what is released, [`Program`] what
-//! was built for one platform. From both [`layout::tree`] lays out what a package holds, and [`write`] writes it in one
+//! was built for one platform. From both [`layout::tree`] lays out what a package holds, and [`write()`] writes it in one
 //! [`Format`]. The same input gives the same bytes: entries are in order of their names and belong to root, modes are 644
 //! and 755, every time is [`Release::time`], and compressors run in one thread at fixed levels.
 
@@ -74,16 +74,17 @@ pub fn is_of_another_version(file: &str, release: &Release) -> bool {
     };
     let Ok(name) = package_name(format, &release.name) else { return false };
     let plain = release.version.as_str().to_owned();
-    let version = match format {
-        Format::Deb => release.version.deb(true),
-        Format::Rpm => release.version.rpm(),
-        Format::Apk => release.version.apk().unwrap_or(plain),
-        _ => plain,
+    // What follows the version tells it from a longer one, such as that of a pre-release.
+    let (version, after) = match format {
+        Format::Deb => (release.version.deb(true), "-"),
+        Format::Rpm => (release.version.rpm(), "-"),
+        Format::Apk => (release.version.apk().unwrap_or(plain), "-r"),
+        _ => (plain, "-linux-"),
     };
     let version = version.replace('~', ".");
     let Some(rest) = file.strip_prefix(&name).and_then(|rest| rest.strip_prefix(['-', '_'])) else { return false };
     let is_version = rest.starts_with(|c: char| c.is_ascii_digit());
-    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(['-', '_']));
+    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(after));
     is_version && !is_same
 }
 

@@ -77,7 +77,7 @@ impl Payload {
     }
 
     /// The body of one request. `sent` is told how many bytes of the file went out.
-    pub(crate) async fn open(
+    pub(crate) fn open(
         &self,
         pace: &Arc<Pace>,
         sent: impl Fn(u64) + Send + Sync + 'static,

@@ -38,9 +38,10 @@ fn find(text: &str, is_it: impl Fn(&str) -> bool) -> Option<String> {
         return None;
     }
     let used = |name: &str| body.to_ascii_lowercase().contains(&format!("[{}]", name.to_ascii_lowercase()));
-    let links: Vec<&str> = text.lines().filter(|line| definition(line).is_some_and(used)).map(str::trim).collect();
-    let gap = if links.is_empty() { "" } else { "\n\n" };
-    Some(format!("{body}{gap}{}", links.join("\n")))
+    let definitions: Vec<&str> =
+        text.lines().filter(|line| definition(line).is_some_and(used)).map(str::trim).collect();
+    let gap = if definitions.is_empty() { "" } else { "\n\n" };
+    Some(format!("{body}{gap}{}", definitions.join("\n")))
 }
 
 /// The headings of a text, with what stands below each; the first has no heading.

@@ -189,7 +189,7 @@ impl Http {
         let pace = Pace::new(self.limits.answer);
         let (events, name, size) = (self.events.clone(), file.name.clone(), file.size);
         let sent = move |sent| events(Event::Sending { name: name.clone(), sent, size });
-        let body = payload.open(&pace, sent).await;
+        let body = payload.open(&pace, sent);
         let body = body.map_err(|source| PublishError::Io { path: file.path.clone(), source })?;
         // Some servers take no body whose length they are not told.
         let request = request.header(reqwest::header::CONTENT_LENGTH, payload.length()).body(body);

@@ -8,6 +8,7 @@ use kiln_artifact::checksum::Sha256;
 
 /// A release as it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Wanted {
     /// The tag.
     pub tag: String,

@@ -64,9 +64,10 @@ impl Notes<'_> {
             let since = self.previous.map(|tag| format!(" since {tag}")).unwrap_or_default();
             let list = self.list();
             // What was written for people comes first, and the log is there for who wants to know.
-            parts.push(match parts.is_empty() {
-                true => format!("## Changes{since}\n\n{list}"),
-                false => format!("<details>\n<summary>{count}{since}</summary>\n\n{list}\n\n</details>"),
+            parts.push(if parts.is_empty() {
+                format!("## Changes{since}\n\n{list}")
+            } else {
+                format!("<details>\n<summary>{count}{since}</summary>\n\n{list}\n\n</details>")
             });
         }
         if let Some(page) = &self.comparison {

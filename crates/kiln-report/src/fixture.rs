@@ -119,6 +119,7 @@ pub(crate) fn warm(number: u32, compile: f64) -> Record {
         },
         targets,
         steps,
+        images: Vec::new(),
         notices: vec!["the base image is 40 days old".into()],
     }
 }

@@ -169,11 +169,14 @@ async fn files_of_new_layers_are_no_newer_than_the_epoch_if_that_is_wanted() {
     let rewritten = asked(&mut build(&bed, &alone, load(true)).await).expect("made").image.expect("an image");
     assert_ne!(plain.id(), rewritten.id());
     assert_eq!(bed.engine.count("load"), 2, "the layers of the base need not be sent");
-    let config: Value = serde_json::from_slice(&bed.engine.loaded_configs()[1]).expect("JSON");
-    let layers = |config: &Value| config["rootfs"]["diff_ids"].as_array().cloned().expect("a list");
-    let before: Value = serde_json::from_slice(&bed.engine.loaded_configs()[0]).expect("JSON");
-    assert_eq!(layers(&config)[0], layers(&before)[0], "the base's stays");
-    assert!(layers(&config)[1] != layers(&before)[1] && layers(&config)[2] != layers(&before)[2]);
+    let layers = |config: &Vec<u8>| {
+        let config: Value = serde_json::from_slice(config).expect("JSON");
+        config["rootfs"]["diff_ids"].as_array().cloned().expect("a list")
+    };
+    let [.., before, after] = &bed.engine.loaded_configs()[..] else { panic!("two images were loaded") };
+    let (before, after) = (layers(before), layers(after));
+    assert_eq!(after[0], before[0], "the base's stays");
+    assert!(after[1] != before[1] && after[2] != before[2], "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kiln_artifact::checksum::ChecksumError;
 use kiln_artifact::place::PlaceError;
+use kiln_attest::keyless::KeylessError;
 use kiln_cache::CacheError;
 use kiln_config::ConfigError;
 use kiln_docker::EngineError;
@@ -58,6 +59,9 @@ pub(crate) enum CliError {
     /// A place for caches.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// A signature without a key.
+    #[error(transparent)]
+    Keyless(#[from] KeylessError),
     /// The records of builds.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -79,11 +83,11 @@ pub(crate) enum CliError {
     Package {
         place: Option<String>,
         #[source]
-        error: PackageError,
+        error: Box<PackageError>,
     },
     /// Sums of files.
     #[error(transparent)]
-    Checksum(#[from] ChecksumError),
+    Checksum(Box<ChecksumError>),
     #[error(transparent)]
     Solve(#[from] SolveError),
     #[error("cannot {action} {}", path.display())]
@@ -142,6 +146,7 @@ impl CliError {
             Self::Solve(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::History(error) => error.hint(),
+            Self::Keyless(error) => error.hint().map(str::to_owned),
             Self::Publish(PublishError::Io { source, .. }) => kiln_solver::file_hint(source),
             Self::Publish(error) => error.hint(),
             Self::Io { source, .. } | Self::Fetch { error: FetchError::Io { source, .. }, .. } => {
@@ -159,25 +164,24 @@ impl CliError {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::Io { .. }
-            | Self::Place(_)
-            | Self::Watch { .. }
-            | Self::Cache(CacheError::Io { .. })
-            | Self::Package { error: PackageError::Io { .. } | PackageError::Rpm(_), .. }
-            | Self::Checksum(_) => exit::IO,
             Self::Config(_)
             | Self::Dockerfile(_)
             | Self::Bake(_)
             | Self::Migrate(_)
             | Self::Ignore { .. }
             | Self::Missing { .. }
-            | Self::Package { .. }
             | Self::Cache(CacheError::BadAddress { .. })
             | Self::Checks { .. } => exit::CONFIG,
+            Self::Package { error, .. } => package_code(error),
             Self::Engine(error) | Self::Image { error, .. } => engine_code(error),
             Self::Fetch { error, .. } => fetch_code(error),
             Self::Solve(error) => solve_code(error),
-            Self::Cache(_) => exit::DAEMON,
+            Self::Io { .. }
+            | Self::Place(_)
+            | Self::Checksum(_)
+            | Self::Watch { .. }
+            | Self::Cache(CacheError::Io { .. }) => exit::IO,
+            Self::Cache(_) | Self::Keyless(_) => exit::DAEMON,
             Self::Publish(error) => publish_code(error),
             Self::Usage { .. } | Self::History(HistoryError::NotFound { .. } | HistoryError::Ambiguous { .. }) => {
                 exit::USAGE
@@ -200,6 +204,19 @@ fn place(error: &kiln_dockerfile::Error) -> String {
         Some(span) => format!("{}:{}:{}: ", error.file, span.line, span.column),
         None if error.file.is_empty() => String::new(),
         None => format!("{}: ", error.file),
+    }
+}
+
+impl From<ChecksumError> for CliError {
+    fn from(error: ChecksumError) -> Self {
+        Self::Checksum(Box::new(error))
+    }
+}
+
+fn package_code(error: &PackageError) -> u8 {
+    match error {
+        PackageError::Io { .. } | PackageError::Rpm(_) => exit::IO,
+        _ => exit::CONFIG,
     }
 }
 

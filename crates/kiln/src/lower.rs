@@ -178,12 +178,23 @@ async fn resolve(
 ) -> Result<HashMap<BaseImage, ResolvedImage>, (BaseImage, EngineError)> {
     let lookups = missing.into_iter().map(|(image, pull)| async move {
         match find(engine, &image, pull, events).await {
-            Ok(found) => Ok((image, ResolvedImage { id: found.id.0, config: found.config })),
+            Ok(found) => {
+                let digest = digest_of(&found.repo_digests, &image.reference);
+                Ok((image, ResolvedImage { id: found.id.0, config: found.config, digest }))
+            }
             Err(error) => Err((image, error)),
         }
     });
     let found: Vec<Result<_, _>> = futures::stream::iter(lookups).buffer_unordered(LOOKUPS).collect().await;
     found.into_iter().collect()
+}
+
+/// Of the digests that registries know an image by, that of the repository that was asked for; any, if there is none.
+fn digest_of(known: &[String], reference: &str) -> Option<String> {
+    let digests = || known.iter().filter_map(|known| known.split_once('@'));
+    let is_asked_for =
+        |(name, _): &(&str, &str)| reference.starts_with(name) || reference.contains(&format!("/{name}"));
+    digests().find(is_asked_for).or_else(|| digests().next()).map(|(_, digest)| digest.to_owned())
 }
 
 async fn find(

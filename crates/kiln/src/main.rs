@@ -23,6 +23,7 @@ mod output;
 mod package;
 mod phase;
 mod project;
+mod proof;
 mod recipe;
 mod release;
 mod report;

@@ -17,13 +17,14 @@ const DEPTH: usize = 4;
 const MOST_FILES: usize = 5_000;
 
 /// Variables that begin as settings do, and are none.
-const IGNORED: [&str; 9] = [
+const IGNORED: [&str; 10] = [
     "KILN_LOG",
     "KILN_PROGRESS",
     "KILN_TWIN_LOG",
     "KILN_CONFIG",
     "KILN_HOME",
     "KILN_CACHE_DIR",
+    "KILN_SIGN*",
     "KILN_TEST*",
     "KILN_PEER*",
     "KILN_BENCH*",

@@ -95,17 +95,11 @@ pub(crate) fn remote(
 ) -> Result<Remote> {
     let address = Address::parse(text, direction)?;
     let variables = |name: &str| environment.get(name).map(str::to_owned);
-    let network = network::of_client(environment, &project.config.resolved().network, &project.folder)?;
     let around = Surroundings {
         variables: &variables,
         folder,
         registry: registry(environment, project)?,
-        network: Network {
-            certificates: network.certificates.unwrap_or_default(),
-            http_proxy: network.http_proxy,
-            https_proxy: network.https_proxy,
-            no_proxy: network.no_proxy,
-        },
+        network: reach(environment, project)?,
         limits: Limits::default(),
     };
     if !address.unused.is_empty() {
@@ -114,6 +108,17 @@ pub(crate) fn remote(
     }
     let mode = address.mode.unwrap_or_default();
     Ok(Remote { store: address.open(&around)?, mode, ignore_error: address.ignore_error })
+}
+
+/// How servers are reached.
+pub(crate) fn reach(environment: &Environment, project: &Project) -> Result<Network> {
+    let network = network::of_client(environment, &project.config.resolved().network, &project.folder)?;
+    Ok(Network {
+        certificates: network.certificates.unwrap_or_default(),
+        http_proxy: network.http_proxy,
+        https_proxy: network.https_proxy,
+        no_proxy: network.no_proxy,
+    })
 }
 
 /// How registries are reached.

@@ -1,6 +1,6 @@
 //! The tiers that need an engine: what the tests are told of it, and which tests they are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use super::tier::{Outcome, Tests, libtest};
 use super::transports::Transports;
 use super::{has_nextest, kiln};
 use crate::daemon::Daemon;
-use crate::testbed::{Testbed, packages};
+use crate::testbed::{Layout, Testbed, packages};
 
 /// A unit test that needs no engine, but emulators: those come with a package that only a testbed's machine must have.
 pub(super) const NEEDS_QEMU: &str = "(package(kiln-docker) and test(every_probe_gives_the_right_answer))";
@@ -27,6 +27,9 @@ pub(super) const BINARIES: [(&str, &str); 5] = [
     ("kiln-e2e", "engine"),
     ("kiln-e2e", "conformance"),
 ];
+
+/// Validators of CycloneDX and SPDX by those who make the formats.
+const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5"];
 
 /// Tests of the driver, and of the whole program on small images.
 pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> {
@@ -45,6 +48,16 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     match packages::install(&[("chromium", "chromium")]) {
         Ok(()) => env.push(("KILN_TEST_CHROMIUM".to_owned(), "chromium".to_owned())),
         Err(error) => eprintln!("no browser: {error:#}"),
+    }
+    for (program, variable) in [("minisign", "KILN_TEST_MINISIGN"), ("openssl", "KILN_TEST_OPENSSL")] {
+        match packages::install(&[(program, program)]) {
+            Ok(()) => env.push((variable.to_owned(), program.to_owned())),
+            Err(error) => eprintln!("no {program}: {error:#}"),
+        }
+    }
+    match validators() {
+        Ok(python) => env.push(("KILN_TEST_BILL_PYTHON".to_owned(), python.display().to_string())),
+        Err(error) => eprintln!("no validators of bills of materials: {error:#}"),
     }
     let transports = Transports::start(&testbed.docker_host);
     env.extend(transports.env());
@@ -82,6 +95,12 @@ pub(super) fn minutes(testbed: &Testbed, long: bool, filters: &[String]) -> Resu
     let tests = binaries.iter().flat_map(|name| ["--test", name]);
     let part: Vec<&str> = ["--package", "kiln-e2e"].into_iter().chain(tests).collect();
     libtest(&part, filters, &env, Some(1))
+}
+
+/// A Python with the validators.
+fn validators() -> Result<PathBuf> {
+    let folder = packages::kept_environment(&Layout::from_environment()?, "bill-validators", &VALIDATORS)?;
+    Ok(folder.join("bin/python"))
 }
 
 /// What every test of these tiers is told.

@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use super::layout::Layout;
 use super::say;
-use crate::process::{hinted, installed, run, succeeds};
+use crate::process::{hinted, installed, run, succeeds, write_file};
 
 /// Fails unless this is root on a system with apt, which is what installing and starting an engine needs.
 pub(crate) fn require_root_on_debian() -> Result<()> {
@@ -63,6 +64,20 @@ pub(crate) fn python_environment(folder: &Path, wanted: &[&str]) -> Result<()> {
     run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/pip"));
     run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(wanted))
+}
+
+/// The same, in a folder that is kept and made anew only for other packages.
+pub(crate) fn kept_environment(layout: &Layout, name: &str, wanted: &[&str]) -> Result<PathBuf> {
+    let _lock = layout.lock("tools")?;
+    let folder = layout.cache().join(name);
+    // Written when all of it is there, with what that was.
+    let (mark, packages) = (folder.join("complete"), wanted.join(" "));
+    if fs::read_to_string(&mark).ok().as_deref() != Some(&packages) {
+        say(format!("installing {name}"));
+        python_environment(&folder, wanted)?;
+        write_file(&mark, &packages)?;
+    }
+    Ok(folder)
 }
 
 /// Refreshes the package lists.

@@ -67,11 +67,19 @@ pub enum Check {
     BrokenElf,
     /// There is a secret in it.
     Secret,
+    /// Its digest is not the one that was published.
+    Sum,
+    /// A signature does not fit, or none of a trusted key is there.
+    Signature,
+    /// A bill of materials is of another file.
+    Bill,
+    /// A statement of provenance does not fit.
+    Provenance,
 }
 
 impl Check {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Format,
         Self::Architecture,
         Self::ForeignFile,
@@ -90,6 +98,10 @@ impl Check {
         Self::Mode,
         Self::BrokenElf,
         Self::Secret,
+        Self::Sum,
+        Self::Signature,
+        Self::Bill,
+        Self::Provenance,
     ];
 
     /// The name that settings and JSON have for it; it stays as it is.
@@ -113,6 +125,10 @@ impl Check {
             Self::Mode => "mode",
             Self::BrokenElf => "broken-elf",
             Self::Secret => "secret",
+            Self::Sum => "sum",
+            Self::Signature => "signature",
+            Self::Bill => "sbom",
+            Self::Provenance => "provenance",
         }
     }
 
@@ -126,7 +142,11 @@ impl Check {
             | Self::Library
             | Self::Glibc
             | Self::WritableExecutable
-            | Self::Secret => Level::Error,
+            | Self::Secret
+            | Self::Sum
+            | Self::Signature
+            | Self::Bill
+            | Self::Provenance => Level::Error,
             Self::SystemLibrary => Level::Info,
             Self::MixedLibc
             | Self::ExecutableStack

@@ -66,7 +66,8 @@ impl Dockerfile {
                 break;
             }
             for image in missing {
-                let nothing = ResolvedImage { id: "unknown".into(), config: kiln_graph::ImageConfig::default() };
+                let nothing =
+                    ResolvedImage { id: "unknown".into(), config: kiln_graph::ImageConfig::default(), digest: None };
                 known.insert(image.clone(), nothing);
                 assumed.push(image);
             }

@@ -126,6 +126,8 @@ pub struct ResolvedImage {
     pub id: String,
     /// Its configuration.
     pub config: ImageConfig,
+    /// The digest that its registry knows it by, `sha256:...`; none of what was made here.
+    pub digest: Option<String>,
 }
 
 /// Images by what was asked for.

@@ -8,7 +8,7 @@ const ARM64: Platform = Platform::linux(Arch::Arm64);
 
 /// Resolves every image to an id made of its reference and platform, with an empty configuration.
 fn resolved(image: &BaseImage, config: ImageConfig) -> ResolvedImage {
-    ResolvedImage { id: format!("id of {} {}", image.reference, image.platform), config }
+    ResolvedImage { id: format!("id of {} {}", image.reference, image.platform), config, digest: None }
 }
 
 fn resolve(file: &Dockerfile, options: &Options, target: Option<&str>, platform: Platform) -> ResolvedImages {

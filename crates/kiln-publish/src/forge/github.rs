@@ -108,12 +108,12 @@ impl Github {
     }
 
     async fn with_assets(&self, found: GithubRelease, wanted: &Wanted) -> Result<Release> {
-        let mut release = self.release(found, wanted);
+        let mut release = Self::release(found, wanted);
         release.assets = self.assets(&release, wanted).await?;
         Ok(release)
     }
 
-    fn release(&self, found: GithubRelease, wanted: &Wanted) -> Release {
+    fn release(found: GithubRelease, wanted: &Wanted) -> Release {
         let text_is_same = found.name.as_deref() == Some(wanted.title.as_str())
             && found.body.unwrap_or_default().replace("\r\n", "\n") == wanted.notes
             && found.prerelease == wanted.prerelease
@@ -249,7 +249,7 @@ impl Forge for Github {
         if is_taken(&answer) {
             return Err(Trouble::Taken(self.http.said(&answer)).into());
         }
-        Ok(self.release(self.http.json(action, &answer)?, wanted))
+        Ok(Self::release(self.http.json(action, &answer)?, wanted))
     }
 
     async fn upload(&self, release: &Release, _: &Wanted, file: &LocalFile, action: &str) -> Result<Asset, Attempt> {

@@ -1,6 +1,6 @@
 //! Forges: what each of them can do, behind one trait.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use async_trait::async_trait;
@@ -197,7 +197,8 @@ pub(crate) fn escaped(text: &str) -> String {
         if plain(byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _ = write!(text, "%{byte:02X}");
         }
         text
     })

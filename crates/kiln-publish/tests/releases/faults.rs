@@ -110,7 +110,7 @@ async fn who_does_not_answer_is_asked_again() {
         }
     }
     let server = ready(ForgeServer::github);
-    server.fail_on("GET", "", Fault::Late(Duration::from_secs(60)), 9);
+    server.fail_on("GET", "", Fault::Late(Duration::from_mins(1)), 9);
     let limits = Limits { answer: Duration::from_millis(100), attempts: 2, ..limits() };
     let error = run_with(&server, limits, &Folder::new().wanted).await.0.expect_err("silence");
     assert!(matches!(error, PublishError::TimedOut { .. }), "{error:?}");
@@ -164,7 +164,7 @@ async fn who_is_busy_is_waited_for_but_not_for_ever() {
         again.fail_on("POST", "", Fault::Busy(60), 1);
         let (result, _) = run(&again, &folder.wanted).await;
         let error = result.expect_err("too long");
-        assert!(matches!(error, PublishError::Busy { wait, .. } if wait == Duration::from_secs(60)), "{error:?}");
+        assert!(matches!(error, PublishError::Busy { wait, .. } if wait == Duration::from_mins(1)), "{error:?}");
     }
 }
 
@@ -175,7 +175,7 @@ async fn a_run_that_is_stopped_leaves_a_draft_that_the_next_completes() {
         let folder = Folder::new();
         let method = if kind == "gitlab" { "PUT" } else { "POST" };
         let part = if kind == "gitlab" { "generic" } else { "assets" };
-        server.fail_on(method, part, Fault::Late(Duration::from_secs(60)), 1);
+        server.fail_on(method, part, Fault::Late(Duration::from_mins(1)), 1);
         let running = run(&server, &folder.wanted);
         // As a Ctrl-C does: whoever waits for the run drops it.
         let stopped = tokio::time::timeout(Duration::from_millis(500), running).await;

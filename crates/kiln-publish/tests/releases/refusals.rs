@@ -81,10 +81,10 @@ async fn no_message_has_the_token() {
 async fn a_file_that_changes_while_it_is_sent_is_not_published() {
     for on in servers() {
         let kind = on.kind();
-        for change in [&b"shorter"[..], &[7; 300_000], &[7; 300_001]] {
+        for change in [b"shorter".to_vec(), vec![7; 300_000], vec![7; 300_001]] {
             let folder = Folder::new();
             let file = folder.wanted.files.iter().find(|file| file.size == 300_000).expect("it is one of them");
-            fs_err::File::create(&file.path).and_then(|mut file| file.write_all(change)).expect("changed");
+            fs_err::File::create(&file.path).and_then(|mut file| file.write_all(&change)).expect("changed");
             let error = run(&on, &folder.wanted).await.0.expect_err("changed");
             assert!(matches!(&error, PublishError::FileChanged { path } if *path == file.path), "{kind}: {error:?}");
             assert!(on.published().is_empty(), "{kind}");
@@ -112,7 +112,7 @@ fn a_preview_sends_nothing_and_says_what_would_be_sent() {
         let steps = preview(&with, &folder.wanted);
         assert!(on.requests().is_empty());
         let requests: Vec<&String> = steps.iter().flat_map(|(_, requests)| requests).collect();
-        assert_eq!(requests.iter().filter(|request| request.starts_with(uploads)).count() >= 3, true, "{requests:?}");
+        assert!(requests.iter().filter(|request| request.starts_with(uploads)).count() >= 3, "{requests:?}");
         assert!(requests.iter().all(|request| request.contains(&on.url)), "{requests:?}");
         assert!(matches!(steps.last(), Some((Step::Publish, _))), "{steps:?}");
     }

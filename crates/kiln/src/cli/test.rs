@@ -31,7 +31,7 @@ pub(crate) struct Test {
     /// Build the program at the same time, as `kiln build` does
     #[arg(long)]
     pub(crate) build: bool,
-    /// Show what would be done instead, as `kiln plan` does: text, json, dot or mermaid
+    /// Show what would be done, as `kiln plan`: text, json, dot, mermaid
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text",
         hide_possible_values = true, conflicts_with_all = ["junit", "metadata_file"])]
     pub(crate) plan: Option<PlanFormat>,

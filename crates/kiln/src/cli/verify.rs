@@ -13,6 +13,7 @@ Examples:
   kiln verify dist --glibc-max 2.28 --deny exec-stack
   kiln verify dist --run-on debian:bookworm,alpine:3.20
 
+SHA256SUMS, signatures, bills of materials and provenance beside them are checked, too; -v tells what was found good.
 Programs, standalone folders, archives (tar, zip), packages (deb, rpm, apk) and images (OCI layouts, docker save) are
 read. Errors make the exit code 6; --run-on: 4 if no image could be tried, 8 if some could not.";
 
@@ -37,6 +38,10 @@ pub(crate) struct Verify {
     /// Images to run them in, by commas (repeatable); packages are installed there
     #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
     pub(crate) run_on: Vec<String>,
+    /// Public key of minisign or cosign, or a file with one, that must vouch for them (repeatable);
+    /// default: release.trusted-keys
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -139,7 +139,7 @@ impl<'a> Daemon<'a> {
         }
         let engine = self.engine.as_ref()?;
         let found = engine.resolve_image(&image.reference, image.platform, PullPolicy::Never, &|_| {}).await.ok()?;
-        Some(ResolvedImage { id: found.id.0, config: found.config })
+        Some(ResolvedImage { id: found.id.0, config: found.config, digest: None })
     }
 }
 

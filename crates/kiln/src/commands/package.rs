@@ -10,6 +10,7 @@ use crate::commands::run::{Surroundings, told};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::package::image::{self, Request, To};
+use crate::package::proofs::Proofs;
 use crate::package::release::{refused, release};
 use crate::package::{Staged, download_url, plan, programs, table};
 use crate::project::{self, Flag, Project};
@@ -51,11 +52,14 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
             ui.say("note: install.sh knows no address to download from: set `download-url` in [release]");
         }
     }
-    // From here on a file that belongs to the release can be added to what is staged, before all of it is placed.
+    let mut proofs = Proofs { environment, project: &project, release: &release, notices: Vec::new() };
+    proofs.add(&output, &programs, &mut staged)?;
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
     let mut others_there = staged.place()?;
+    let signatures = proofs.sign(&output).await?;
     others_there.retain(|file| kiln_package::is_of_another_version(file, &release));
     let mut notes = notes(&project, &release, &programs, &formats);
+    notes.append(&mut proofs.notices);
     if !others_there.is_empty() {
         notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
     }
@@ -63,7 +67,8 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         ui.say(&format!("note: {line}"));
     }
     ui.say(table::render(&packed, &others, columns(), ui.color).trim_end());
-    ui.say(&format!("in {}, with their sums in {SUMS_NAME}", project::shown(&output).display()));
+    let signed = if signatures.is_empty() { String::new() } else { format!(", signed in {}", signatures.join(", ")) };
+    ui.say(&format!("in {}, with their sums in {SUMS_NAME}{signed}", project::shown(&output).display()));
     let mut json = serde_json::to_string_pretty(&packed).expect("it is made of texts and numbers");
     json.push('\n');
     if let Some(file) = &args.metadata_file {

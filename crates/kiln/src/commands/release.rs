@@ -93,8 +93,8 @@ fn dry_run(release: &Release, steps: &[(Step, Vec<String>)]) -> String {
         let _ = writeln!(text, "  {name:width$}  {:>8}  {}", size(*bytes), sha256.short());
     }
     text.push_str("\nRequests, where nothing is there yet (what is there whole is not sent again):\n");
-    for (_, requests) in steps {
-        requests.iter().for_each(|request| text.extend(["  ", request, "\n"]));
+    for request in steps.iter().flat_map(|(_, requests)| requests) {
+        text.extend(["  ", request, "\n"]);
     }
     text.push_str("\nNotes:\n");
     for line in wanted.notes.lines() {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kiln_artifact::examine::Options;
 use kiln_artifact::package::Bounds;
+use kiln_attest::check::Trust;
 use kiln_config::FlagValue;
 use kiln_graph::Platform;
 use kiln_solver::Cancel;
@@ -14,8 +15,9 @@ use serde_json::to_string_pretty;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::project::{self, Flag, Project};
+use crate::proof::keys;
 use crate::ui::Ui;
-use crate::verify::{self, Subject, json, run_on, table};
+use crate::verify::{self, Subject, json, proofs, run_on, table};
 use crate::{cli, report, session};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Verify) -> Result<()> {
@@ -29,15 +31,22 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     };
     let project = project::load(environment, &wanted, flags(args))?;
     ui.warnings(&project.warnings);
-    let mut paths = Vec::new();
+    let trust = keys::trust(&project)?;
+    let (mut paths, mut proofs) = (Vec::new(), Vec::new());
     for path in &args.paths {
-        paths.extend(verify::expand(path)?);
+        let of_path = verify::expand(path)?;
+        proofs.extend(proofs::list_in(path));
+        let (proof, artifacts): (Vec<_>, Vec<_>) = of_path.into_iter().partition(|path| proofs::is_proof(path));
+        proofs.extend(proof);
+        paths.extend(artifacts);
     }
     let cancel = Cancel::new();
     session::stop_on_signals(cancel.clone(), None);
     let scratch = tempfile::Builder::new().prefix(&format!("kiln-{}", session::prefix())).tempdir();
     let scratch = scratch.map_err(CliError::io("make", std::env::temp_dir()))?;
-    let mut subjects = examine(&project, paths, platform, scratch.path().to_owned(), &cancel).await?;
+    let policy = verify::policy(&project.config.resolved().verify, platform);
+    let mut subjects: Vec<Subject> = proofs.iter().map(|path| proofs::subject(path, &paths, &trust, &policy)).collect();
+    subjects.extend(examine(&project, paths, platform, &trust, scratch.path().to_owned(), &cancel).await?);
     let images = &project.config.resolved().verify.run_on;
     if !images.is_empty() {
         let run = run_on::Wanted {
@@ -68,19 +77,20 @@ async fn examine(
     project: &Project,
     paths: Vec<PathBuf>,
     platform: Option<Platform>,
+    trust: &Trust,
     scratch: PathBuf,
     cancel: &Cancel,
 ) -> Result<Vec<Subject>> {
     let options = Options { bounds: Bounds::default(), scratch };
     let mut subjects = Vec::new();
     for path in paths {
-        let (config, options) = (project.config.clone(), options.clone());
+        let (config, options, trust) = (project.config.clone(), options.clone(), trust.clone());
         let work = tokio::task::spawn_blocking(move || {
             let own = |platform: Option<Platform>| match platform {
                 Some(platform) => config.for_platform(platform),
                 None => config.for_platform(config.resolved().build.platforms[0]),
             };
-            verify::check(&path, &options, platform, &own, &[])
+            verify::check(&path, &options, platform, &own, &[&|path| proofs::beside(path, &trust)])
         });
         let found = cancel.unless_stopped(work).await?;
         // A panic there is one here.
@@ -106,6 +116,9 @@ fn flags(args: &cli::Verify) -> Vec<Flag> {
         if !list.is_empty() {
             flags.push((format!("--{option}"), format!("verify.{option}"), FlagValue::from(list.clone())));
         }
+    }
+    if !args.keys.is_empty() {
+        flags.push(("--key".to_owned(), "release.trusted-keys".to_owned(), FlagValue::from(args.keys.clone())));
     }
     flags
 }

@@ -60,6 +60,7 @@ pub(crate) fn remember(
         scope: settings.cache.scope,
         source,
         machine: machine(environment, info),
+        images: job.images.get().cloned().unwrap_or_default(),
         ..record(begun, collected, folder)
     };
     let logs = collected.logs.iter().map(|(platform, path)| {

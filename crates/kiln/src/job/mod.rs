@@ -65,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) notices: Vec<String>,
     /// What is questionable in the user's own Dockerfiles, once they have been looked at.
     pub(crate) warnings: OnceLock<Vec<checks::Noted>>,
+    /// The images that it stands on, once they have been looked up.
+    pub(crate) images: OnceLock<Vec<kiln_history::record::Image>>,
     schedule: cli::Schedule,
     fetcher: Fetcher,
 }
@@ -137,6 +139,7 @@ impl Job {
             notices: notices.collect(),
             fetcher: Fetcher::new(environment, &project.config.resolved().network, &project.folder)?,
             warnings: OnceLock::new(),
+            images: OnceLock::new(),
             project,
             state,
             items,

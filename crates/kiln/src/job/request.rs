@@ -7,7 +7,9 @@ use std::sync::Arc;
 use kiln_config::{PlatformSettings, Twin};
 use kiln_docker::toolbox::ToolFile;
 use kiln_docker::{Engine, PullPolicy};
+use kiln_dockerfile::ResolvedImages;
 use kiln_graph::{Platform, VertexId};
+use kiln_history::record::Image;
 use kiln_solver::image::Exports;
 use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, RunSettings, Salvage};
 use tokio::sync::mpsc;
@@ -17,6 +19,21 @@ use super::{Job, Run};
 use crate::error::{CliError, Result};
 use crate::lower::{self, Wanted};
 use crate::{checks, emulate, network, recipe, run_flags, session, suite, twin};
+
+/// Images as the history remembers them, in order.
+fn images(resolved: &ResolvedImages) -> Vec<Image> {
+    let mut images: Vec<Image> = resolved
+        .iter()
+        .map(|(base, image)| Image {
+            reference: base.reference.clone(),
+            platform: base.platform,
+            id: image.id.clone(),
+            digest: image.digest.clone(),
+        })
+        .collect();
+    images.sort();
+    images
+}
 
 impl Job {
     /// The request, and why commands without a native twin are emulated.
@@ -55,6 +72,7 @@ impl Job {
         let platforms = || self.items.iter().flat_map(|item| &item.platforms);
         let wanted: Vec<_> = wanted.into_iter().zip(platforms()).map(with_twin).collect();
         twin::attach(&surroundings, &wanted, &mut lowered).await?;
+        self.images.get_or_init(|| images(&lowered.images));
         let mut contexts = self.other_contexts(&lowered.graph, events, cancel).await?;
         contexts.extend(main);
         let own = self.project.config.for_platform(Platform::linux(engine.info().arch));

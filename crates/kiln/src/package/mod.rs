@@ -7,6 +7,7 @@
 mod git;
 pub(crate) mod image;
 pub(crate) mod programs;
+pub(crate) mod proofs;
 pub(crate) mod release;
 pub(crate) mod table;
 

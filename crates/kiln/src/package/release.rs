@@ -64,7 +64,10 @@ pub(crate) fn place(project: &Project, key: &str) -> Option<Place> {
 
 /// An error about a package, with the place of the setting that it is about.
 pub(crate) fn refused(project: &Project) -> impl Fn(PackageError) -> CliError {
-    |error| CliError::Package { place: error.key().and_then(|key| place(project, key)).map(|p| p.to_string()), error }
+    |error| CliError::Package {
+        place: error.key().and_then(|key| place(project, key)).map(|place| place.to_string()),
+        error: Box::new(error),
+    }
 }
 
 /// Reads the files that settings name.

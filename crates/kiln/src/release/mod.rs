@@ -124,10 +124,8 @@ struct Context<'a> {
 impl Context<'_> {
     fn notes(&self, version: &str, (tag, commit): (&str, &str), files: &[LocalFile]) -> Result<String> {
         let previous = self.repository.tag_before(commit, tag)?;
-        let commits = match self.publish.notes_commits {
-            true => self.repository.log(previous.as_deref(), commit)?,
-            false => Vec::new(),
-        };
+        let commits =
+            if self.publish.notes_commits { self.repository.log(previous.as_deref(), commit)? } else { Vec::new() };
         if self.publish.notes_commits && self.repository.is_shallow()? {
             self.ui.warn("git has not the whole history here, so the notes may lack commits; fetch it: git fetch --unshallow --tags, or `fetch-depth: 0` of actions/checkout");
         }

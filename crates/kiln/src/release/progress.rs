@@ -28,8 +28,9 @@ impl Progress {
     pub(crate) fn events(self) -> Events {
         let progress = Arc::new(self);
         Arc::new(move |event| {
-            let line = progress.line(event, Instant::now());
-            line.into_iter().for_each(|line| progress.ui.say(&line));
+            if let Some(line) = progress.line(event, Instant::now()) {
+                progress.ui.say(&line);
+            }
         })
     }
 
@@ -40,7 +41,7 @@ impl Progress {
             Event::Kept { name } => format!("  there already  {name}"),
             Event::Removed { name, why } => format!("  removed        {name}, which {why}"),
             Event::Stranger { name } => format!("  not of this    {name} is in the draft, too, and stays"),
-            Event::Sending { name, sent, size: all } => return self.how_far(name, (sent, all), now),
+            Event::Sending { name, sent, size: all } => return self.how_far(&name, (sent, all), now),
             Event::Sent { name, size: bytes } => format!("  sent           {name} ({})", size(bytes)),
             Event::Again { action, reason, wait } => {
                 format!("  again in {} s: {action}: {reason}", tenths(wait))
@@ -50,13 +51,13 @@ impl Progress {
     }
 
     /// Something now and then of an upload that takes long.
-    fn how_far(&self, name: String, (sent, all): (u64, u64), now: Instant) -> Option<String> {
+    fn how_far(&self, name: &str, (sent, all): (u64, u64), now: Instant) -> Option<String> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = *told.entry(name.clone()).or_insert(now);
+        let last = *told.entry(name.to_owned()).or_insert(now);
         if now.duration_since(last) < EVERY || all == 0 {
             return None;
         }
-        told.insert(name.clone(), now);
+        told.insert(name.to_owned(), now);
         Some(format!("  sending {:>3} %  {name} of {}", sent.min(all) * 100 / all, size(all)))
     }
 }

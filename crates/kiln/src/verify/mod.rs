@@ -5,6 +5,7 @@
 //! programs in containers; `table` and `json` tell all of it.
 
 pub(crate) mod json;
+pub(crate) mod proofs;
 pub(crate) mod run_on;
 pub(crate) mod table;
 #[cfg(test)]

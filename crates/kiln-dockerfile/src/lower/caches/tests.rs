@@ -9,7 +9,7 @@ fn lower(text: &str, auto_caches: bool) -> BuildGraph {
     let file = parse("Dockerfile", text).expect("valid");
     let options = Options { auto_caches, ..Options::new(PLATFORM) };
     let images = file.base_images(&options, None, PLATFORM).expect("a plan");
-    let resolved = |id: String| ResolvedImage { id, config: kiln_graph::ImageConfig::default() };
+    let resolved = |id: String| ResolvedImage { id, config: kiln_graph::ImageConfig::default(), digest: None };
     let images: ResolvedImages = images.into_iter().map(|i| (i.clone(), resolved(i.reference))).collect();
     let mut graph = BuildGraph::new();
     file.lower(&options, None, PLATFORM, &images, &mut graph).expect("lowers");
@@ -255,7 +255,7 @@ fn nothing_is_added_unless_it_is_asked_for_and_nothing_else_changes() {
         let file = parse("Dockerfile", text).expect("valid");
         let options = Options { auto_caches, ..Options::new(PLATFORM) };
         let image = file.base_images(&options, None, PLATFORM).expect("a plan").remove(0);
-        let resolved = ResolvedImage { id: "i".into(), config: kiln_graph::ImageConfig::default() };
+        let resolved = ResolvedImage { id: "i".into(), config: kiln_graph::ImageConfig::default(), digest: None };
         let images = [(image, resolved)].into();
         let lowered = file.lower(&options, None, PLATFORM, &images, &mut BuildGraph::new()).expect("lowers");
         let config = lowered.target.config;
