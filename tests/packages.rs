@@ -284,7 +284,7 @@ fn archives_unpack_with_the_stock_tools_and_are_the_same_twice() {
         assert!(bytes == &again[name], "{name} differs");
     }
     assert_eq!(first.keys().filter(|name| name.contains("-1_")).count(), 3);
-    let archives = first.keys().filter(|name| name.contains("-musl.tar.") && !name.ends_with(".json"));
+    let archives = first.keys().filter(|name| name.contains("-musl.tar.") && !name.contains("json"));
     assert_eq!(archives.count(), 9);
     on_each(
         &project,
