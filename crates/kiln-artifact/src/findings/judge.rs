@@ -83,7 +83,7 @@ fn program(examined: &Examined, program: &Program, arch: Option<Arch>, findings:
         findings
             .push(Finding::new(Check::Payload, name, format!("has a payload that cannot be read: {reason}")).fix(fix));
     }
-    if !program.file.executable {
+    if !program.file.executable && !is_library(&program.file.name) {
         let detail = "may not be executed by its owner";
         findings
             .push(Finding::new(Check::Mode, name, detail).fix("chmod 755, or put it into an archive that keeps modes"));
@@ -334,11 +334,27 @@ fn newest(file: &ContainedFile, allowed: crate::elf::GlibcVersion) -> String {
     if libraries.is_empty() { String::new() } else { format!(" (in {})", libraries.join(", ")) }
 }
 
+/// Whether a file lies where distributions put shared libraries, and is called like one.
+fn is_system_library(file: &str) -> bool {
+    let is_there = ["lib/", "lib64/", "usr/lib/", "usr/lib64/"].iter().any(|folder| file.starts_with(folder));
+    is_there && is_library(file)
+}
+
+/// Whether a file is called like a shared library: those need not be executable, even if they can be.
+fn is_library(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.split_once(".so").is_some_and(|(_, version)| version.is_empty() || version.starts_with('.'))
+}
+
 fn secrets(examined: &Examined, policy: &Policy, findings: &mut Vec<Finding>) {
     for leak in examined.leaks.found() {
         let detail = format!("has a secret at byte {}: {}, {}", leak.offset, leak.kind, leak.excerpt);
         let fix = "revoke it, and read it at run time instead; what is none goes into `[verify] secrets-allow`";
         let mut finding = Finding::new(Check::Secret, &leak.file, detail).fix(fix);
+        // Libraries for cryptography have keys in them to test themselves. In an image they are the distribution's.
+        if matches!(examined.shape, Shape::Image { .. }) && is_system_library(&leak.file) {
+            finding.level = Level::Info;
+        }
         if policy.allows_secret(leak.kind, &leak.file) {
             (finding.level, finding.allowed) = (Level::Info, true);
         }
@@ -347,5 +363,20 @@ fn secrets(examined: &Examined, policy: &Policy, findings: &mut Vec<Finding>) {
     if examined.leaks.more() > 0 {
         let detail = format!("has {} more secrets than are listed", examined.leaks.more());
         findings.push(Finding::new(Check::Secret, "", detail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_of_a_system_are_known_by_place_and_name() {
+        for file in ["usr/lib/x86_64-linux-gnu/libgnutls.so.30.34.3", "lib/libc.so", "usr/lib64/libcrypto.so.3"] {
+            assert!(is_system_library(file), "{file}");
+        }
+        for file in ["usr/local/bin/hello", "usr/lib/hello/key.pem", "app/libx.so.1", "usr/lib/a.source", "usr/lib/x"] {
+            assert!(!is_system_library(file), "{file}");
+        }
     }
 }
