@@ -2,11 +2,13 @@
 
 mod common;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::{Project, Ran};
 use kiln_artifact::checksum::{Sha256, Sums};
 use kiln_testkit::{ForgeFault, ForgeServer};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A token that is in no output.
 const SECRET: &str = "writer-0123456789";
@@ -162,6 +164,28 @@ fn what_breaks_off_is_completed_by_the_next_run() {
     assert_ran(&ran, 0, &["completing what is there", "there already", "the draft of app 1.0.0 is complete"]);
     assert!(server.releases()[0].draft);
     assert_ran(&checkout.release(&server, &[]), 0, &["published app 1.0.0: 0 files sent, 4 there already"]);
+    assert_eq!(server.published().len(), 1);
+}
+
+#[test]
+fn a_release_that_is_stopped_is_completed_by_the_next_run() {
+    let checkout = Checkout::new();
+    let server = checkout.pushed(ForgeServer::github);
+    server.fail_on("POST", "assets", ForgeFault::Late(Duration::from_mins(10)), 1);
+    let args = ["release", "--forge", "github", "--url", &server.url, "--repository", "acme/app"];
+    let mut command = checkout.project.command(&args);
+    command.env("GH_TOKEN", SECRET).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = command.spawn().expect("kiln runs");
+    while !server.requests().iter().any(|request| request.contains("assets")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let process = Pid::from_child(&running);
+    kill_process(process, Signal::INT).expect("it runs");
+    let ran = Ran::new(&running.wait_with_output().expect("it ends"), &checkout.project.path(""));
+    assert_ran(&ran, 130, &["draft: ", "stopped; what was sent stays, unseen"]);
+    assert!(server.published().is_empty() && server.releases()[0].draft);
+    server.heal();
+    assert_ran(&checkout.release(&server, &[]), 0, &["completing what is there", "published app 1.0.0: "]);
     assert_eq!(server.published().len(), 1);
 }
 
