@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let outcome = match tier {
             Tier::Lint => tier::lint(),
             Tier::Unit => tier::unit(&args.filters),
-            Tier::Engine => grounds.with(false, |testbed| engine::seconds(testbed, &args.filters)),
+            Tier::Engine => grounds.with(true, |testbed| engine::seconds(testbed, &args.filters)),
             Tier::Bake => grounds.with(true, |testbed| engine::minutes(testbed, false, &args.filters)),
             Tier::Long => grounds.with(false, |testbed| engine::minutes(testbed, true, &args.filters)),
         };
