@@ -10,9 +10,18 @@ use std::process::Command;
 use common::Project;
 use serde_json::Value;
 
+/// With `-DBOTH` a section of it is writable and executable.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#ifdef BOTH
+__asm__(".section .both, \"awx\", @progbits; .long 0; .text");
+#endif
+int main(void) { puts("1.0"); return 0; }
+"#;
+
 /// Compiles a program to a file of the project; false, and said aloud, where there is no compiler.
 fn compile(project: &Project, name: &str, flags: &[&str]) -> bool {
-    project.write("a.c", "#include <stdio.h>\nint main(void) { puts(\"1.0\"); return 0; }\n");
+    project.write("a.c", PROGRAM);
     let status = Command::new("cc").arg("a.c").args(["-o", name]).args(flags).current_dir(project.path("")).status();
     let is_made = status.is_ok_and(|status| status.success());
     if !is_made {
@@ -55,8 +64,7 @@ fn a_compilers_flags_are_seen() {
             assert_eq!(found(&project, &["hello"]), (expected, 0), "{flags:?}");
         }
     }
-    // A linker joins all segments into one only without shared libraries.
-    if compile(&project, "hello", &["-static", "-Wl,-N"]) {
+    if compile(&project, "hello", &[GOOD.as_slice(), &["-DBOTH"]].concat()) {
         let (findings, code) = found(&project, &["hello"]);
         assert!(code == 6 && findings.contains(&pair("wx-segment", "error")), "{findings:?}");
     }
