@@ -1,10 +1,10 @@
 //! The file: one row per build, with its record as JSON, and the logs of the latest builds, compressed.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, params};
 
 use crate::error::HistoryError;
 use crate::record::{Record, VERSION};
@@ -68,6 +68,22 @@ impl History {
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
+        let started = Instant::now();
+        loop {
+            match Self::try_open(path) {
+                // Of two that begin a file at once, SQLite lets neither wait for the other to turn on the log that is
+                // written ahead: one is refused at once.
+                Err(HistoryError::Database { source, .. })
+                    if source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && started.elapsed() < PATIENCE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_open(path: &Path) -> Result<Self, HistoryError> {
         let failed = |source| HistoryError::Database { action: "open", path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
@@ -79,7 +95,7 @@ impl History {
             return Err(HistoryError::Newer { path: path.to_owned(), version });
         }
         if version < FORM {
-            let make = format!("BEGIN; {TABLES} PRAGMA user_version = {FORM}; COMMIT;");
+            let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORM}; COMMIT;");
             connection.execute_batch(&make).map_err(failed)?;
         }
         Ok(Self { connection, path: path.to_owned() })
