@@ -1,14 +1,74 @@
 //! As much of HTTP/1.1 as the servers need, with the ways in which it goes wrong.
 
 use std::fmt::Write as _;
+use std::future::Future;
 use std::io;
+use std::net::TcpListener;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// Bytes of a request's head at most.
 const MOST_HEAD: usize = 64 * 1024;
+
+/// A socket on a free port of this machine that waits for [`Server::start`], and its address.
+pub(crate) fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket that does not block");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    (listener, url)
+}
+
+/// A server. When it is dropped nobody is answered any more.
+pub(crate) struct Server {
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Begins to answer connections, on a thread of its own, so that a test may block, or have no runtime.
+    pub(crate) fn start<F>(listener: TcpListener, answer: impl Fn(Connection) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                tokio::select! {
+                    () = accept(listener, answer) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+async fn accept<F>(listener: tokio::net::TcpListener, answer: impl Fn(Connection) -> F)
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    // Dropped with the set, connections end with the server.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        // What breaks is the client's end of it, or was asked for by a fault.
+        connections.spawn(answer(Connection::new(stream)));
+        while connections.try_join_next().is_some() {}
+    }
+}
 
 /// The head of a request.
 pub(crate) struct Head {

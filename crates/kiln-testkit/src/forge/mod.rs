@@ -8,15 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 use sha2::Digest as _;
-use tokio::sync::oneshot;
 
-use crate::wire::{Answer, Connection, Head};
+use crate::wire::{Answer, Connection, Head, Server, listen};
 
 mod gitea;
 mod github;
@@ -175,8 +173,7 @@ pub struct ForgeServer {
     /// A token that may read alone.
     pub read_token: &'static str,
     world: Arc<Mutex<World>>,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _server: Server,
 }
 
 const REPOSITORY: &str = "acme/app";
@@ -202,9 +199,7 @@ impl ForgeServer {
     }
 
     fn start(kind: Kind) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket that does not block");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (listener, url) = listen();
         let world = Arc::new(Mutex::new(World {
             kind,
             url: url.clone(),
@@ -220,28 +215,9 @@ impl ForgeServer {
             seen: 0,
             published: Vec::new(),
         }));
-        let (end, ended) = oneshot::channel();
         let shared = Arc::clone(&world);
-        // A thread of its own, so that a test may block, or have no runtime.
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = accept(listener, shared) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Self {
-            url,
-            repository: REPOSITORY,
-            token: TOKEN,
-            read_token: READ_TOKEN,
-            world,
-            end: Some(end),
-            thread: Some(thread),
-        }
+        let server = Server::start(listener, move |connection| answer_all(connection, Arc::clone(&shared)));
+        Self { url, repository: REPOSITORY, token: TOKEN, read_token: READ_TOKEN, world, _server: server }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -367,29 +343,7 @@ impl ForgeServer {
     }
 }
 
-impl Drop for ForgeServer {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        // Nobody is answered any more, once this returns.
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, world: Arc<Mutex<World>>) {
-    // Dropped with the set, connections end with the server.
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let (mut connection, world) = (Connection::new(stream), Arc::clone(&world));
-        connections.spawn(async move {
-            // What breaks is the client's end of it, or was asked for by a fault.
-            let _ = answer_all(&mut connection, &world).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn answer_all(connection: &mut Connection, world: &Mutex<World>) -> std::io::Result<()> {
+async fn answer_all(mut connection: Connection, world: Arc<Mutex<World>>) -> std::io::Result<()> {
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some(head) = connection.head().await? {
         let fault = lock().fault(&head);

@@ -7,16 +7,13 @@
 //! what goes wrong.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 mod service;
 
 use self::service::{Entry, Tokens};
-use crate::wire::{Answer, Connection};
+use crate::wire::{Answer, Connection, Server, listen};
 
 /// What is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,8 +91,7 @@ pub struct GithubCache {
     /// A token for the general API (`GITHUB_TOKEN`).
     pub rest_token: String,
     world: Arc<Mutex<World>>,
-    end: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _server: Server,
 }
 
 /// The ref that all others may read.
@@ -126,9 +122,8 @@ impl World {
 impl GithubCache {
     /// A server on a free port of this machine.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket that does not block");
-        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let (listener, url) = listen();
+        let url = format!("{url}/");
         let mut tokens = Tokens::default();
         let token = tokens.make(DEFAULT_REF, true);
         let world = Arc::new(Mutex::new(World {
@@ -141,19 +136,8 @@ impl GithubCache {
             counter: 0,
             lag: 0,
         }));
-        let (end, ended) = oneshot::channel();
         let shared = Arc::clone(&world);
-        // A thread of its own, so that a test may block, or have no runtime.
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = accept(listener, shared) => {}
-                    _ = ended => {}
-                }
-            });
-        });
+        let server = Server::start(listener, move |connection| answer_all(connection, Arc::clone(&shared)));
         Self {
             results_url: url.clone(),
             api_url: url,
@@ -161,8 +145,7 @@ impl GithubCache {
             token,
             rest_token: service::REST_TOKEN.to_owned(),
             world,
-            end: Some(end),
-            thread: Some(thread),
+            _server: server,
         }
     }
 
@@ -259,30 +242,7 @@ impl GithubCache {
     }
 }
 
-impl Drop for GithubCache {
-    fn drop(&mut self) {
-        drop(self.end.take());
-        // Nobody is answered any more, once this returns.
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
-
-async fn accept(listener: tokio::net::TcpListener, world: Arc<Mutex<World>>) {
-    // Dropped with the set, connections end with the server.
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        connections.spawn(serve(Connection::new(stream), Arc::clone(&world)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve(mut connection: Connection, world: Arc<Mutex<World>>) {
-    // What breaks is the client's end of it, or was asked for by a fault.
-    let _ = answer_all(&mut connection, &world).await;
-}
-
-async fn answer_all(connection: &mut Connection, world: &Mutex<World>) -> std::io::Result<()> {
+async fn answer_all(mut connection: Connection, world: Arc<Mutex<World>>) -> std::io::Result<()> {
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some(head) = connection.head().await? {
         let call = service::call(&head);
