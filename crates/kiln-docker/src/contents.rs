@@ -8,9 +8,7 @@ use futures::StreamExt;
 use kiln_graph::Platform;
 
 use crate::labels;
-use crate::{
-    ContainerId, ContainerSpec, Engine, EngineError, FileKind, ImageId, Limits, NetworkSpec, PathStat, Result,
-};
+use crate::{ContainerId, ContainerSpec, Engine, EngineError, FileKind, ImageId, PathStat, Result};
 
 /// Links that are followed before they are taken for a circle.
 const MOST_LINKS: usize = 8;
@@ -28,22 +26,7 @@ impl Contents {
     /// # Errors
     /// If the daemon fails.
     pub async fn open(engine: &Arc<dyn Engine>, image: ImageId, platform: Platform) -> Result<Self> {
-        let spec = ContainerSpec {
-            image,
-            platform,
-            argv: vec!["/kiln".to_owned()],
-            env: Vec::new(),
-            cwd: String::new(),
-            user: String::new(),
-            mounts: Vec::new(),
-            network: NetworkSpec::None,
-            privileged: false,
-            labels: BTreeMap::from([(labels::ROLE.to_owned(), "copy".to_owned())]),
-            name: None,
-            extra_hosts: Vec::new(),
-            limits: Limits::default(),
-            stdin: false,
-        };
+        let spec = ContainerSpec::idle(image, platform, BTreeMap::from([(labels::ROLE.to_owned(), "copy".to_owned())]));
         Ok(Self { engine: engine.clone(), container: engine.create_container(&spec).await? })
     }
 

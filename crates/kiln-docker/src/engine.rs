@@ -283,6 +283,28 @@ pub struct ContainerSpec {
     pub stdin: bool,
 }
 
+impl ContainerSpec {
+    /// A container that is never started: files go in and out of it.
+    pub fn idle(image: ImageId, platform: Platform, labels: BTreeMap<String, String>) -> Self {
+        Self {
+            image,
+            platform,
+            argv: vec!["/kiln".to_owned()],
+            env: Vec::new(),
+            cwd: String::new(),
+            user: String::new(),
+            mounts: Vec::new(),
+            network: NetworkSpec::None,
+            privileged: false,
+            labels,
+            name: None,
+            extra_hosts: Vec::new(),
+            limits: Limits::default(),
+            stdin: false,
+        }
+    }
+}
+
 /// How to commit a container.
 #[derive(Clone, Debug, Default)]
 pub struct CommitSpec {

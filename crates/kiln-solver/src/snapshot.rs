@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, Limits, NetworkSpec, labels};
+use kiln_docker::{CommitSpec, ContainerId, ContainerSpec, ImageId, labels};
 use kiln_graph::{FileOp, ImageConfig, Op, Platform, VertexId};
 use tokio::sync::OnceCell;
 use tokio::try_join;
@@ -351,22 +351,7 @@ impl Shared {
 
     /// How a container that is never started is made.
     pub(crate) fn idle(&self, image: ImageId, platform: Platform, role: &str) -> ContainerSpec {
-        ContainerSpec {
-            image,
-            platform,
-            argv: vec!["/kiln".to_owned()],
-            env: Vec::new(),
-            cwd: String::new(),
-            user: String::new(),
-            mounts: Vec::new(),
-            network: NetworkSpec::None,
-            privileged: false,
-            labels: self.labels(role),
-            name: None,
-            extra_hosts: Vec::new(),
-            limits: Limits::default(),
-            stdin: false,
-        }
+        ContainerSpec::idle(image, platform, self.labels(role))
     }
 
     /// What tells which files a container that is made of `image` has, before `operations` are unpacked into it. The daemon
