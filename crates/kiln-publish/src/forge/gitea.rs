@@ -89,10 +89,6 @@ impl Gitea {
         self.token.sign(client.request(method, address).header("accept", "application/json"))
     }
 
-    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
-        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
-    }
-
     fn release(&self, found: GiteaRelease, wanted: &Wanted) -> Release {
         let text_is_same = found.name == wanted.title
             && found.body.replace("\r\n", "\n") == wanted.notes
@@ -124,6 +120,10 @@ impl Forge for Gitea {
         &self.http
     }
 
+    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
+        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
+    }
+
     fn has_drafts(&self) -> bool {
         true
     }
@@ -148,20 +148,6 @@ impl Forge for Gitea {
             Step::Update => vec![format!("PATCH {releases}/ID")],
             Step::Publish => vec![format!("PATCH {releases}/ID (draft: false)")],
             Step::Keep { .. } => Vec::new(),
-        }
-    }
-
-    async fn repository(&self) -> Result<()> {
-        let action = "see the repository";
-        self.http.json::<serde_json::Value>(action, &self.get(action, "").await?).map(drop)
-    }
-
-    async fn has_commit(&self, commit: &str) -> Result<bool> {
-        let action = "look for the commit";
-        let answer = self.get(action, &format!("/git/commits/{commit}")).await?;
-        match answer.status.as_u16() {
-            404 | 409 | 422 => Ok(false),
-            _ => self.http.json::<serde_json::Value>(action, &answer).map(|_| true),
         }
     }
 

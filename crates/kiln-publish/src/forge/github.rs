@@ -103,10 +103,6 @@ impl Github {
         self.token.sign(request)
     }
 
-    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
-        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
-    }
-
     async fn with_assets(&self, found: GithubRelease, wanted: &Wanted) -> Result<Release> {
         let mut release = Self::release(found, wanted);
         release.assets = self.assets(&release, wanted).await?;
@@ -155,6 +151,10 @@ impl Forge for Github {
         &self.http
     }
 
+    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
+        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
+    }
+
     fn has_drafts(&self) -> bool {
         true
     }
@@ -187,20 +187,6 @@ impl Forge for Github {
             Step::Update => vec![format!("PATCH {releases}/ID")],
             Step::Publish => vec![format!("PATCH {releases}/ID (draft: false)")],
             Step::Keep { .. } => Vec::new(),
-        }
-    }
-
-    async fn repository(&self) -> Result<()> {
-        let action = "see the repository";
-        self.http.json::<serde_json::Value>(action, &self.get(action, "").await?).map(drop)
-    }
-
-    async fn has_commit(&self, commit: &str) -> Result<bool> {
-        let action = "look for the commit";
-        let answer = self.get(action, &format!("/git/commits/{commit}")).await?;
-        match answer.status.as_u16() {
-            404 | 409 | 422 => Ok(false),
-            _ => self.http.json::<serde_json::Value>(action, &answer).map(|_| true),
         }
     }
 

@@ -120,10 +120,6 @@ impl Gitlab {
         self.token.sign(client.request(method, address))
     }
 
-    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
-        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
-    }
-
     fn json(request: RequestBuilder, value: &serde_json::Value) -> RequestBuilder {
         request.header("content-type", "application/json").body(value.to_string())
     }
@@ -210,6 +206,10 @@ fn package_version(wanted: &Wanted) -> String {
 impl Forge for Gitlab {
     fn http(&self) -> &Http {
         &self.http
+    }
+
+    async fn get(&self, action: &str, path: &str) -> Result<Answer> {
+        self.http.ask(action, |client| self.request(client, Method::GET, &self.address(path))).await
     }
 
     fn has_drafts(&self) -> bool {

@@ -8,7 +8,7 @@ use kiln_artifact::checksum::Sha256;
 use kiln_cache::reach::Network;
 
 use crate::error::Result;
-use crate::http::{Attempt, Http, Limits};
+use crate::http::{Answer, Attempt, Http, Limits};
 use crate::model::{Asset, Events, LocalFile, Release, Wanted};
 use crate::place::{Place, Token};
 use crate::plan::Step;
@@ -150,11 +150,24 @@ pub(crate) trait Forge: Send + Sync {
     /// The requests of a step, as people read them, where nothing is there yet.
     fn requests(&self, step: &Step, wanted: &Wanted) -> Vec<String>;
 
+    /// Asks for something of the repository.
+    async fn get(&self, action: &str, path: &str) -> Result<Answer>;
+
     /// Fails unless the repository can be seen.
-    async fn repository(&self) -> Result<()>;
+    async fn repository(&self) -> Result<()> {
+        let action = "see the repository";
+        self.http().json::<serde_json::Value>(action, &self.get(action, "").await?).map(drop)
+    }
 
     /// Whether the forge has a commit.
-    async fn has_commit(&self, commit: &str) -> Result<bool>;
+    async fn has_commit(&self, commit: &str) -> Result<bool> {
+        let action = "look for the commit";
+        let answer = self.get(action, &format!("/git/commits/{commit}")).await?;
+        match answer.status.as_u16() {
+            404 | 409 | 422 => Ok(false),
+            _ => self.http().json::<serde_json::Value>(action, &answer).map(|_| true),
+        }
+    }
 
     /// The commit of a tag, if it is there and may be seen.
     async fn tag(&self, tag: &str) -> Result<Option<String>>;
