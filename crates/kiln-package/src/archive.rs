@@ -96,11 +96,11 @@ fn write_zip<W: Write + Seek>(out: W, time: u64, tree: &Tree) -> Result<(), Pack
 
 /// A moment as zip has it, in UTC: to two seconds, and between 1980 and 2107.
 fn moment(time: u64) -> DateTime {
-    let (year, month, day) = crate::deb::date(time);
-    let year = u16::try_from(year).unwrap_or(u16::MAX);
-    let part = |value: u64| u8::try_from(value).unwrap_or(0);
-    let (hour, minute, second) = (part(time / 3600 % 24), part(time / 60 % 60), part(time % 60 / 2 * 2));
-    DateTime::from_date_and_time(year, month, day, hour, minute, second).unwrap_or_default()
+    let at = crate::deb::date_time(time);
+    let small = |part: i8| u8::try_from(part).unwrap_or(0);
+    let year = u16::try_from(at.year()).unwrap_or(u16::MAX);
+    let (hour, minute, second) = (small(at.hour()), small(at.minute()), small(at.second()) / 2 * 2);
+    DateTime::from_date_and_time(year, small(at.month()), small(at.day()), hour, minute, second).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use md5::{Digest, Md5};
 
 use crate::archive::tar;
@@ -146,28 +149,13 @@ pub(crate) fn changelog(release: &Release, name: &str) -> String {
 
 /// `Mon, 02 Jan 2006 15:04:05 +0000`.
 fn mail_date(time: u64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let (year, month, day) = date(time);
-    let weekday = DAYS[usize::try_from(time / 86400 % 7).unwrap_or(0)];
-    let month = MONTHS[usize::from(month) - 1];
-    let (hour, minute, second) = (time / 3600 % 24, time / 60 % 60, time % 60);
-    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} +0000")
+    date_time(time).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
-/// Year, month and day of a time in seconds since 1970. Source: Howard Hinnant, "chrono-compatible low-level date
-/// algorithms", `civil_from_days`.
-pub(crate) fn date(time: u64) -> (u64, u8, u8) {
-    let days = time / 86400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let small = |value: u64| u8::try_from(value).expect("a day or month is a small number");
-    (year, small(month), small(day))
+/// A time in seconds since 1970 by the calendar, in UTC; the beginning of 1970 for what is after the year 9999.
+pub(crate) fn date_time(time: u64) -> DateTime {
+    let moment = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
+    moment.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).datetime()
 }
 
 #[cfg(test)]
@@ -178,7 +166,7 @@ mod tests {
     fn dates_are_those_of_the_calendar() {
         assert_eq!(mail_date(0), "Thu, 01 Jan 1970 00:00:00 +0000");
         assert_eq!(mail_date(1_136_214_245), "Mon, 02 Jan 2006 15:04:05 +0000");
-        assert_eq!(date(951_782_400), (2000, 2, 29));
-        assert_eq!(date(4_102_444_799), (2099, 12, 31));
+        assert_eq!(mail_date(951_782_400), "Tue, 29 Feb 2000 00:00:00 +0000");
+        assert_eq!(mail_date(4_102_444_799), "Thu, 31 Dec 2099 23:59:59 +0000");
     }
 }
