@@ -14,6 +14,7 @@ mod emulate;
 mod environment;
 mod error;
 mod fields;
+mod git;
 mod history;
 mod job;
 mod lower;

@@ -1,19 +1,20 @@
 //! What git knows of a release: when its commit was made, its tag, and where its files will be downloaded from.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use kiln_package::Version;
 
+use crate::git::ask;
+
 /// The time of the commit that is checked out, in seconds since 1970; nothing without git or outside of a repository.
 pub(super) fn commit_time(folder: &Path) -> Option<u64> {
-    git(folder, &["log", "-1", "--format=%ct"])?.trim().parse().ok()
+    ask(folder, &["log", "-1", "--format=%ct"])?.parse().ok()
 }
 
 /// The tag of that commit which is a version (`v1.2.3` or `1.2.3`); of several the newest, a release before all others:
 /// whoever tags a candidate as the release means the latter.
 pub(super) fn version_tag(folder: &Path) -> Option<String> {
-    let tags = git(folder, &["tag", "--points-at", "HEAD", "--sort=-version:refname"])?;
+    let tags = ask(folder, &["tag", "--points-at", "HEAD", "--sort=-version:refname"])?;
     let versions = || tags.lines().map(str::trim).filter_map(|tag| Some((tag, tag.parse::<Version>().ok()?)));
     let release = versions().find(|(_, version)| !version.is_prerelease());
     release.or_else(|| versions().next()).map(|(tag, _)| tag.to_owned())
@@ -21,8 +22,8 @@ pub(super) fn version_tag(folder: &Path) -> Option<String> {
 
 /// The folder that the files of a tag's release will lie in, if the remote `origin` is of a forge that is known to have one.
 pub(super) fn download_url(folder: &Path, tag: &str) -> Option<String> {
-    let remote = git(folder, &["remote", "get-url", "origin"])?;
-    let (host, repository) = host_and_repository(remote.trim())?;
+    let remote = ask(folder, &["remote", "get-url", "origin"])?;
+    let (host, repository) = host_and_repository(&remote)?;
     matches!(host, "github.com" | "codeberg.org")
         .then(|| format!("https://{host}/{repository}/releases/download/{tag}"))
 }
@@ -38,17 +39,6 @@ fn host_and_repository(remote: &str) -> Option<(&str, &str)> {
     let path = path.trim_matches('/');
     let repository = path.strip_suffix(".git").unwrap_or(path);
     (repository.split('/').count() == 2).then_some((host, repository))
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new("git");
-    command.current_dir(folder).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
-    // What this process stands in must not be taken for the project.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
-        command.env_remove(name);
-    }
-    let output = command.output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use kiln_attest::provenance::Resource;
 
 use crate::checkout;
 use crate::environment::Environment;
+use crate::git;
 
 /// The sources as a resource; nothing where neither a service nor git knows them. `built` is the commit that the build's
 /// record has: files that changed since are none of it.
@@ -23,7 +23,7 @@ pub(super) fn source(environment: &Environment, folder: &Path, built: Option<&st
     });
     let mut annotations = BTreeMap::new();
     // What git does not say is left open.
-    if let Some(changed) = git(folder, &["status", "--porcelain", "--untracked-files=no"]) {
+    if let Some(changed) = git::ask(folder, &["status", "--porcelain", "--untracked-files=no"]) {
         annotations.insert("dirty".to_owned(), (!changed.is_empty()).to_string());
     }
     Some(Resource {
@@ -39,7 +39,7 @@ fn repository(environment: &Environment, folder: &Path) -> Option<String> {
     let github = environment.get("GITHUB_SERVER_URL").zip(environment.get("GITHUB_REPOSITORY"));
     let url = github.map(|(server, name)| format!("{server}/{name}"));
     let url = url.or_else(|| environment.get("CI_PROJECT_URL").map(str::to_owned));
-    url.or_else(|| git(folder, &["config", "--get", "remote.origin.url"])).as_deref().map(plain)
+    url.or_else(|| git::ask(folder, &["config", "--get", "remote.origin.url"])).as_deref().map(plain)
 }
 
 /// An address as a URL, without a user's name and password: `git@host:a/b.git` is `ssh://git@host/a/b.git`.
@@ -55,13 +55,6 @@ fn plain(url: &str) -> String {
             _ => format!("file://{url}"),
         },
     }
-}
-
-/// What git answers; nothing where there is no git, or no repository.
-fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().ok()?;
-    let text = output.status.success().then(|| String::from_utf8(output.stdout).ok())??;
-    Some(text.trim().to_owned())
 }
 
 #[cfg(test)]

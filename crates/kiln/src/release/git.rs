@@ -1,11 +1,12 @@
 //! What git says of a project, through the system's program.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use kiln_publish::Commit;
 
 use crate::error::{CliError, Result};
+use crate::git::command;
 
 /// What separates the fields of a commit, and commits: no line of text has them.
 const FIELD: char = '\u{1f}';
@@ -125,10 +126,7 @@ impl Repository {
 }
 
 fn git(folder: &Path, args: &[&str]) -> Result<Output> {
-    let mut command = Command::new("git");
-    // What it says is read by a program.
-    command.args(args).current_dir(folder).env("LC_ALL", "C").env("GIT_PAGER", "cat");
-    command.output().map_err(|source| match source.kind() {
+    command(folder, args).output().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => CliError::Missing {
             problem: "git is not installed, and a release is of a commit".to_owned(),
             hint: "install git".to_owned(),
