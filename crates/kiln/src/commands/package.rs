@@ -45,9 +45,10 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         Some(output) => std::path::absolute(output).map_err(CliError::io("find", output))?,
         None => project.folder.join(&settings.build.output),
     };
+    let mut proofs = Proofs::new(environment, &project, &release)?;
     let mut staged = Staged::pack(&output, &release, &planned, refused(&project))?;
     if wants_image {
-        add_image(ui, environment, global, args, (&release, &programs), &mut staged).await?;
+        add_image((ui, environment, global), args, &project, (&release, &programs), &mut staged).await?;
     }
     if settings.release.installer {
         let url = download_url(&project, &release, &tag);
@@ -55,7 +56,6 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
             ui.say("note: install.sh knows no address to download from: set `download-url` in [release]");
         }
     }
-    let mut proofs = Proofs { environment, project: &project, release: &release, notices: Vec::new() };
     proofs.add(&output, &programs, &mut staged)?;
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
     let mut others_there = staged.place()?;
@@ -86,14 +86,12 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
 
 /// Makes the image; what nobody wants elsewhere is an archive among the other files.
 async fn add_image(
-    ui: Ui,
-    environment: &Environment,
-    global: &cli::Global,
+    (ui, environment, global): (Ui, &Environment, &cli::Global),
     args: &cli::Package,
+    project: &Project,
     (release, programs): (&Release, &[Program]),
     staged: &mut Staged,
 ) -> Result<()> {
-    let project = project::load(environment, &project_args(args), flags(args))?;
     let mut to = destinations(args)?;
     let file = format!("{}-{}-image.tar", release.name, release.version.as_str());
     let is_file = to.is_empty();
@@ -118,7 +116,7 @@ async fn add_image(
     };
     let show = cli::Show { progress: args.progress, ..cli::Show::default() };
     let surroundings = Surroundings::new(ui, environment, (global, &show), "package");
-    told(ui, Box::pin(image::make(surroundings, project, &request))).await?;
+    told(ui, Box::pin(image::make(surroundings, project.clone(), &request))).await?;
     if is_file { staged.add(&file) } else { Ok(()) }
 }
 

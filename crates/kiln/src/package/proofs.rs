@@ -5,24 +5,32 @@ use std::path::{Path, PathBuf};
 use kiln_artifact::checksum::sha256_file;
 use kiln_attest::check::SUMS;
 use kiln_attest::keyless::BUNDLE;
+use kiln_attest::keys::Signer;
 use kiln_package::{Program, Release};
 
 use super::Staged;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::project::Project;
-use crate::proof::{self, Kind, Making, Released, keyless};
+use crate::proof::{self, Kind, Making, Released, keyless, keys};
 
 /// What is proved, for whom.
 pub(crate) struct Proofs<'a> {
-    pub(crate) environment: &'a Environment,
-    pub(crate) project: &'a Project,
-    pub(crate) release: &'a Release,
+    environment: &'a Environment,
+    project: &'a Project,
+    release: &'a Release,
+    signers: Vec<Signer>,
     /// What is to be said about it.
     pub(crate) notices: Vec<String>,
 }
 
-impl Proofs<'_> {
+impl<'a> Proofs<'a> {
+    /// Opens the keys.
+    pub(crate) fn new(environment: &'a Environment, project: &'a Project, release: &'a Release) -> Result<Self> {
+        let signers = keys::signers(environment, project)?;
+        Ok(Self { environment, project, release, signers, notices: Vec::new() })
+    }
+
     /// Adds bills and provenance to what will be placed in `output`. A bill is of the program that lies there, or, where a
     /// folder was packed or the packages go elsewhere, of the first package that has it.
     pub(crate) fn add(&mut self, output: &Path, programs: &[Program], staged: &mut Staged) -> Result<()> {
@@ -47,7 +55,7 @@ impl Proofs<'_> {
             let path = staged.path().join(&other.file);
             released.push(Released { path, sha256: other.sha256.to_string(), kind: Kind::Package });
         }
-        let made = proof::write(&self.making(staged.path()), &released)?;
+        let made = proof::write(&self.making(staged.path()), &released, &self.signers)?;
         self.notices.extend(made.notices);
         made.files.iter().map(|path| name(path)).try_for_each(|file| staged.add(&file))
     }
@@ -55,7 +63,7 @@ impl Proofs<'_> {
     /// Signs the sums in `output`, and returns the names of the signatures.
     pub(crate) async fn sign(&mut self, output: &Path) -> Result<Vec<String>> {
         let making = self.making(output);
-        let mut signatures = proof::sign(&making)?;
+        let mut signatures = proof::sign(&making, &self.signers)?;
         signatures.extend(keyless::sign_keyless(&making).await?);
         let names: Vec<String> = signatures.iter().map(|path| name(path)).collect();
         let usual = [".minisig", ".sig", BUNDLE].map(|ending| format!("{SUMS}{ending}"));
@@ -65,7 +73,7 @@ impl Proofs<'_> {
         Ok(names)
     }
 
-    fn making<'a>(&'a self, into: &'a Path) -> Making<'a> {
+    fn making<'b>(&'b self, into: &'b Path) -> Making<'b> {
         Making {
             environment: self.environment,
             project: self.project,

@@ -4,7 +4,6 @@ use kiln_attest::check::Trust;
 use kiln_attest::keys::{KeyError, PublicKey, Signer};
 use kiln_config::SignWith;
 
-use super::Making;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::project::Project;
@@ -17,8 +16,7 @@ const PASSWORD_FILE: &str = "KILN_SIGN_PASSWORD_FILE";
 const COSIGN_PASSWORD: &str = "COSIGN_PASSWORD";
 
 /// The keys of `release.sign`.
-pub(super) fn signers(making: &Making<'_>) -> Result<Vec<Signer>> {
-    let (environment, project) = (making.environment, making.project);
+pub(crate) fn signers(environment: &Environment, project: &Project) -> Result<Vec<Signer>> {
     let settings = project.config.resolved();
     let own = password(environment)?;
     let mut signers = Vec::new();

@@ -1,7 +1,7 @@
 //! The proofs of a release: bills of materials, provenance, signatures, and whom to believe.
 //!
-//! Whoever makes a release calls [`write()`] once all its files are there, writes the sums of them and of what that made,
-//! and then [`sign`] and [`keyless::sign_keyless`]. [`keys::trust`] is what the project's settings say about checking.
+//! Whoever makes a release opens its keys ([`keys::signers`], a second each), calls [`write()`] once all its files are there,
+//! writes the sums of them and of what that made, and then calls [`sign`] and [`keyless::sign_keyless`]. [`keys::trust`] is what the project's settings say about checking.
 
 mod build;
 pub(crate) mod keyless;
@@ -72,9 +72,8 @@ pub(crate) struct Made {
 }
 
 /// Writes the bills and the statement that the settings ask for. The sums, which are made afterwards, list them.
-pub(crate) fn write(making: &Making<'_>, released: &[Released]) -> Result<Made> {
+pub(crate) fn write(making: &Making<'_>, released: &[Released], signers: &[Signer]) -> Result<Made> {
     let settings = making.project.config.resolved().release;
-    let signers = keys::signers(making)?;
     let mut made = Made::default();
     let mut programs = Vec::new();
     for file in released {
@@ -86,13 +85,13 @@ pub(crate) fn write(making: &Making<'_>, released: &[Released]) -> Result<Made> 
         programs.push((platform, file, ingredients));
     }
     if settings.provenance {
-        made.statement(making, released, &programs, &signers)?;
+        made.statement(making, released, &programs, signers)?;
     }
     Ok(made)
 }
 
 /// Signs the sums of a release, and returns the signatures.
-pub(crate) fn sign(making: &Making<'_>) -> Result<Vec<PathBuf>> {
+pub(crate) fn sign(making: &Making<'_>, signers: &[Signer]) -> Result<Vec<PathBuf>> {
     let path = making.into.join(SUMS);
     let sign = |signer: &Signer| {
         signer.sign_file(&path, making.epoch).map_err(|error| CliError::Missing {
@@ -100,7 +99,7 @@ pub(crate) fn sign(making: &Making<'_>) -> Result<Vec<PathBuf>> {
             hint: error.hint().unwrap_or("the sums are written before they are signed").to_owned(),
         })
     };
-    keys::signers(making)?.iter().map(sign).collect()
+    signers.iter().map(sign).collect()
 }
 
 impl Made {

@@ -113,9 +113,10 @@ impl Example {
         };
         let program = released("hello-linux-x86_64", "the program", Kind::Program(PLATFORM));
         let package = released("hello-1.0.0.tar.gz", "the program, packed", Kind::Package);
-        let made = write(&making, &[package.clone(), program.clone()])?;
+        let signers = keys::signers(&self.environment, &project)?;
+        let made = write(&making, &[package.clone(), program.clone()], &signers)?;
         checksum::update(&into, &[&[package.path, program.path], made.files.as_slice()].concat()).expect("sums");
-        let signatures = sign(&making)?;
+        let signatures = sign(&making, &signers)?;
         Ok((made, signatures))
     }
 
