@@ -67,25 +67,45 @@ pub fn file_name(format: Format, release: &Release, program: &Program) -> Result
     })
 }
 
-/// Whether a file is a package of the same name as this release's, and of another version, as far as its name tells.
-pub fn is_of_another_version(file: &str, release: &Release) -> bool {
-    let Some(format) = Format::ALL.into_iter().find(|format| file.ends_with(&format!(".{format}"))) else {
+/// Whether a file is named after the same program as this release's files, and after another version, as far as a name
+/// tells: packages, and what is made of or about them.
+pub fn is_of_another_version(file: &str, name: &str, version: &Version) -> bool {
+    let packed = Format::ALL.into_iter().find(|format| file.contains(&format!(".{format}")));
+    let mut names: Vec<String> = Format::ALL.into_iter().filter_map(|format| package_name(format, name).ok()).collect();
+    names.push(name.to_owned());
+    let after = |name: &String| file.strip_prefix(name.as_str())?.strip_prefix(['-', '_']);
+    let Some(rest) = names.iter().find_map(after) else { return false };
+    // `hello-386` is a program; only packages have a version in any case.
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let has_dot = rest[digits..].strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    if digits == 0 || !(has_dot || packed.is_some()) {
         return false;
+    }
+    let apk = version.apk().ok();
+    let spellings = [Some(version.as_str().to_owned()), Some(version.deb(true)), Some(version.rpm()), apk];
+    let is_same = |version: String| {
+        rest.strip_prefix(version.replace('~', ".").as_str()).is_some_and(|after| !continues_version(after))
     };
-    let Ok(name) = package_name(format, &release.name) else { return false };
-    let plain = release.version.as_str().to_owned();
-    // What follows the version tells it from a longer one, such as that of a pre-release.
-    let (version, after) = match format {
-        Format::Deb => (release.version.deb(true), "-"),
-        Format::Rpm => (release.version.rpm(), "-"),
-        Format::Apk => (release.version.apk().unwrap_or(plain), "-r"),
-        _ => (plain, "-linux-"),
-    };
-    let version = version.replace('~', ".");
-    let Some(rest) = file.strip_prefix(&name).and_then(|rest| rest.strip_prefix(['-', '_'])) else { return false };
-    let is_version = rest.starts_with(|c: char| c.is_ascii_digit());
-    let is_same = rest.strip_prefix(&version).is_some_and(|rest| rest.starts_with(after));
-    is_version && !is_same
+    !spellings.into_iter().flatten().any(is_same)
+}
+
+/// Whether what follows a version in a name still belongs to it: `1.2` is not the version of `1.2.1` or `1.2-rc.1`.
+fn continues_version(after: &str) -> bool {
+    let word = after.strip_prefix(['.', '-', '_', '~', '+']).unwrap_or(after);
+    if after.starts_with('+') {
+        return true;
+    }
+    if word.starts_with(|c: char| c.is_ascii_digit()) {
+        // Behind a dash is the revision of a package, behind an underscore an architecture.
+        return !after.starts_with(['-', '_']);
+    }
+    let letters = word.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let number = word[letters..].starts_with(|c: char| c.is_ascii_digit());
+    match &word[..letters] {
+        "alpha" | "beta" | "rc" | "pre" | "preview" | "post" | "rev" | "dev" => true,
+        "a" | "b" | "c" | "p" => number,
+        _ => false,
+    }
 }
 
 /// Whether a program can be packed in a format, as far as its C library goes: Debian and RPM distributions have glibc,
@@ -166,17 +186,33 @@ mod tests {
     }
 
     #[test]
-    fn packages_of_other_versions_are_told_by_their_names() {
+    fn files_of_other_versions_are_told_by_their_names() {
         let folder = tempfile::tempdir().unwrap();
         let (program, _) = program(folder.path(), LibcKind::Static);
-        let old = Release { version: "1.2.3".parse().unwrap(), ..release() };
+        let is_other =
+            |file: &str, version: &str| is_of_another_version(file, &release().name, &version.parse().unwrap());
         for format in Format::ALL {
             let file = file_name(format, &release(), &program).unwrap();
-            assert!(!is_of_another_version(&file, &release()), "{file}");
-            assert!(is_of_another_version(&file, &old), "{file}");
+            for file in [file.clone(), format!("{file}.cdx.json")] {
+                assert!(!is_other(&file, release().version.as_str()), "{file}");
+                for version in ["1.2.3", "1.2", "1.2.3rc2", "1.2.3rc10", "1.2.3.post1", "1.2.4rc1", "2"] {
+                    assert!(is_other(&file, version), "{file}, {version}");
+                }
+            }
         }
-        for file in ["hello-linux-arm64", "hello-world-1.0-linux-arm64.tar.gz", "other_1.0-1_arm64.deb", "install.sh"] {
-            assert!(!is_of_another_version(file, &release()), "{file}");
+        for file in ["hello-1.2.intoto.jsonl", "hello-1.2-image.tar", "hello-1.2-amd64", "hello_1.2_arm64", "hello-1.2"]
+        {
+            assert!(!is_other(file, "1.2"), "{file}");
+            assert!(is_other(file, "1.3"), "{file}");
+        }
+        for file in ["hello-1.2.1-amd64", "hello-1.20-amd64", "hello-1.2-rc.1-amd64", "hello-1.2a1", "hello-1.2+local"]
+        {
+            assert!(is_other(file, "1.2"), "{file}");
+        }
+        let unversioned =
+            ["hello-linux-arm64", "hello-386", "hello-world-1.0-linux-arm64.tar.gz", "other_1.0-1_arm64.deb"];
+        for file in unversioned.into_iter().chain(["install.sh", "SHA256SUMS", "hello-linux-arm64.cdx.json"]) {
+            assert!(!is_other(file, "1.2"), "{file}");
         }
     }
 

@@ -61,6 +61,11 @@ impl Version {
         self.pre.is_some() || self.dev.is_some()
     }
 
+    /// Whether both are the same, however they are spelled.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.deb(false) == other.deb(false)
+    }
+
     /// Debian's, without its revision: `~` sorts before everything, even the end. Source: Debian Policy, section 5.6.12.
     pub(crate) fn deb(&self, without_epoch: bool) -> String {
         let epoch = if self.epoch == 0 || without_epoch { String::new() } else { format!("{}:", self.epoch) };

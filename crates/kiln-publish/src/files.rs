@@ -33,14 +33,17 @@ pub struct Chosen {
     pub files: Vec<LocalFile>,
     /// Names in folders, which a release cannot have.
     pub in_folders: Vec<String>,
+    /// Names of files that are of another version and that the list does not have.
+    pub of_other_versions: Vec<String>,
 }
 
 /// Chooses files of `folder`, which is called `shown` to people. With `globs`, those that match one of them, and the list of
-/// sums in any case. `version` is that of the release: files that differ from others by their version are of another one.
+/// sums in any case. `is_other` says of a name whether it is of another version: an output folder keeps what earlier builds
+/// made.
 ///
 /// # Errors
 /// [`PublishError::Sum`] if a file is not as the list says, [`PublishError::Files`] if something is missing or too much.
-pub fn choose(folder: &Path, shown: &str, globs: &[String], version: &str) -> Result<Chosen> {
+pub fn choose(folder: &Path, shown: &str, globs: &[String], is_other: &dyn Fn(&str) -> bool) -> Result<Chosen> {
     let list = folder.join(SUMS_NAME);
     let text = match fs::read_to_string(&list) {
         Ok(text) => text,
@@ -85,13 +88,23 @@ pub fn choose(folder: &Path, shown: &str, globs: &[String], version: &str) -> Re
             hint: "`assets` in [release] has the names of files, in which `*` stands for anything".to_owned(),
         });
     }
+    // Left out, they would be missing for those who check `SHA256SUMS`.
+    let listed: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|name| is_other(name) && sums.get(name).is_some()).collect();
+    if !listed.is_empty() {
+        return Err(PublishError::Files {
+            problem: format!("{shown}/{SUMS_NAME} lists files of another version: {}", listed.join(", ")),
+            hint: "`kiln package` takes them off the list; or remove the files, and make the others anew".to_owned(),
+        });
+    }
+    let (others, wanted): (BTreeSet<String>, BTreeSet<String>) = wanted.into_iter().partition(|name| is_other(name));
+    chosen.of_other_versions = others.into_iter().collect();
     if wanted.len() == 1 {
         return Err(PublishError::Files {
             problem: format!("{shown}/{SUMS_NAME} lists no file that could be published"),
             hint: "`kiln build` and `kiln package` make the files of a release".to_owned(),
         });
     }
-    refuse_other_versions(&wanted, shown, version)?;
     for name in wanted {
         let path = folder.join(&name);
         if let Some(file) = read(&path, &name, &sums, shown)? {
@@ -140,35 +153,6 @@ fn read(path: &Path, name: &str, sums: &Sums, shown: &str) -> Result<Option<Loca
     }
 }
 
-/// An output folder keeps what earlier builds made. Their files would be published under this version, and left out they
-/// would be missing for those who check `SHA256SUMS`.
-fn refuse_other_versions(names: &BTreeSet<String>, shown: &str, version: &str) -> Result<()> {
-    if version.is_empty() {
-        return Ok(());
-    }
-    let is_version = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_digit())
-            && text.contains('.')
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || ".+~".contains(c))
-    };
-    let shapes: Vec<(&str, &str)> = names.iter().filter_map(|name| name.split_once(version)).collect();
-    let is_other = |name: &&String| {
-        !name.contains(version)
-            && shapes.iter().any(|(before, after)| {
-                let middle = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-                middle.is_some_and(is_version)
-            })
-    };
-    let others: Vec<&str> = names.iter().filter(is_other).map(String::as_str).collect();
-    if others.is_empty() {
-        return Ok(());
-    }
-    Err(PublishError::Files {
-        problem: format!("{shown} has files of another version than {version}: {}", others.join(", ")),
-        hint: format!("remove {shown} and make its files anew; or choose files with `assets` in [release]"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,9 +172,13 @@ mod tests {
         folder
     }
 
+    fn is_other(name: &str) -> bool {
+        name.contains("-1.1")
+    }
+
     fn names_of(folder: &Path, globs: &[&str]) -> Result<Vec<String>> {
         let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
-        choose(folder, "dist", &globs, "1.2").map(|chosen| chosen.files.into_iter().map(|file| file.name).collect())
+        choose(folder, "dist", &globs, &is_other).map(|chosen| chosen.files.into_iter().map(|file| file.name).collect())
     }
 
     #[test]
@@ -211,13 +199,23 @@ mod tests {
                 "install.sh"
             ]
         );
-        let chosen = choose(folder.path(), "dist", &[], "1.2").expect("files");
+        let chosen = choose(folder.path(), "dist", &[], &is_other).expect("files");
         assert_eq!(chosen.in_folders, ["app/lib.so"]);
         assert_eq!(chosen.files[2].size, 11);
         let some = names_of(folder.path(), &["*.deb", "notes.txt"]).expect("files");
         assert_eq!(some, ["SHA256SUMS", "SHA256SUMS.minisig", "app-1.2.deb", "notes.txt"]);
         let error = names_of(folder.path(), &["*.deb", "*.rpm"]).expect_err("no rpm");
         assert_eq!(error.to_string(), "no file in dist is called `*.rpm`");
+    }
+
+    #[test]
+    fn what_earlier_versions_left_is_not_published() {
+        let folder =
+            folder(&["app-1.2.deb", "app-1.1.deb", "app-1.1.deb.sig", "app-1.1.intoto.jsonl"], &["app-1.2.deb"]);
+        let chosen = choose(folder.path(), "dist", &[], &is_other).expect("files");
+        let names: Vec<&str> = chosen.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["SHA256SUMS", "app-1.2.deb"]);
+        assert_eq!(chosen.of_other_versions, ["app-1.1.deb.sig", "app-1.1.intoto.jsonl"]);
     }
 
     #[test]
@@ -231,7 +229,7 @@ mod tests {
         assert_eq!(told(&[], &["gone"]), "SHA256SUMS lists gone, which is not in dist");
         assert_eq!(told(&[], &[]), "dist/SHA256SUMS lists no file that could be published");
         let all = ["app-1.2-linux.tar.gz", "app-1.1-linux.tar.gz", "app-glibc2.36"];
-        assert_eq!(told(&all, &all), "dist has files of another version than 1.2: app-1.1-linux.tar.gz");
+        assert_eq!(told(&all, &all), "dist/SHA256SUMS lists files of another version: app-1.1-linux.tar.gz");
         let empty = tempfile::tempdir().expect("a folder");
         assert!(
             names_of(empty.path(), &[]).expect_err("none").to_string().starts_with("there is no SHA256SUMS in dist")

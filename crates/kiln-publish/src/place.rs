@@ -112,6 +112,16 @@ impl Place {
         format!("{}/{}{between}/{from}...{to}", self.web, self.repository)
     }
 
+    /// The folder that people download the files of a tag's release from. Sources: "Linking to releases" of GitHub, which
+    /// Gitea follows, and "Permanent links to release assets" of GitLab.
+    pub fn downloads(&self, tag: &str) -> String {
+        let (web, repository) = (&self.web, &self.repository);
+        match self.kind {
+            ForgeKind::Gitlab => format!("{web}/{repository}/-/releases/{tag}/downloads"),
+            ForgeKind::Github | ForgeKind::Gitea => format!("{web}/{repository}/releases/download/{tag}"),
+        }
+    }
+
     /// Where GitHub takes files, as a guess: the draft itself says it.
     pub(crate) fn uploads(&self) -> String {
         let base = match self.api.strip_suffix("/api/v3") {

@@ -23,6 +23,8 @@ pub struct Update {
     pub kept: Vec<String>,
     /// Names whose lines were dropped: their files are gone or changed.
     pub dropped: Vec<String>,
+    /// Names whose lines were dropped because they were not wanted any more.
+    pub forgotten: Vec<String>,
     /// The list that was there could not be read as one and was replaced.
     pub was_malformed: bool,
 }
@@ -79,6 +81,11 @@ impl Sums {
     /// Lines that others wrote stay if their files are there and unchanged, so that building one platform keeps the
     /// others' lines. Two processes that update one list take turns.
     pub fn update(&self, folder: &Path) -> Result<Update, ChecksumError> {
+        self.update_without(folder, |_| false)
+    }
+
+    /// As [`Sums::update`], and lines of others' files that `is_unwanted` are dropped.
+    pub fn update_without(&self, folder: &Path, is_unwanted: impl Fn(&str) -> bool) -> Result<Update, ChecksumError> {
         let failed = |source| ChecksumError::Io { folder: folder.to_owned(), source };
         let lock = File::open(folder).map_err(failed)?;
         // A file system without locks leaves nothing better than to go on.
@@ -90,7 +97,9 @@ impl Sums {
         match Self::parse(&before) {
             Ok(old) => {
                 for (name, sum) in old.lines.into_iter().filter(|(name, _)| !self.lines.contains_key(name)) {
-                    if sum_if_there(&folder.join(&name)).map_err(failed)? == Some(sum) {
+                    if is_unwanted(&name) {
+                        update.forgotten.push(name);
+                    } else if sum_if_there(&folder.join(&name)).map_err(failed)? == Some(sum) {
                         merged.lines.insert(name.clone(), sum);
                         update.kept.push(name);
                     } else {
@@ -236,6 +245,10 @@ mod tests {
         fs_err::write(path("a"), "changed").unwrap();
         let mismatches = Sums::parse(&text).unwrap().verify(folder.path()).unwrap();
         assert_eq!(mismatches, [Mismatch { name: "a".into(), listed: sum("a"), found: Some(sum("changed")) }]);
+        fs_err::write(path("a"), "a").unwrap();
+        let update = second.update_without(folder.path(), |name| name == "a").unwrap();
+        assert_eq!((update.forgotten, update.kept), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(Sums::parse(&fs_err::read_to_string(path(SUMS_NAME)).unwrap()).unwrap().get("a"), None);
         fs_err::write(path(SUMS_NAME), b"\xff nonsense").unwrap();
         assert!(second.update(folder.path()).unwrap().was_malformed);
     }

@@ -13,7 +13,7 @@ mod extract;
 use std::fs::{Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,12 @@ pub use self::extract::{ExtractedFile, Manner, extract_tar};
 
 /// What the names of staging folders start with.
 pub const STAGING_PREFIX: &str = ".kiln-staging-";
+
+/// Where a file will lie when the staging folder that it is in was committed; a path outside of one stays what it is.
+pub fn committed(path: &Path) -> PathBuf {
+    let is_staging = |part: &Component<'_>| part.as_os_str().to_string_lossy().starts_with(STAGING_PREFIX);
+    path.components().filter(|part| !is_staging(part)).collect()
+}
 
 /// Makes the names of one process differ.
 static COUNTER: AtomicU64 = AtomicU64::new(0);

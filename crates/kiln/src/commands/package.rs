@@ -51,20 +51,20 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         add_image((ui, environment, global), args, &project, (&release, &programs), &mut staged).await?;
     }
     if settings.release.installer {
-        let url = download_url(&project, &release, &tag);
+        let url = download_url(environment, &project, &release, &tag);
         if staged.add_installer(&release, &programs, url.as_deref())? && url.is_none() {
             ui.say("note: install.sh knows no address to download from: set `download-url` in [release]");
         }
     }
     proofs.add(&output, &programs, &mut staged)?;
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
-    let mut others_there = staged.place()?;
+    let of_other_versions = staged.place(&release)?;
     let signatures = proofs.sign(&output).await?;
-    others_there.retain(|file| kiln_package::is_of_another_version(file, &release));
     let mut notes = notes(&project, &release, &programs, &formats);
     notes.append(&mut proofs.notices);
-    if !others_there.is_empty() {
-        notes.push(format!("the folder also has packages of other versions: {}", others_there.join(", ")));
+    if !of_other_versions.is_empty() {
+        let files = of_other_versions.join(", ");
+        notes.push(format!("of other versions, and no longer listed in {SUMS_NAME}: {files}"));
     }
     for line in table::left_out(&left_out).iter().chain(&notes) {
         let lines = wrap(&format!("note: {line}"), columns().saturating_sub(NOTE));

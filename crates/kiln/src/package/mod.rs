@@ -4,7 +4,6 @@
 //! [`Staged::pack`] makes that in a staging folder. Whatever else belongs to a release is written there too
 //! ([`Staged::add`]), and [`Staged::place`] puts all of it into the output folder at once and then lists it in the sums.
 
-mod git;
 pub(crate) mod image;
 pub(crate) mod programs;
 pub(crate) mod proofs;
@@ -23,15 +22,24 @@ use kiln_package::installer::{self, Offer};
 use kiln_package::{Format, PackageError, Program, Release};
 use serde::Serialize;
 
+use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::project::Project;
+use crate::release::Repository;
 
-/// The folder that the files of a tag's release will lie in, if that is set or can be told from git.
-pub(crate) fn download_url(project: &Project, release: &Release, tag: &str) -> Option<String> {
-    let given = project.config.resolved().release.download_url;
-    given
-        .map(|url| url.replace("{version}", release.version.as_str()).replace("{tag}", tag))
-        .or_else(|| git::download_url(&project.folder, tag))
+/// The folder that the files of a tag's release will lie in, if that is set or can be told from git and the CI service.
+pub(crate) fn download_url(
+    environment: &Environment,
+    project: &Project,
+    release: &Release,
+    tag: &str,
+) -> Option<String> {
+    if let Some(url) = project.config.resolved().release.download_url {
+        return Some(url.replace("{version}", release.version.as_str()).replace("{tag}", tag));
+    }
+    let remote = Repository::open(&project.folder).and_then(|repository| repository.remote()).ok()?;
+    let place = crate::release::place(environment, project, remote.as_deref()).ok()?;
+    Some(place.downloads(tag))
 }
 
 /// A package that is to be made.
@@ -180,8 +188,9 @@ impl Staged {
         Ok(true)
     }
 
-    /// Puts everything into the output folder, and the sums last: what is listed is there. Says what else the sums list.
-    pub(crate) fn place(self) -> Result<Vec<String>> {
+    /// Puts everything into the output folder, and the sums last: what is listed is there. Files of other versions are listed
+    /// no longer, so that the list is one of this release, and their names are returned.
+    pub(crate) fn place(self, release: &Release) -> Result<Vec<String>> {
         let mut sums = Sums::new();
         let packed = self.packed.iter().map(|packed| (&packed.file, packed.sha256));
         for (file, sum) in packed.chain(self.others.iter().map(|other| (&other.file, other.sha256))) {
@@ -190,7 +199,8 @@ impl Staged {
         let output = self.staging.out_dir().to_owned();
         let placements: Vec<Placement> = sums.iter().map(|(file, _)| Placement::same(file)).collect();
         self.staging.commit(&placements)?;
-        Ok(sums.update(&output)?.kept)
+        let is_other = |file: &str| kiln_package::is_of_another_version(file, &release.name, &release.version);
+        Ok(sums.update_without(&output, is_other)?.forgotten)
     }
 }
 

@@ -3,14 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use kiln_config::{ConfigError, DataMapping, Place, Section, Settings};
+use kiln_config::{ConfigError, DataMapping, Place, Section};
 use kiln_package::{ApkKey, Completion, Depends, Document, DocumentKind, Named, PackageError, Placed, Release, Shell};
 
-use super::git;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::git;
 use crate::output::EPOCH;
 use crate::project::Project;
+use crate::release::{Repository, Version};
 
 /// The time of files where neither a variable nor a commit says one: the beginning of 2000. Archives of Debian refuse what is
 /// older than 1984, zip what is older than 1980.
@@ -21,7 +22,7 @@ pub(crate) fn release(environment: &Environment, project: &Project) -> Result<(R
     let settings = project.config.resolved();
     let reader = Reader { environment, project };
     let own = &settings.release;
-    let (version, tag) = reader.version(&settings)?;
+    let (version, tag) = reader.version()?;
     let apk_key = own.apk_key.as_deref().map(|key| reader.apk_key(key, own.apk_key_name.as_deref())).transpose()?;
     let release = Release {
         name: own.name.clone(),
@@ -50,7 +51,10 @@ pub(crate) fn release(environment: &Environment, project: &Project) -> Result<(R
 
 /// The time of everything in the packages: `SOURCE_DATE_EPOCH`, else that of the commit, else a fixed one.
 fn time(environment: &Environment, folder: &Path) -> Result<u64> {
-    let Some(text) = environment.get(EPOCH) else { return Ok(git::commit_time(folder).unwrap_or(SOME_TIME)) };
+    let Some(text) = environment.get(EPOCH) else {
+        let commit = git::ask(folder, &["log", "-1", "--format=%ct"]);
+        return Ok(commit.and_then(|time| time.parse().ok()).unwrap_or(SOME_TIME));
+    };
     text.parse().map_err(|_| CliError::Usage {
         problem: format!("{EPOCH}=`{text}` is no time"),
         hint: "it is a number of seconds since 1970, as `date +%s` prints".to_owned(),
@@ -78,22 +82,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The version, and its tag.
-    fn version(&self, settings: &Settings) -> Result<(kiln_package::Version, String)> {
-        let folder = &self.project.folder;
-        let tag = git::version_tag(folder);
-        let Some(given) = settings.release.version.clone().or_else(|| tag.clone()) else {
-            return Err(CliError::Missing {
-                problem: "nothing says which version is packed".to_owned(),
-                hint: "set `version` in [project] or [release], tag the commit as v1.2.3, or use --version".to_owned(),
-            });
-        };
-        let version: kiln_package::Version = given.parse().map_err(|error: kiln_package::VersionError| {
+    fn version(&self) -> Result<(kiln_package::Version, String)> {
+        let repository = Repository::open(&self.project.folder).ok();
+        let found = Version::find(self.environment, self.project, repository.as_ref(), "HEAD", ("--version", None))?;
+        let version = found.version.parse().map_err(|error: kiln_package::VersionError| {
             let place = place(self.project, "version").map(|place| format!("{place}: ")).unwrap_or_default();
             CliError::Missing { problem: format!("{place}{error}"), hint: error.hint() }
         })?;
-        let is_its = |tag: &String| tag.trim_start_matches('v') == version.as_str();
-        let tag = tag.filter(is_its).unwrap_or_else(|| format!("v{version}"));
-        Ok((version, tag))
+        Ok((version, found.tag))
     }
 
     fn documents(&self, files: &[String]) -> Result<Vec<Document>> {

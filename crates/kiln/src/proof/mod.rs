@@ -151,7 +151,9 @@ impl Made {
         let text = if envelope.is_signed() {
             serde_json::to_string(&envelope).expect("texts alone")
         } else {
-            self.notices.push(format!("{name} is a statement that no key of cosign signs"));
+            if !signers.is_empty() {
+                self.notices.push(format!("{name} is not signed: only keys of cosign sign statements"));
+            }
             statement
         };
         self.place(making.into, &name, &(text + "\n"))

@@ -166,7 +166,7 @@ fn a_statement_names_what_the_program_comes_from() {
     ];
     let example = Example::new("", &variables);
     let (made, signatures) = example.release().expect("a release");
-    assert!(signatures.is_empty() && made.notices.iter().any(|n| n.contains("no key of cosign signs")), "{made:?}");
+    assert!(signatures.is_empty() && !made.notices.iter().any(|n| n.contains("cosign")), "{made:?}");
     let statement = example.read("hello-1.0.0.intoto.jsonl");
     let names: Vec<&str> =
         statement["subject"].as_array().expect("files").iter().filter_map(|s| s["name"].as_str()).collect();

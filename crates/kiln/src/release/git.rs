@@ -71,9 +71,9 @@ impl Repository {
         self.ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("refs/tags/{tag}^{{commit}}")])
     }
 
-    /// The tags of a commit.
+    /// The tags of a commit, those of later versions first.
     pub(crate) fn tags_at(&self, commit: &str) -> Result<Vec<String>> {
-        let tags = self.must(&["tag", "--points-at", commit])?;
+        let tags = self.must(&["tag", "--sort=-version:refname", "--points-at", commit])?;
         Ok(tags.lines().map(str::to_owned).collect())
     }
 

@@ -11,7 +11,7 @@ use kiln_publish::{ForgeKind, Given, LocalFile, Notes, Place, Wanted, changelog,
 
 pub(crate) use self::git::Repository;
 pub(crate) use self::progress::Progress;
-use self::version::{Version, is_prerelease};
+pub(crate) use self::version::Version;
 use crate::cli;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -50,8 +50,8 @@ pub(crate) fn prepare(ui: Ui, environment: &Environment, project: &Project, args
     let publish = &settings.publish;
     let repository = Repository::open(&project.folder)?;
     let commit = repository.commit(args.target.as_deref())?;
-    let version = Version::find(environment, project, &repository, &commit, args.tag.as_deref())?;
-    let (version, tag) = (version.version, version.tag);
+    let found = Version::find(environment, project, Some(&repository), &commit, ("--tag", args.tag.as_deref()))?;
+    let Version { version, tag } = found;
     let tagged = repository.tag(&tag)?;
     if let Some(found) = tagged.as_ref().filter(|found| **found != commit) {
         let what = if args.target.is_some() { "--target" } else { "HEAD" };
@@ -71,20 +71,25 @@ pub(crate) fn prepare(ui: Ui, environment: &Environment, project: &Project, args
             hint: "commit them, or say --allow-dirty".to_owned(),
         });
     }
-    let given = Given {
-        forge: publish.forge.as_deref().and_then(|word| word.parse::<ForgeKind>().ok()),
-        repository: publish.repository.clone(),
-        url: publish.url.clone(),
-    };
-    let place =
-        Place::detect(&given, &|name| environment.get(name).map(str::to_owned), repository.remote()?.as_deref())?;
+    let place = place(environment, project, repository.remote()?.as_deref())?;
     let output = project.folder.join(&settings.build.output);
     let shown = project::shown(&output).display().to_string();
-    let chosen = files::choose(&output, &shown, &publish.assets, &version)?;
+    let parsed = version.parse::<kiln_package::Version>().ok();
+    let is_other = |file: &str| {
+        let name = &settings.release.name;
+        parsed.as_ref().is_some_and(|version| kiln_package::is_of_another_version(file, name, version))
+    };
+    let chosen = files::choose(&output, &shown, &publish.assets, &is_other)?;
     if let [first, rest @ ..] = chosen.in_folders.as_slice() {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         ui.warn(&format!(
             "{first}{more} are left out: a release has no folders; `kiln package` makes archives of them"
+        ));
+    }
+    if !chosen.of_other_versions.is_empty() {
+        ui.warn(&format!(
+            "left out, as they are of another version than {version}: {}",
+            chosen.of_other_versions.join(", ")
         ));
     }
     let context = Context { ui, project, publish, repository: &repository, place: &place };
@@ -92,7 +97,7 @@ pub(crate) fn prepare(ui: Ui, environment: &Environment, project: &Project, args
         Some(file) => fs_err::read_to_string(file).map_err(CliError::io("read", file))?,
         None => context.notes(&version, (&tag, &commit), &chosen.files)?,
     };
-    let prerelease = publish.prerelease.or(is_prerelease(&version));
+    let prerelease = publish.prerelease.or(parsed.is_some_and(|version| version.is_prerelease()));
     if publish.prerelease == Toggle::Yes && place.kind == ForgeKind::Gitlab {
         ui.warn("GitLab does not mark releases as ones to try out: `prerelease` has no effect there");
     }
@@ -110,6 +115,17 @@ pub(crate) fn prepare(ui: Ui, environment: &Environment, project: &Project, args
         replace: args.replace,
     };
     Ok(Release { wanted, place })
+}
+
+/// The repository on a forge that releases of the project go to. `remote` is the address of git's remote.
+pub(crate) fn place(environment: &Environment, project: &Project, remote: Option<&str>) -> kiln_publish::Result<Place> {
+    let publish = project.config.resolved().publish;
+    let given = Given {
+        forge: publish.forge.as_deref().and_then(|word| word.parse::<ForgeKind>().ok()),
+        repository: publish.repository,
+        url: publish.url,
+    };
+    Place::detect(&given, &|name| environment.get(name).map(str::to_owned), remote)
 }
 
 /// What notes are made from.

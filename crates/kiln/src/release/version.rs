@@ -9,46 +9,40 @@ use crate::project::Project;
 
 /// What stands for the version in a tag.
 const VERSION: &str = "{version}";
-/// Words that say that a version is one to try out.
-const EARLY: [&str; 9] = ["a", "alpha", "b", "beta", "c", "rc", "pre", "preview", "dev"];
-
 /// A version and its tag.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) version: String,
-    pub(super) tag: String,
+pub(crate) struct Version {
+    pub(crate) version: String,
+    pub(crate) tag: String,
 }
 
 impl Version {
-    /// The tag is the one that was named, else the one that the CI service runs for, else that of the project's version;
-    /// where the project says none, the one at the commit.
-    pub(super) fn find(
+    /// The tag is the one that was named, else the one that the CI service runs for, else one at the commit that is of the
+    /// project's version, else what that version's tag will be called. Where the project says no version, the tag does.
+    /// `named` is the option that may say what is missing, and the tag that it names.
+    pub(crate) fn find(
         environment: &Environment,
         project: &Project,
-        repository: &Repository,
+        repository: Option<&Repository>,
         commit: &str,
-        named: Option<&str>,
+        (option, named): (&str, Option<&str>),
     ) -> Result<Self> {
         let settings = project.config.resolved();
-        let (pattern, version) = (&settings.publish.tag, settings.project.version);
-        let named = named.map(|tag| ("--tag", tag.to_owned())).or_else(|| of_service(environment));
-        let tags = match (&named, &version) {
-            (None, None) => repository.tags_at(commit)?,
+        let named = named.map(|tag| (option, tag.to_owned())).or_else(|| of_service(environment));
+        let tags = match repository {
+            Some(repository) if named.is_none() => repository.tags_at(commit)?,
             _ => Vec::new(),
         };
-        let place = project.config.provenance(Section::Project, "version", None);
-        choose(pattern, version, named, &tags).map_err(|problem| match problem {
+        let place = project.config.provenance(Section::Release, "version", None);
+        choose(&settings.publish.tag, settings.release.version, named, &tags).map_err(|problem| match problem {
             Problem::Differs { who, tag, said, version } => CliError::Missing {
                 problem: format!("{who} {tag} is of version {said}, and the project is at {version} ({place})"),
                 hint: "set the version, commit and build anew; or release under the tag of that version".to_owned(),
             },
             Problem::Unknown => CliError::Missing {
-                problem: "the version is not known: neither `project.version` nor pyproject.toml says it, and no tag is at the commit".to_owned(),
-                hint: "set `version` in [project] of kiln.toml, or pass --tag".to_owned(),
-            },
-            Problem::Several(tags) => CliError::Missing {
-                problem: format!("the commit has several tags: {}", tags.join(", ")),
-                hint: "say which with --tag".to_owned(),
+                problem: "the version is not known: neither kiln.toml nor pyproject.toml says it, and no tag is at the commit"
+                    .to_owned(),
+                hint: format!("set `version` in [project] of kiln.toml, or pass {option}"),
             },
         })
     }
@@ -56,10 +50,9 @@ impl Version {
 
 /// Why there is no version.
 #[derive(Debug, PartialEq, Eq)]
-enum Problem {
-    Differs { who: &'static str, tag: String, said: String, version: String },
+enum Problem<'a> {
+    Differs { who: &'a str, tag: String, said: String, version: String },
     Unknown,
-    Several(Vec<String>),
 }
 
 /// The tag that a CI service runs for.
@@ -69,70 +62,61 @@ fn of_service(environment: &Environment) -> Option<(&'static str, String)> {
     github.or_else(|| environment.get("CI_COMMIT_TAG").map(|tag| ("the run's tag", tag.to_owned())))
 }
 
-fn choose(
+fn choose<'a>(
     pattern: &str,
     version: Option<String>,
-    named: Option<(&'static str, String)>,
+    named: Option<(&'a str, String)>,
     tags: &[String],
-) -> Result<Version, Problem> {
+) -> Result<Version, Problem<'a>> {
+    let in_tag = |tag: &str| version_in(pattern, tag).map(str::to_owned);
     match (named, version) {
-        (Some((who, tag)), Some(version)) => match version_in(pattern, &tag) {
-            Some(said) if plain(said) != plain(&version) => {
-                Err(Problem::Differs { who, said: said.to_owned(), tag, version })
-            }
+        (Some((who, tag)), Some(version)) => match in_tag(&tag) {
+            Some(said) if !are_same(&said, &version) => Err(Problem::Differs { who, said, tag, version }),
             // Tags such as `nightly` say nothing of a version.
             _ => Ok(Version { version, tag }),
         },
-        (Some((_, tag)), None) => {
-            let version = version_in(pattern, &tag).unwrap_or(&tag).to_owned();
-            Ok(Version { version, tag })
+        (Some((_, tag)), None) => Ok(Version { version: in_tag(&tag).unwrap_or_else(|| tag.clone()), tag }),
+        (None, Some(version)) => {
+            let its = tags.iter().find(|tag| in_tag(tag).is_some_and(|said| are_same(&said, &version)));
+            Ok(Version { tag: its.cloned().unwrap_or_else(|| pattern.replace(VERSION, &version)), version })
         }
-        (None, Some(version)) => Ok(Version { tag: pattern.replace(VERSION, &version), version }),
         (None, None) => {
-            let fitting: Vec<(&String, &str)> =
-                tags.iter().filter_map(|tag| Some((tag, version_in(pattern, tag)?))).collect();
-            match fitting.as_slice() {
-                [] => Err(Problem::Unknown),
-                [(tag, version)] => Ok(Version { version: (*version).to_owned(), tag: (*tag).clone() }),
-                several => Err(Problem::Several(several.iter().map(|(tag, _)| (*tag).clone()).collect())),
-            }
+            let found = || tags.iter().filter_map(|tag| Some(Version { version: in_tag(tag)?, tag: tag.clone() }));
+            let is_release = |found: &Version| parse(&found.version).is_some_and(|version| !version.is_prerelease());
+            // Whoever tags a candidate as the release means the latter.
+            found().find(is_release).or_else(|| found().next()).ok_or(Problem::Unknown)
         }
     }
 }
 
-/// The version in a tag of this pattern.
+/// The version in a tag: what the pattern has in its place, or the whole tag if it is one (`1.2`, `v1.2`).
 fn version_in<'a>(pattern: &str, tag: &'a str) -> Option<&'a str> {
-    let (before, after) = pattern.split_once(VERSION)?;
-    let version = tag.strip_prefix(before)?.strip_suffix(after)?;
-    version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+    let in_pattern = || {
+        let (before, after) = pattern.split_once(VERSION)?;
+        let version = tag.strip_prefix(before)?.strip_suffix(after)?;
+        version.starts_with(|c: char| c.is_ascii_digit()).then_some(version)
+    };
+    let whole = || parse(tag).map(|_| tag.trim_start_matches(['v', 'V']));
+    in_pattern().or_else(whole)
 }
 
-/// A version in which `1.0-rc.1` and `1.0rc1` are the same. Source: PEP 440, "Normalization", as far as tags need it.
-fn plain(version: &str) -> String {
-    let small = version.to_ascii_lowercase().replace("alpha", "a").replace("beta", "b").replace("preview", "rc");
-    let mut text = String::new();
-    for (at, c) in small.char_indices() {
-        let before = text.chars().next_back();
-        let after = small[at + c.len_utf8()..].chars().next();
-        let beside_word = [before, after].into_iter().flatten().any(char::is_alphabetic);
-        if !("-_.".contains(c) && beside_word) {
-            text.push(c);
-        }
+/// Whether versions are the same, however they are spelled.
+fn are_same(one: &str, other: &str) -> bool {
+    match (parse(one), parse(other)) {
+        (Some(one), Some(other)) => one.is_same_as(&other),
+        _ => one == other,
     }
-    text
 }
 
-/// Whether a version is one to try out.
-pub(super) fn is_prerelease(version: &str) -> bool {
-    let public = version.split('+').next().unwrap_or(version).to_ascii_lowercase();
-    public.split(|c: char| !c.is_ascii_alphabetic()).any(|word| EARLY.contains(&word))
+fn parse(version: &str) -> Option<kiln_package::Version> {
+    version.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chosen(version: Option<&str>, named: Option<&str>, tags: &[&str]) -> Result<(String, String), Problem> {
+    fn chosen(version: Option<&str>, named: Option<&str>, tags: &[&str]) -> Result<(String, String), Problem<'static>> {
         let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let named = named.map(|tag| ("--tag", tag.to_owned()));
         choose("v{version}", version.map(str::to_owned), named, &tags).map(|found| (found.version, found.tag))
@@ -142,26 +126,17 @@ mod tests {
     fn versions_and_tags_follow_from_each_other() {
         let found = |version: &str, tag: &str| Ok((version.to_owned(), tag.to_owned()));
         assert_eq!(chosen(Some("1.2"), None, &[]), found("1.2", "v1.2"));
+        assert_eq!(chosen(Some("1.2"), None, &["v1.3", "1.2"]), found("1.2", "1.2"));
         assert_eq!(chosen(Some("1.2rc1"), Some("v1.2-rc.1"), &[]), found("1.2rc1", "v1.2-rc.1"));
         assert_eq!(chosen(Some("1.2"), Some("nightly"), &[]), found("1.2", "nightly"));
         assert_eq!(chosen(None, Some("v1.2"), &[]), found("1.2", "v1.2"));
         assert_eq!(chosen(None, None, &["latest", "v1.2"]), found("1.2", "v1.2"));
+        assert_eq!(chosen(None, None, &["1.2"]), found("1.2", "1.2"));
+        assert_eq!(chosen(None, None, &["v1.2rc2", "v1.2"]), found("1.2", "v1.2"));
+        assert_eq!(chosen(None, None, &["v1.2rc2", "v1.2rc1"]), found("1.2rc2", "v1.2rc2"));
         assert_eq!(chosen(None, None, &["very-old"]), Err(Problem::Unknown));
-        assert!(matches!(chosen(None, None, &["v1.2", "v1.3"]), Err(Problem::Several(_))));
-        assert!(matches!(chosen(Some("1.2"), Some("v1.3"), &[]), Err(Problem::Differs { said, .. }) if said == "1.3"));
-    }
-
-    #[test]
-    fn versions_say_whether_they_are_to_be_tried_out() {
-        for version in ["1.0rc1", "1.0-beta.2", "2.0a3", "1.0.dev4", "1.0-alpha"] {
-            assert!(is_prerelease(version), "{version}");
+        for (version, tag) in [("1.2", "v1.3"), ("1.2", "v1.2rc1"), ("1.2", "1.20")] {
+            assert!(matches!(chosen(Some(version), Some(tag), &[]), Err(Problem::Differs { .. })), "{tag}");
         }
-        for version in ["1.0", "1.0.post1", "2024.1", "1.0+alpha"] {
-            assert!(!is_prerelease(version), "{version}");
-        }
-        assert_eq!(
-            (plain("1.0-RC.1"), plain("1.0.dev3"), plain("1.0-1")),
-            ("1.0rc1".into(), "1.0dev3".into(), "1.0-1".into())
-        );
     }
 }

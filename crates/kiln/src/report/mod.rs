@@ -28,6 +28,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kiln_artifact::place::committed;
 use kiln_graph::{Origin, Platform};
 use kiln_solver::{BuildEvent, SolveError, Stage};
 use tokio::sync::mpsc::Receiver;
@@ -66,7 +67,8 @@ pub(crate) fn exported(exported: &Exported) -> String {
     let digest =
         digest.as_ref().filter(|digest| *digest != name).map(|digest| format!("@{digest}")).unwrap_or_default();
     let bytes = size.map(|bytes| format!(" ({})", text::size(bytes))).unwrap_or_default();
-    format!("{verb} {}{digest}{bytes}", text::harmless(name))
+    let name = if verb == "wrote" { committed(name.as_ref()).display().to_string() } else { name.clone() };
+    format!("{verb} {}{digest}{bytes}", text::harmless(&name))
 }
 
 /// How a build is reported.
