@@ -345,7 +345,7 @@ pub(crate) static KEYS: &[Key] = &[
         "Name of the public key in /etc/apk/keys."),
     key(Release, "installer", Kind::Bool, Value("true"), "false",
         "Write install.sh, which installs from the tar.gz archives."),
-    key(Release, "download-url", Kind::Url, Derived("the releases of the git remote `origin`, on GitHub or Codeberg"), r#""https://example.org/greeter/{version}""#,
+    key(Release, "download-url", Kind::Url, Derived("the releases of the repository, if its forge is known"), r#""https://example.org/greeter/{version}""#,
         "Folder that install.sh downloads from; {version} and {tag} stand for theirs."),
     key(Release, "sbom", Kind::List(Item::Bill), Value(r#"["cyclonedx", "spdx"]"#), r#"["cyclonedx"]"#,
         "Bills of materials of each program, which say what it is made of: \"cyclonedx\" (1.6), \"spdx\" (2.3)."),

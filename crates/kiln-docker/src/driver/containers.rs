@@ -1,20 +1,50 @@
 //! Containers: making, running, copying, committing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::errors::Error as BollardError;
 use bollard::query_parameters as query;
 use bollard::{body_try_stream, container::LogOutput, models};
 use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::convert::{Parts, Reach};
 use super::errors::Doing;
+use super::wire::query as query_value;
 use super::{ApiVersion, BollardEngine, convert};
 use crate::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, EngineError, ExitStatus, Hold, ImageId, LogChunk,
     LogStream, PathStat, Result, VolumeSource,
 };
+
+/// A container in a list. bollard refuses states that it does not know, such as `stopped` of Podman's.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    names: Option<Vec<String>>,
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    created: i64,
+}
+
+/// What is asked of a container; by itself for the same reason.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    state: Option<State>,
+    size_rw: Option<i64>,
+    config: Option<models::ContainerConfig>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(rename = "OOMKilled")]
+    oom_killed: Option<bool>,
+}
 
 impl BollardEngine {
     pub(super) async fn create(&self, spec: &ContainerSpec, reach: Reach) -> Result<ContainerId> {
@@ -100,15 +130,12 @@ impl BollardEngine {
 
     /// Whether the kernel ended something in the container for memory. A container that is gone was not asked in time.
     async fn was_out_of_memory(&self, id: &ContainerId) -> bool {
-        let inspected = self.docker.inspect_container(&id.0, None).await;
-        inspected.ok().and_then(|inspected| inspected.state?.oom_killed).unwrap_or_default()
+        self.inspect_container(id, "").await.ok().and_then(|inspected| inspected.state?.oom_killed).unwrap_or_default()
     }
 
     pub(super) async fn written_by(&self, id: &ContainerId) -> Result<u64> {
         let doing = self.doing("measuring", container(id));
-        let options = query::InspectContainerOptions { size: true };
-        let inspected =
-            self.docker.inspect_container(&id.0, Some(options)).await.map_err(|error| doing.failed(error))?;
+        let inspected = self.inspect_container(id, "?size=true").await.map_err(|error| doing.failed(error))?;
         Ok(convert::unsigned(inspected.size_rw))
     }
 
@@ -127,31 +154,22 @@ impl BollardEngine {
     }
 
     pub(super) async fn list_containers(&self, label: &str) -> Result<Vec<Container>> {
-        let options = query::ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])])),
-            ..query::ListContainersOptions::default()
-        };
+        let filters = serde_json::json!({ "label": [label] }).to_string();
         let doing = self.doing("listing", "containers");
-        let list = self.docker.list_containers(Some(options)).await.map_err(|error| doing.failed(error))?;
-        Ok(list
-            .into_iter()
-            .map(|summary| Container {
-                id: ContainerId(summary.id.unwrap_or_default()),
-                name: summary
-                    .names
-                    .unwrap_or_default()
-                    .first()
-                    .map_or("", |name| name.trim_start_matches('/'))
-                    .to_owned(),
-                labels: summary.labels.unwrap_or_default().into_iter().collect(),
-                running: matches!(
-                    summary.state,
-                    Some(models::ContainerSummaryStateEnum::RUNNING | models::ContainerSummaryStateEnum::PAUSED)
-                ),
-                created: summary.created.unwrap_or_default(),
-            })
-            .collect())
+        let path = format!("/containers/json?all=true&filters={}", query_value(&filters));
+        let list: Vec<Listed> = self.wire.get_json(&path).await.map_err(|error| doing.failed(error))?;
+        let container = |listed: Listed| Container {
+            id: ContainerId(listed.id),
+            name: listed.names.iter().flatten().next().map_or("", |name| name.trim_start_matches('/')).to_owned(),
+            labels: listed.labels.unwrap_or_default(),
+            running: matches!(listed.state.as_str(), "running" | "paused"),
+            created: listed.created,
+        };
+        Ok(list.into_iter().map(container).collect())
+    }
+
+    async fn inspect_container(&self, id: &ContainerId, query: &str) -> std::result::Result<Inspected, BollardError> {
+        self.wire.get_json(&format!("/containers/{}/json{query}", id.0)).await
     }
 
     pub(super) async fn put(&self, id: &ContainerId, path: &str, archive: ByteStream) -> Result<()> {
@@ -187,7 +205,7 @@ impl BollardEngine {
 
     pub(super) async fn commit_image(&self, id: &ContainerId, spec: &CommitSpec) -> Result<ImageId> {
         let doing = self.doing("committing", container(id));
-        let inspected = self.docker.inspect_container(&id.0, None).await.map_err(|error| doing.failed(error))?;
+        let inspected = self.inspect_container(id, "").await.map_err(|error| doing.failed(error))?;
         let body = convert::commit_config(&spec.config, &spec.labels, &inspected.config.unwrap_or_default());
         let options = query::CommitContainerOptions {
             container: Some(id.0.clone()),
