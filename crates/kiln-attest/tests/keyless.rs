@@ -8,26 +8,30 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kiln_attest::check::{Status, Trust, What, check};
-use kiln_attest::keyless::{self, Bundle, KeylessError, Services, Tokens};
+use kiln_attest::keyless::{self, Authority, Bundle, KeylessError, Services, Tokens};
 use p256::ecdsa::signature::{Signer, Verifier};
 use p256::ecdsa::{DerSignature, SigningKey, VerifyingKey};
-use p256::pkcs8::DecodePublicKey;
+use p256::pkcs8::{DecodePublicKey, EncodePublicKey};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use x509_cert::certificate::{Certificate, TbsCertificate, Version};
-use x509_cert::der::asn1::{BitString, Ia5String, OctetString};
+use x509_cert::der::asn1::{BitString, Ia5String, OctetString, Utf8StringRef};
 use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::der::pem::LineEnding;
 use x509_cert::der::{Encode, EncodePem};
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 use x509_cert::time::Validity;
 
+/// Who vouches for it.
+const ISSUER: &str = "https://tokens.example.org";
+/// The log's id, in hexadecimal.
+const LOG: &str = "c0d2";
 const IDENTITY: &str = "https://example.org/me/hello/.github/workflows/release.yml@refs/tags/v1";
 
 /// What goes wrong with a request.
@@ -154,22 +158,53 @@ impl Double {
         }
         let proof =
             json!({ "logIndex": 5, "rootHash": "00ff", "treeSize": 6, "hashes": ["aa", "bb"], "checkpoint": "x\n" });
+        let body = STANDARD.encode(request.to_string());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        let said = json!({ "body": body, "integratedTime": now, "logID": LOG, "logIndex": 123 }).to_string();
+        let promise: DerSignature = log().sign(said.as_bytes());
         let entry = json!({ "abcd": {
-            "body": STANDARD.encode(request.to_string()),
-            "integratedTime": 1_700_000_000,
-            "logID": "c0d2",
+            "body": body,
+            "integratedTime": now,
+            "logID": LOG,
             "logIndex": 123,
-            "verification": { "signedEntryTimestamp": "c2V0", "inclusionProof": proof },
+            "verification": {
+                "signedEntryTimestamp": STANDARD.encode(promise.as_bytes()), "inclusionProof": proof,
+            },
         } });
         *known = Some(entry.clone());
         ok(entry)
     }
 }
 
+/// The key of the log.
+fn log() -> SigningKey {
+    SigningKey::from_slice(&[2; 32]).expect("a key")
+}
+
+/// The key of the authority.
+fn authority() -> SigningKey {
+    SigningKey::from_slice(&[1; 32]).expect("a key")
+}
+
 /// A certificate as Fulcio makes it, by an authority of the test's own.
 fn certificate(key: &VerifyingKey) -> String {
     let name = GeneralName::UniformResourceIdentifier(Ia5String::new(IDENTITY).expect("ASCII"));
     let name = SubjectAltName(vec![name]).to_der().expect("a name");
+    let uses = ExtendedKeyUsage(vec![ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3")]).to_der().expect("uses");
+    let issuer = Utf8StringRef::new(ISSUER).expect("a text").to_der().expect("bytes");
+    let extensions = vec![
+        extension(SubjectAltName::OID, name),
+        extension(ExtendedKeyUsage::OID, uses),
+        extension(ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1.8"), issuer),
+    ];
+    certified(key, Name::default(), extensions).to_pem(LineEnding::LF).expect("text")
+}
+
+fn extension(oid: ObjectIdentifier, bytes: Vec<u8>) -> Extension {
+    Extension { extn_id: oid, critical: false, extn_value: OctetString::new(bytes).expect("bytes") }
+}
+
+fn certified(key: &VerifyingKey, subject: Name, extensions: Vec<Extension>) -> Certificate {
     // ecdsa-with-SHA256
     let oid = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
     let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
@@ -179,21 +214,35 @@ fn certificate(key: &VerifyingKey) -> String {
         signature: algorithm.clone(),
         issuer: Name::from_str("CN=fulcio").expect("a name"),
         validity: Validity::from_now(Duration::from_mins(10)).expect("a time"),
-        subject: Name::default(),
+        subject,
         subject_public_key_info: SubjectPublicKeyInfoOwned::from_key(*key).expect("a key"),
         issuer_unique_id: None,
         subject_unique_id: None,
-        extensions: Some(vec![Extension {
-            extn_id: SubjectAltName::OID,
-            critical: true,
-            extn_value: OctetString::new(name).expect("bytes"),
-        }]),
+        extensions: Some(extensions),
     };
-    let authority = SigningKey::from_slice(&[1; 32]).expect("a key");
-    let signature: DerSignature = authority.sign(&tbs_certificate.to_der().expect("bytes"));
+    let signature: DerSignature = authority().sign(&tbs_certificate.to_der().expect("bytes"));
     let signature = BitString::from_bytes(signature.as_bytes()).expect("bytes");
-    let certificate = Certificate { tbs_certificate, signature_algorithm: algorithm, signature };
-    certificate.to_pem(LineEnding::LF).expect("text")
+    Certificate { tbs_certificate, signature_algorithm: algorithm, signature }
+}
+
+/// The trusted root of these services.
+fn trusted_root() -> Authority {
+    let constraints = BasicConstraints { ca: true, path_len_constraint: None }.to_der().expect("bytes");
+    let name = Name::from_str("CN=fulcio").expect("a name");
+    let extensions = vec![extension(BasicConstraints::OID, constraints)];
+    let root = certified(authority().verifying_key(), name, extensions).to_der().expect("bytes");
+    let key = log().verifying_key().to_public_key_der().expect("a key");
+    let root = json!({
+        "tlogs": [{
+            "publicKey": { "rawBytes": STANDARD.encode(key.as_bytes()), "validFor": { "start": "2024-01-01T00:00:00Z" } },
+            "logId": { "keyId": "wNI=" },
+        }],
+        "certificateAuthorities": [{
+            "certChain": { "certificates": [{ "rawBytes": STANDARD.encode(root) }] },
+            "validFor": { "start": "2024-01-01T00:00:00Z" },
+        }],
+    });
+    Authority::parse(&root.to_string()).expect("a trusted root")
 }
 
 fn token() -> String {
@@ -214,11 +263,15 @@ async fn signed(faults: &[(&'static str, Fault)]) -> (Arc<Double>, Result<Bundle
 
 /// What the check says of a bundle beside a file.
 fn checked(bundle: &str, content: &str) -> (Status, String) {
+    checked_by(&Trust::default(), bundle, content)
+}
+
+fn checked_by(trust: &Trust, bundle: &str, content: &str) -> (Status, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("file");
     fs_err::write(&file, content).expect("written");
     fs_err::write(dir.path().join("file.sigstore.json"), bundle).expect("written");
-    let results = check(&file, &Trust::default());
+    let results = check(&file, trust);
     let result = results.iter().find(|result| result.what == What::Signature).expect("it was looked at");
     (result.status, result.detail.clone())
 }
@@ -231,7 +284,7 @@ async fn a_bundle_fits_its_file_alone() {
     let value: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(value["mediaType"], "application/vnd.dev.sigstore.bundle.v0.3+json");
     let entry = &value["verificationMaterial"]["tlogEntries"][0];
-    assert_eq!((&entry["logIndex"], &entry["integratedTime"]), (&json!("123"), &json!("1700000000")));
+    assert!(entry["logIndex"] == "123" && entry["integratedTime"].is_string(), "{entry}");
     assert_eq!(entry["logId"]["keyId"], "wNI=");
     assert_eq!(entry["inclusionProof"]["hashes"], json!(["qg==", "uw=="]));
 
@@ -247,6 +300,32 @@ async fn a_bundle_fits_its_file_alone() {
     let (status, detail) = checked(&json.replace(body, "e30="), "content");
     assert!(status == Status::Failed && detail.contains("none of its entries"), "{detail}");
     assert_eq!(checked("{}", "content").0, Status::Failed);
+}
+
+#[tokio::test]
+async fn who_signed_is_known_by_the_authority_and_trusted_by_name() {
+    let (_double, bundle) = signed(&[]).await;
+    let json = bundle.expect("a bundle").to_json();
+    let trust = |names: &[&str], authority: Option<Authority>| Trust {
+        signatories: names.iter().map(|name| name.parse().expect("a name")).collect(),
+        authority,
+        ..Trust::default()
+    };
+    let told = |trust: &Trust| checked_by(trust, &json, "content");
+    let its = format!("keyless:{} {ISSUER}", IDENTITY.replace("/v1", "/*"));
+    let (status, detail) = told(&trust(&[&its], Some(trusted_root())));
+    assert!(status == Status::Ok && detail == format!("file is signed by {IDENTITY}"), "{status} {detail}");
+    let (status, detail) = told(&trust(&[], Some(trusted_root())));
+    assert!(status == Status::Untrusted && detail.contains(&format!("{IDENTITY}, says {ISSUER}")), "{detail}");
+    // Neither another issuer's word for the same name, nor another name, nor another authority's word counts.
+    let elsewhere = format!("keyless:{IDENTITY} https://elsewhere.example.org");
+    let other = format!("keyless:https://example.org/you/* {ISSUER}");
+    for name in [&elsewhere, &other] {
+        let (status, detail) = told(&trust(&[name], Some(trusted_root())));
+        assert!(status == Status::Untrusted && detail.contains("not told to be trusted"), "{status} {detail}");
+    }
+    let (status, detail) = told(&trust(&[&its], None));
+    assert!(status == Status::Failed && detail.contains("a log that is not known"), "{status} {detail}");
 }
 
 #[tokio::test]

@@ -549,8 +549,10 @@ pub struct Release {
     pub provenance: bool,
     /// What signs.
     pub sign: Vec<SignWith>,
-    /// Public keys that releases are checked by: of minisign, or files of either tool.
+    /// Public keys that releases are checked by: of minisign, or files of either tool; or `keyless:` and a name.
     pub trusted_keys: Vec<String>,
+    /// Whose word counts on those names: a file relative to the project folder unless absolute.
+    pub trusted_root: Option<String>,
 }
 
 /// What packages need beside the C library, in the words of each format.

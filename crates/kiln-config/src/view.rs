@@ -323,6 +323,7 @@ impl View<'_> {
             provenance: self.flag(section, "provenance"),
             sign: list("sign").into_iter().map(signer).collect(),
             trusted_keys: list("trusted-keys"),
+            trusted_root: text("trusted-root"),
         }
     }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_artifact::checksum::{Sha256, Sums, sha256_file};
 
+use crate::keyless::{Authority, Signatory};
 use crate::keys::PublicKey;
 
 /// The list of sums.
@@ -33,6 +34,17 @@ pub const STATEMENTS: &str = ".intoto.jsonl";
 pub struct Trust {
     /// Keys; with any, what none of them signed is a failure.
     pub keys: Vec<PublicKey>,
+    /// Who may have signed without a key; with any, as with keys.
+    pub signatories: Vec<Signatory>,
+    /// Who says of signatures without a key whose they are; nothing is Sigstore's own service for everybody.
+    pub authority: Option<Authority>,
+}
+
+impl Trust {
+    /// Whether nobody is believed.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.signatories.is_empty()
+    }
 }
 
 /// What was checked.
@@ -211,9 +223,11 @@ impl<'a> Checking<'a> {
     /// With trusted keys, one of them must vouch for the file.
     fn demand(&mut self, path: &Path, covered: bool) {
         let is_signed = self.results.iter().any(|result| result.what == What::Signature);
-        if !self.trust.keys.is_empty() && !covered {
-            let keys: Vec<String> = self.trust.keys.iter().map(PublicKey::id).collect();
-            let detail = format!("nothing here by a trusted key vouches for it; trusted: {}", keys.join(", "));
+        if !self.trust.is_empty() && !covered {
+            let keys = self.trust.keys.iter().map(PublicKey::id);
+            let names = self.trust.signatories.iter().map(ToString::to_string);
+            let trusted: Vec<String> = keys.chain(names).collect();
+            let detail = format!("nothing here by a trusted key vouches for it; trusted: {}", trusted.join(", "));
             self.results.push(failed(What::Signature, path, detail, Some(CHANGED)));
         } else if !is_signed && !covered {
             self.results.push(absent(What::Signature, path, "it is not signed".to_owned()));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CHANGED, Checked, Checking, Status, TRUST, What, failed};
-use crate::keyless::{BUNDLE, Finding, read_bundle};
+use crate::keyless::{Authority, BUNDLE, Finding, Identity, read_bundle};
 use crate::keys::{MINISIG, PublicKey, SIG, Verdict, beside, check_minisig, check_sig};
 
 /// Checks the text of a signature.
@@ -26,36 +26,58 @@ impl Checking<'_> {
             let has_keys = self.trust.keys.iter().any(|key| key.tool() == tool);
             self.results.push(told(&proof, path, (tool, has_keys), verdict));
         }
-        self.bundle(path, bytes);
-        is_trusted
+        self.bundle(path, bytes) | is_trusted
     }
 
-    /// Checks the bundle of a file. Whether its certificate is genuine cannot be told here, so it makes nobody trusted.
-    fn bundle(&mut self, path: &Path, bytes: &[u8]) {
+    /// Checks the bundle of a file; whether it is by somebody trusted.
+    fn bundle(&mut self, path: &Path, bytes: &[u8]) -> bool {
         let proof = beside(path, BUNDLE);
+        let sigstore;
+        let authority = match &self.trust.authority {
+            Some(authority) => authority,
+            None => {
+                sigstore = Authority::sigstore();
+                &sigstore
+            }
+        };
         let finding = match fs_err::read_to_string(&proof) {
-            Ok(text) => read_bundle(&text, bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Ok(text) => read_bundle(&text, bytes, authority),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
             Err(error) => Finding::Broken(error.to_string()),
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        self.results.push(match finding {
-            Finding::Broken(reason) => failed(What::Signature, &proof, reason, Some(CHANGED)),
-            Finding::Fits(identity) => Checked {
-                what: What::Signature,
-                file: proof,
-                status: Status::Untrusted,
-                detail: format!(
-                    "{name} is signed by {identity}, says a certificate that was not held against its authority"
-                ),
-                hint: Some(COSIGN),
-            },
-        });
+        let result =
+            |status, detail, hint| Checked { what: What::Signature, file: proof.clone(), status, detail, hint };
+        let is_trusted = |identity| self.trust.signatories.iter().any(|signatory| signatory.is(identity));
+        let result = match &finding {
+            Finding::Broken(reason) => failed(What::Signature, &proof, reason.clone(), Some(CHANGED)),
+            Finding::Genuine(identity) if is_trusted(identity) => {
+                result(Status::Ok, format!("{name} is signed by {}", identity.name), None)
+            }
+            Finding::Genuine(Identity { name: who, issuer }) => {
+                let detail =
+                    format!("{name} is signed by {who}, says {issuer}; who that is, is not told to be trusted");
+                result(Status::Untrusted, detail, Some(TRUST))
+            }
+            Finding::Unknown(who, reason) => {
+                let detail = format!("{name} is said to be signed by {who}, but {reason}");
+                // Where somebody is trusted, whoever vouches for others' names must be known.
+                if self.trust.signatories.is_empty() {
+                    result(Status::Untrusted, detail, Some(AUTHORITY))
+                } else {
+                    failed(What::Signature, &proof, detail, Some(AUTHORITY))
+                }
+            }
+        };
+        let is_good = result.status == Status::Ok;
+        self.results.push(result);
+        is_good
     }
 }
 
-/// What to do about a bundle.
-const COSIGN: &str = "`cosign verify-blob --bundle` asks Sigstore's authority and log";
+/// What to do about a bundle that is vouched for by nobody who is known.
+const AUTHORITY: &str =
+    "if it was made with another instance of Sigstore, give its trusted_root.json (release.trusted-root)";
 
 fn told(proof: &Path, path: &Path, (tool, has_keys): (&str, bool), verdict: Verdict) -> Checked {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

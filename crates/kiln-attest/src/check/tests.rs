@@ -73,7 +73,7 @@ impl Release {
     }
 
     fn trust(&self) -> Trust {
-        Trust { keys: vec![self.minisign.public().unwrap(), self.cosign.public().unwrap()] }
+        Trust { keys: vec![self.minisign.public().unwrap(), self.cosign.public().unwrap()], ..Trust::default() }
     }
 
     fn check(&self, trust: &Trust) -> Vec<Checked> {
@@ -187,7 +187,7 @@ fn changed_signatures_are_refused() {
 fn another_key_is_named() {
     let release = Release::new();
     let stranger = minisign();
-    let trust = Trust { keys: vec![stranger.public().unwrap()] };
+    let trust = Trust { keys: vec![stranger.public().unwrap()], ..Trust::default() };
     let results = release.check(&trust);
     let id = release.minisign.public().unwrap().id();
     let minisig = results.iter().find(|checked| checked.file.ends_with("SHA256SUMS.minisig")).unwrap();
@@ -197,7 +197,7 @@ fn another_key_is_named() {
     assert_eq!((demand.what, demand.status), (What::Signature, Status::Failed));
     assert!(demand.detail.contains(&stranger.public().unwrap().id()), "{demand:?}");
     // A key of cosign does not name itself in its signatures.
-    let results = release.check(&Trust { keys: vec![cosign(9).public().unwrap()] });
+    let results = release.check(&Trust { keys: vec![cosign(9).public().unwrap()], ..Trust::default() });
     assert!(results.iter().any(|c| c.detail.contains("it fits SHA256SUMS with none of the trusted cosign keys")));
 }
 

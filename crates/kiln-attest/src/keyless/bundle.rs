@@ -10,10 +10,9 @@ use p256::pkcs8::DecodePublicKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use x509_cert::Certificate;
-use x509_cert::der::Encode;
-use x509_cert::ext::pkix::SubjectAltName;
-use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::der::{DecodePem, Encode};
 
+use super::authority::{Authority, Identity, identity};
 use super::encoded;
 use super::services::{self, Entry};
 
@@ -46,15 +45,15 @@ struct Raw {
 /// Numbers of 64 bits are texts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Logged {
-    log_index: String,
-    log_id: Value,
-    kind_version: Value,
-    integrated_time: String,
-    inclusion_promise: Value,
+pub(super) struct Logged {
+    pub(super) log_index: String,
+    pub(super) log_id: Value,
+    pub(super) kind_version: Value,
+    pub(super) integrated_time: String,
+    pub(super) inclusion_promise: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    inclusion_proof: Option<Value>,
-    canonicalized_body: String,
+    pub(super) inclusion_proof: Option<Value>,
+    pub(super) canonicalized_body: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -114,29 +113,52 @@ fn of_hex(hex: &str) -> String {
     encoded(&bytes.collect::<Option<Vec<u8>>>().unwrap_or_default())
 }
 
-/// Digest and signature of an entry of the log, as it has them.
-pub(super) fn logged(body: &str) -> Option<(String, String)> {
-    let json: Value = serde_json::from_slice(&STANDARD.decode(body).ok()?).ok()?;
-    let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Some((text("/spec/data/hash/value")?, text("/spec/signature/content")?))
+/// What an entry of the log is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct About {
+    /// In hexadecimal.
+    pub(super) digest: String,
+    /// In base64.
+    pub(super) signature: String,
+    /// A certificate in PEM, in base64.
+    pub(super) certificate: String,
+}
+
+impl About {
+    /// That of an entry of the kind `hashedrekord`.
+    pub(super) fn read(body: &str) -> Option<Self> {
+        let json: Value = serde_json::from_slice(&STANDARD.decode(body).ok()?).ok()?;
+        let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            digest: text("/spec/data/hash/value")?,
+            signature: text("/spec/signature/content")?,
+            certificate: text("/spec/signature/publicKey/content")?,
+        })
+    }
+
+    fn is_certificate(&self, certificate: &Certificate) -> bool {
+        let pem = STANDARD.decode(&self.certificate).ok();
+        pem.and_then(|pem| Certificate::from_pem(pem).ok()).as_ref() == Some(certificate)
+    }
 }
 
 /// What a bundle says of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// It fits the file, its certificate and the log's entry: who the certificate is of. That the certificate and the
-    /// entry are genuine is not said by this.
-    Fits(String),
+    /// It fits the file, its certificate and the log's entry, and these are genuine: whom the certificate is of.
+    Genuine(Identity),
+    /// It fits, and that its certificate and the log's entry are genuine cannot be said: whom the certificate names, and why.
+    Unknown(String, String),
     /// It does not fit: why.
     Broken(String),
 }
 
-/// Holds a bundle against bytes.
-pub(crate) fn read(text: &str, bytes: &[u8]) -> Finding {
-    look(text, bytes).unwrap_or_else(Finding::Broken)
+/// Holds a bundle against bytes, and against those who must have vouched for it.
+pub(crate) fn read(text: &str, bytes: &[u8], authority: &Authority) -> Finding {
+    look(text, bytes, authority).unwrap_or_else(Finding::Broken)
 }
 
-fn look(text: &str, bytes: &[u8]) -> Result<Finding, String> {
+fn look(text: &str, bytes: &[u8], authority: &Authority) -> Result<Finding, String> {
     let bundle: Bundle = serde_json::from_str(text).map_err(|e| format!("it is no bundle of Sigstore: {e}"))?;
     if bundle.media_type != MEDIA_TYPE {
         return Err(format!("it is of the type {}, of which this kiln knows nothing", bundle.media_type));
@@ -155,21 +177,20 @@ fn look(text: &str, bytes: &[u8]) -> Result<Finding, String> {
     if signature.is_none_or(|signature| key.verify(bytes, &signature).is_err()) {
         return Err("its signature is not by the key of its certificate".to_owned());
     }
-    let expected = (digest.to_string(), message.signature.clone());
-    let entries = &bundle.verification_material.tlog_entries;
-    if !entries.iter().any(|entry| logged(&entry.canonicalized_body).as_ref() == Some(&expected)) {
-        return Err("none of its entries of the log is about its signature".to_owned());
-    }
-    Ok(Finding::Fits(identity(&certificate)))
-}
-
-/// Who a certificate is of: an address, or the URL of a workflow.
-fn identity(certificate: &Certificate) -> String {
-    let names = certificate.tbs_certificate.get::<SubjectAltName>().ok().flatten();
-    let names = names.map(|(_, names)| names.0).unwrap_or_default();
-    let name = names.iter().find_map(|name| match name {
-        GeneralName::Rfc822Name(name) | GeneralName::UniformResourceIdentifier(name) => Some(name.to_string()),
-        _ => None,
-    });
-    name.unwrap_or_else(|| "somebody whom its certificate does not name".to_owned())
+    let is_about = |entry: &&Logged| {
+        About::read(&entry.canonicalized_body).is_some_and(|about| {
+            about.digest == digest.to_string()
+                && about.signature == message.signature
+                && about.is_certificate(&certificate)
+        })
+    };
+    let entry = bundle.verification_material.tlog_entries.iter().find(is_about);
+    let entry = entry.ok_or("none of its entries of the log is about its signature and its certificate")?;
+    Ok(match authority.check(&certificate, entry) {
+        Ok(identity) => Finding::Genuine(identity),
+        Err(reason) => {
+            let name = identity(&certificate).map(|identity| identity.name);
+            Finding::Unknown(name.unwrap_or_else(|| "somebody whom its certificate does not name".to_owned()), reason)
+        }
+    })
 }

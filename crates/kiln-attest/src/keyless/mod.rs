@@ -5,10 +5,15 @@
 //! returns a [`Bundle`] (v0.3), which other tools know by the name `FILE.sigstore.json`. The key is forgotten. All that
 //! the services answer is held against what was asked: a certificate for another key, or an entry for another signature, is
 //! an error.
+//!
+//! Whoever checks a bundle holds it against an [`Authority`]: whether its certificate and its entry are genuine, and so whom
+//! it is of. Whether that is a [`Signatory`] who is believed is another question.
 
+mod authority;
 mod bundle;
 mod error;
 mod services;
+mod signatory;
 mod token;
 
 use std::time::Duration;
@@ -21,9 +26,12 @@ use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::elliptic_curve::rand_core::OsRng;
 
+pub(crate) use self::authority::Identity;
+pub use self::authority::{Authority, AuthorityError};
 pub use self::bundle::Bundle;
 pub(crate) use self::bundle::{Finding, read as read_bundle};
 pub use self::error::KeylessError;
+pub use self::signatory::{KEYLESS, Signatory, SignatoryError};
 pub use self::token::Tokens;
 
 /// What the name of a bundle ends in.

@@ -114,8 +114,8 @@ pub(super) async fn entry(
     let first = json.as_object().and_then(|entries| entries.values().next()).cloned();
     let entry: Entry = serde_json::from_value(first.ok_or_else(|| bad("there is no entry in it"))?)
         .map_err(|e| bad(&e.to_string()))?;
-    let said = super::bundle::logged(&entry.body).ok_or_else(|| bad("its entry cannot be read"))?;
-    if said != (digest, content) {
+    let said = super::bundle::About::read(&entry.body).ok_or_else(|| bad("its entry cannot be read"))?;
+    if (said.digest, said.signature) != (digest, content) {
         return Err(bad("its entry is about another signature"));
     }
     Ok(entry)

@@ -38,8 +38,8 @@ pub(crate) struct Verify {
     /// Images to run them in, by commas (repeatable); packages are installed there
     #[arg(long, value_name = "IMAGE", value_delimiter = ',')]
     pub(crate) run_on: Vec<String>,
-    /// Public key of minisign or cosign, or a file with one, that must vouch for them (repeatable);
-    /// default: release.trusted-keys
+    /// Public key of minisign or cosign, or a file with one, or keyless:NAME, that must vouch for them
+    /// (repeatable); default: release.trusted-keys
     #[arg(long = "key", value_name = "KEY")]
     pub(crate) keys: Vec<String>,
     /// As JSON

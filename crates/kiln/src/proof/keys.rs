@@ -1,6 +1,7 @@
 //! Keys of a project's settings: where they lie, and what opens them.
 
 use kiln_attest::check::Trust;
+use kiln_attest::keyless::{Authority, KEYLESS, SignatoryError};
 use kiln_attest::keys::{KeyError, PublicKey, Signer};
 use kiln_config::SignWith;
 
@@ -37,22 +38,44 @@ pub(crate) fn signers(environment: &Environment, project: &Project) -> Result<Ve
 
 /// Whom a project believes.
 pub(crate) fn trust(project: &Project) -> Result<Trust> {
-    let parse = |text: &String| {
-        // Whatever is no key in itself names a file with one.
-        let key = match PublicKey::parse(text) {
-            Ok(key) => Ok(key),
-            Err(error) => {
-                let path = project.folder.join(text);
-                if !path.exists() {
-                    return Err(refused(&format!("{text} of release.trusted-keys"), &error));
-                }
-                PublicKey::parse(&fs_err::read_to_string(&path).map_err(CliError::io("read", &path))?)
-            }
-        };
-        key.map_err(|error| refused(&format!("{text} of release.trusted-keys"), &error))
+    let settings = project.config.resolved().release;
+    let mut trust = Trust::default();
+    for text in &settings.trusted_keys {
+        if text.starts_with(KEYLESS) {
+            let signatory = text.parse().map_err(|error: SignatoryError| CliError::Missing {
+                problem: format!("{text} of release.trusted-keys cannot be used: {error}"),
+                hint: error.hint().to_owned(),
+            })?;
+            trust.signatories.push(signatory);
+        } else {
+            trust.keys.push(public(project, text)?);
+        }
+    }
+    if let Some(file) = &settings.trusted_root {
+        let text = fs_err::read_to_string(project.folder.join(file)).map_err(CliError::io("read", file))?;
+        let authority = Authority::parse(&text).map_err(|error| CliError::Missing {
+            problem: format!("{file} of release.trusted-root cannot be used: {error}"),
+            hint: "it is the trusted_root.json of an instance of Sigstore".to_owned(),
+        })?;
+        trust.authority = Some(authority);
+    }
+    Ok(trust)
+}
+
+/// A public key: itself, or a file with one.
+fn public(project: &Project, text: &str) -> Result<PublicKey> {
+    let refused = |error: &KeyError| refused(&format!("{text} of release.trusted-keys"), error);
+    // Whatever is no key in itself names a file with one.
+    let error = match PublicKey::parse(text) {
+        Ok(key) => return Ok(key),
+        Err(error) => error,
     };
-    let keys = project.config.resolved().release.trusted_keys;
-    Ok(Trust { keys: keys.iter().map(parse).collect::<Result<_>>()? })
+    let path = project.folder.join(text);
+    if !path.exists() {
+        return Err(refused(&error));
+    }
+    let text = fs_err::read_to_string(&path).map_err(CliError::io("read", &path))?;
+    PublicKey::parse(&text).map_err(|error| refused(&error))
 }
 
 /// The text of a key: a variable's, or a file's.
