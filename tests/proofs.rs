@@ -34,7 +34,7 @@ fn run(command: &mut Command) -> Output {
 }
 
 fn trust(key: &str) -> Trust {
-    Trust { keys: vec![PublicKey::parse(key).expect("a key")] }
+    Trust { keys: vec![PublicKey::parse(key).expect("a key")], ..Trust::default() }
 }
 
 /// The status of the one signature of the file.
