@@ -28,6 +28,9 @@ pub(super) const BINARIES: [(&str, &str); 5] = [
     ("kiln-e2e", "conformance"),
 ];
 
+/// The daemon on which `docker buildx` builds the cases of the conformance suite too.
+const PEER: &str = "KILN_TEST_PEER";
+
 /// Validators of CycloneDX and SPDX by those who make the formats.
 const VALIDATORS: [&str; 2] = ["cyclonedx-python-lib[json-validation]==11.12.0", "spdx-tools==0.8.5"];
 
@@ -36,6 +39,9 @@ pub(super) fn seconds(testbed: &Testbed, filters: &[String]) -> Result<Outcome> 
     let kiln = kiln()?;
     let mut env = env(testbed, &kiln);
     env.push(("KILN_TEST_PULL".to_owned(), pullable(testbed)));
+    if let Ok(peer) = std::env::var(PEER) {
+        env.push((PEER.to_owned(), peer));
+    }
     match emulators(testbed, &kiln) {
         Ok(image) => env.push(("KILN_TEST_QEMU_IMAGE".to_owned(), image)),
         Err(error) => eprintln!("no image with emulators: {error:#}"),

@@ -128,14 +128,19 @@ impl Tests<'_> {
         run(isolated(&mut command).envs(self.env.iter().cloned()), Reader::nextest(self.show))
     }
 
-    /// The tests of the tier whose name contains one of the filters. Names of files would do as well, but nextest takes a
-    /// word that no file has for a mistake.
+    /// The tests of the tier whose name contains one of the filters, or that are in the file of that name. Of any other word
+    /// for a file nextest says that it is a mistake.
     fn expression(&self) -> String {
         let Self { select, filters, .. } = self;
         if filters.is_empty() {
             return (*select).to_owned();
         }
-        let named: Vec<_> = filters.iter().map(|word| format!("test(~{word})")).collect();
+        let is_file = |word: &str| super::engine::BINARIES.iter().any(|(_, name)| *name == word);
+        let named = filters.iter().map(|word| match is_file(word) {
+            true => format!("test(~{word}) or binary(={word})"),
+            false => format!("test(~{word})"),
+        });
+        let named: Vec<_> = named.collect();
         format!("({select}) and ({})", named.join(" or "))
     }
 }
