@@ -93,12 +93,15 @@ fn all_formats_lie_beside_the_program_with_their_sums() {
     // A second run, with something new in the folder's sums: the same bytes.
     assert_eq!(package(&project, &["--format", "all", "--version", "1.2.3"]).code, 0);
     assert_eq!(project.read("dist/SHA256SUMS"), sums);
-    // What is left of an older version is told, and stays.
+    // What is left of an older version is told, and stays; the list is one of the new version.
     let next = package(&project, &["--format", "deb", "--version", "1.2.4"]);
-    let note = "note: the folder also has packages of other versions: hello-1.2.3-1.x86_64.rpm,";
+    let note = "note: of other versions, and no longer listed in SHA256SUMS: hello-1.2.3-1.x86_64.rpm,";
     let told = next.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains(note), "{}", next.stderr);
-    assert!(project.read("dist/SHA256SUMS").contains("hello_1.2.3-1_amd64.deb"));
+    assert!(project.path("dist/hello_1.2.3-1_amd64.deb").is_file());
+    let sums = project.read("dist/SHA256SUMS");
+    assert!(!sums.contains("1.2.3") && sums.contains("hello_1.2.4-1_amd64.deb"), "{sums}");
+    assert!(sums.contains("  hello-linux-x86_64.cdx.json\n"), "{sums}");
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn the_version_is_the_tag_of_the_commit_if_nothing_else_says_it() {
     let project = project(SETTINGS);
     let none = package(&project, &[]);
     assert_eq!(none.code, 3, "{}", none.stderr);
-    assert!(none.stderr.contains("nothing says which version is packed"), "{}", none.stderr);
+    assert!(none.stderr.contains("the version is not known: neither kiln.toml nor"), "{}", none.stderr);
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
         command.current_dir(project.path("")).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);

@@ -224,7 +224,7 @@ fn what_a_release_needs_is_asked_for_before_anything_is_sent() {
     checkout.git(&["checkout", "--quiet", "main.py"]);
     refused(&["--set", "release.assets=[\"*.rpm\"]"], 3, &["no file in dist is called `*.rpm`"]);
     checkout.file("app-0.9.0-linux-x86_64.tar.gz", "old");
-    refused(&[], 3, &["files of another version than 1.0.0", "app-0.9.0-linux-x86_64.tar.gz"]);
+    refused(&[], 3, &["files of another version: app-0.9.0-linux-x86_64.tar.gz", "app-0.9.0-linux-x86_64.tar.gz"]);
     fs_err::remove_file(checkout.project.path("dist/app-0.9.0-linux-x86_64.tar.gz")).expect("removed");
     checkout.file("app-1.0.0-linux-arm64.tar.gz", "new");
     fs_err::remove_file(checkout.project.path("dist/app-1.0.0-linux-arm64.tar.gz")).expect("removed");

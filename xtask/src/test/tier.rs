@@ -136,9 +136,9 @@ impl Tests<'_> {
             return (*select).to_owned();
         }
         let is_file = |word: &str| super::engine::BINARIES.iter().any(|(_, name)| *name == word);
-        let named = filters.iter().map(|word| match is_file(word) {
-            true => format!("test(~{word}) or binary(={word})"),
-            false => format!("test(~{word})"),
+        let named = filters.iter().map(|word| {
+            let file = if is_file(word) { format!(" or binary(={word})") } else { String::new() };
+            format!("test(~{word}){file}")
         });
         let named: Vec<_> = named.collect();
         format!("({select}) and ({})", named.join(" or "))

@@ -33,12 +33,11 @@ impl Checking<'_> {
     fn bundle(&mut self, path: &Path, bytes: &[u8]) -> bool {
         let proof = beside(path, BUNDLE);
         let sigstore;
-        let authority = match &self.trust.authority {
-            Some(authority) => authority,
-            None => {
-                sigstore = Authority::sigstore();
-                &sigstore
-            }
+        let authority = if let Some(authority) = &self.trust.authority {
+            authority
+        } else {
+            sigstore = Authority::sigstore();
+            &sigstore
         };
         let finding = match fs_err::read_to_string(&proof) {
             Ok(text) => read_bundle(&text, bytes, authority),

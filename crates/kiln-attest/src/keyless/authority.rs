@@ -4,6 +4,8 @@
 //! what the log signs, RFC 5280 for certificates, `oid-info.md` of sigstore/fulcio for who is named in them. Not looked at are
 //! the logs of certificates: a bundle counts because Rekor's log has it, at a time at which its certificate was good.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -136,7 +138,7 @@ impl Authority {
         let time = entry.integrated_time.parse::<i64>().ok();
         let index = entry.log_index.parse::<i64>().ok();
         let (time, index) = time.zip(index).ok_or("the entry of its log has no time or number")?;
-        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&id);
         // Canonical JSON: names in order, no blanks.
         let said = serde_json::json!({
             "body": entry.canonicalized_body, "integratedTime": time, "logID": id, "logIndex": index,
@@ -225,6 +227,13 @@ pub(super) fn identity(certificate: &Certificate) -> Option<Identity> {
     let issuer = extension(ISSUER).and_then(|der| Some(Utf8StringRef::from_der(der).ok()?.as_str().to_owned()));
     let issuer = issuer.or_else(|| extension(OLD_ISSUER).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()));
     Some(Identity { name, issuer: issuer.unwrap_or_default() })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

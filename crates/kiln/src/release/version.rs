@@ -33,7 +33,8 @@ impl Version {
             Some(repository) if named.is_none() => repository.tags_at(commit)?,
             _ => Vec::new(),
         };
-        let place = project.config.provenance(Section::Release, "version", None);
+        let own = project.config.provenance(Section::Release, "version", None);
+        let place = if own.is_explicit() { own } else { project.config.provenance(Section::Project, "version", None) };
         choose(&settings.publish.tag, settings.release.version, named, &tags).map_err(|problem| match problem {
             Problem::Differs { who, tag, said, version } => CliError::Missing {
                 problem: format!("{who} {tag} is of version {said}, and the project is at {version} ({place})"),
