@@ -93,12 +93,18 @@ fn all_formats_lie_beside_the_program_with_their_sums() {
     // A second run, with something new in the folder's sums: the same bytes.
     assert_eq!(package(&project, &["--format", "all", "--version", "1.2.3"]).code, 0);
     assert_eq!(project.read("dist/SHA256SUMS"), sums);
+    // A signature is of these sums, and not of others.
+    project.write("dist/SHA256SUMS.minisig", "a signature");
+    assert_eq!(package(&project, &["--format", "all", "--version", "1.2.3"]).code, 0);
+    assert!(project.path("dist/SHA256SUMS.minisig").is_file());
     // What is left of an older version is told, and stays; the list is one of the new version.
     let next = package(&project, &["--format", "deb", "--version", "1.2.4"]);
     let note = "note: of other versions, and no longer listed in SHA256SUMS: hello-1.2.3-1.x86_64.rpm,";
     let told = next.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains(note), "{}", next.stderr);
     assert!(project.path("dist/hello_1.2.3-1_amd64.deb").is_file());
+    assert!(told.contains("SHA256SUMS.minisig was of earlier sums and is removed"), "{}", next.stderr);
+    assert!(!project.path("dist/SHA256SUMS.minisig").exists());
     let sums = project.read("dist/SHA256SUMS");
     assert!(!sums.contains("1.2.3") && sums.contains("hello_1.2.4-1_amd64.deb"), "{sums}");
     assert!(sums.contains("  hello-linux-x86_64.cdx.json\n"), "{sums}");
@@ -117,6 +123,8 @@ fn the_version_is_the_tag_of_the_commit_if_nothing_else_says_it() {
         assert!(command.output().expect("git runs").status.success(), "{arguments:?}");
     };
     git(&["init", "-q"]);
+    let first = package(&project, &["--version", "0.1", "--format", "tar.gz"]);
+    assert_eq!(first.code, 0, "there is no commit yet: {}", first.stderr);
     git(&["add", "main.py"]);
     git(&["commit", "-q", "-m", "one"]);
     git(&["tag", "other"]);

@@ -58,8 +58,10 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
     }
     proofs.add(&output, &programs, &mut staged)?;
     let (packed, others) = (staged.packed.clone(), staged.others.clone());
+    let sums = || fs_err::read(output.join(SUMS_NAME)).ok();
+    let before = sums();
     let of_other_versions = staged.place(&release)?;
-    let signatures = proofs.sign(&output).await?;
+    let signatures = proofs.sign(&output, sums() != before).await?;
     let mut notes = notes(&project, &release, &programs, &formats);
     notes.append(&mut proofs.notices);
     if !of_other_versions.is_empty() {

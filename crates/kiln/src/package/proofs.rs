@@ -60,16 +60,21 @@ impl<'a> Proofs<'a> {
         made.files.iter().map(|path| name(path)).try_for_each(|file| staged.add(&file))
     }
 
-    /// Signs the sums in `output`, and returns the names of the signatures.
-    pub(crate) async fn sign(&mut self, output: &Path) -> Result<Vec<String>> {
+    /// Signs the sums in `output`, and returns the names of the signatures. Those of other sums are of no use any more, and
+    /// would be published as if they were: they are removed.
+    pub(crate) async fn sign(&mut self, output: &Path, are_changed: bool) -> Result<Vec<String>> {
         let making = self.making(output);
         let mut signatures = proof::sign(&making, &self.signers)?;
         signatures.extend(keyless::sign_keyless(&making).await?);
         let names: Vec<String> = signatures.iter().map(|path| name(path)).collect();
         let usual = [".minisig", ".sig", BUNDLE].map(|ending| format!("{SUMS}{ending}"));
-        let stale = usual.iter().filter(|name| !names.contains(name) && output.join(name).exists());
-        self.notices
-            .extend(stale.map(|name| format!("{name} is of earlier sums, and nothing in release.sign renews it")));
+        for name in usual.iter().filter(|name| are_changed && !names.contains(name)) {
+            match fs_err::remove_file(output.join(name)) {
+                Ok(()) => self.notices.push(format!("{name} was of earlier sums and is removed; nothing renews it")),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(CliError::io("remove", output.join(name))(error)),
+            }
+        }
         Ok(names)
     }
 

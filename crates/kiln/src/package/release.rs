@@ -83,7 +83,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// The version, and its tag.
     fn version(&self) -> Result<(kiln_package::Version, String)> {
-        let repository = Repository::open(&self.project.folder).ok();
+        // What has no commit has no tags.
+        let repository = Repository::open(&self.project.folder).ok().filter(|found| found.commit(None).is_ok());
         let found = Version::find(self.environment, self.project, repository.as_ref(), "HEAD", ("--version", None))?;
         let version = found.version.parse().map_err(|error: kiln_package::VersionError| {
             let place = place(self.project, "version").map(|place| format!("{place}: ")).unwrap_or_default();
