@@ -247,6 +247,26 @@ mod tests {
     }
 
     #[test]
+    fn versions_say_whether_they_are_to_be_tried_out() {
+        for text in ["1.0rc1", "1.0-beta.2", "2.0a3", "1.0.dev4", "1.0-alpha"] {
+            assert!(version(text).is_prerelease(), "{text}");
+        }
+        for text in ["1.0", "1.0.post1", "2024.1", "1.0+alpha"] {
+            assert!(!version(text).is_prerelease(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_a_version_are_the_same() {
+        for (one, other) in [("1.0-RC.1", "1.0rc1"), ("1.0.dev3", "1.0dev3"), ("v1.0-1", "1.0.post1")] {
+            assert!(version(one).is_same_as(&version(other)), "{one}, {other}");
+        }
+        for (one, other) in [("1.0rc1", "1.0"), ("1.0rc1", "1.0rc2"), ("1.0", "1.0+local"), ("1!1.0", "1.0")] {
+            assert!(!version(one).is_same_as(&version(other)), "{one}, {other}");
+        }
+    }
+
+    #[test]
     fn what_is_no_version_is_refused() {
         for text in
             ["", "v", "nightly", "1.2.x", "1.2.3-release", "1..2", "1.2.", "1.2+", "1.2+a..b", "1.2-3-gabc", "x!1"]

@@ -358,6 +358,7 @@ mod tests {
         let place = detect(&Given::default(), &actions, Some("git@elsewhere:a/b")).expect("a place");
         assert_eq!(place.to_string(), "GitHub repository me/app on ghe.example.org");
         assert_eq!(place.comparison("v1", "v2"), "https://ghe.example.org/me/app/compare/v1...v2");
+        assert_eq!(place.downloads("v1"), "https://ghe.example.org/me/app/releases/download/v1");
         let mut gitea = actions.to_vec();
         gitea.push(("GITEA_ACTIONS", "true"));
         let place = detect(&Given::default(), &gitea, None).expect("a place");
@@ -370,6 +371,7 @@ mod tests {
         ];
         let place = detect(&Given::default(), &gitlab, None).expect("a place");
         assert_eq!(place.comparison("v1", "v2"), "https://gitlab.com/group/app/-/compare/v1...v2");
+        assert_eq!(place.downloads("v1"), "https://gitlab.com/group/app/-/releases/v1/downloads");
         // Who names another forge does not mean that of the service.
         let other = given(ForgeKind::Gitea, "https://codeberg.org");
         assert_eq!(detect(&other, &actions, None).expect("a place").api, "https://codeberg.org/api/v1");

@@ -32,13 +32,7 @@ impl Checking<'_> {
     /// Checks the bundle of a file; whether it is by somebody trusted.
     fn bundle(&mut self, path: &Path, bytes: &[u8]) -> bool {
         let proof = beside(path, BUNDLE);
-        let sigstore;
-        let authority = if let Some(authority) = &self.trust.authority {
-            authority
-        } else {
-            sigstore = Authority::sigstore();
-            &sigstore
-        };
+        let authority = self.trust.authority.as_ref().unwrap_or_else(|| Authority::sigstore());
         let finding = match fs_err::read_to_string(&proof) {
             Ok(text) => read_bundle(&text, bytes, authority),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,

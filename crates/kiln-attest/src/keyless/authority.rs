@@ -5,9 +5,8 @@
 //! the logs of certificates: a bundle counts because Rekor's log has it, at a time at which its certificate was good.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use p256::ecdsa::signature::Verifier;
 use p256::pkcs8::DecodePublicKey;
@@ -20,7 +19,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 
 use super::bundle::Logged;
-use super::services;
+use super::{decoded, services};
 
 /// The authorities and logs that Sigstore runs for everybody, as its trusted root of 2022 and later has them.
 const SIGSTORE: &str = include_str!("../../data/trusted_root.json");
@@ -82,8 +81,9 @@ impl Span {
 
 impl Authority {
     /// Sigstore's own, for everybody.
-    pub fn sigstore() -> Self {
-        Self::parse(SIGSTORE).expect("it is tested")
+    pub fn sigstore() -> &'static Self {
+        static SIGSTORES: LazyLock<Authority> = LazyLock::new(|| Authority::parse(SIGSTORE).expect("it is tested"));
+        &SIGSTORES
     }
 
     /// Reads a trusted root, as `trusted_root.json` of Sigstore's own or of somebody's instance.
@@ -95,19 +95,19 @@ impl Authority {
         let file: File = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
         let mut certifiers = Vec::new();
         for found in file.certificate_authorities {
-            let chain = found.cert_chain.certificates.iter().map(|raw| services::parse(&decode(&raw.raw_bytes)?));
+            let chain = found.cert_chain.certificates.iter().map(|raw| services::parse(&decoded(&raw.raw_bytes)?));
             let chain: Option<Vec<Certificate>> = chain.collect();
             let chain = chain.filter(|chain| !chain.is_empty()).ok_or_else(|| wrong("a certificate cannot be read"))?;
             certifiers.push(Certifier { chain, valid: found.valid_for.span()? });
         }
         let mut logs = Vec::new();
         for found in file.tlogs {
-            let key = decode(&found.public_key.raw_bytes);
+            let key = decoded(&found.public_key.raw_bytes);
             // Newer logs may have keys of other kinds, whose word is not needed.
             let Some(key) = key.and_then(|der| p256::ecdsa::VerifyingKey::from_public_key_der(&der).ok()) else {
                 continue;
             };
-            let id = decode(&found.log_id.key_id).ok_or_else(|| wrong("the id of a log cannot be read"))?;
+            let id = decoded(&found.log_id.key_id).ok_or_else(|| wrong("the id of a log cannot be read"))?;
             logs.push(Log { id, key, valid: found.public_key.valid_for.unwrap_or_default().span()? });
         }
         if certifiers.is_empty() || logs.is_empty() {
@@ -133,7 +133,7 @@ impl Authority {
 
     /// When a log has written an entry down.
     fn logged(&self, entry: &Logged) -> Result<i64, String> {
-        let id = entry.log_id["keyId"].as_str().and_then(decode).unwrap_or_default();
+        let id = entry.log_id["keyId"].as_str().and_then(decoded).unwrap_or_default();
         let log = self.logs.iter().find(|log| log.id == id).ok_or("it is in a log that is not known")?;
         let time = entry.integrated_time.parse::<i64>().ok();
         let index = entry.log_index.parse::<i64>().ok();
@@ -143,7 +143,7 @@ impl Authority {
         let said = serde_json::json!({
             "body": entry.canonicalized_body, "integratedTime": time, "logID": id, "logIndex": index,
         });
-        let promise = entry.inclusion_promise["signedEntryTimestamp"].as_str().and_then(decode);
+        let promise = entry.inclusion_promise["signedEntryTimestamp"].as_str().and_then(decoded);
         let signature = promise.and_then(|bytes| p256::ecdsa::DerSignature::try_from(bytes.as_slice()).ok());
         let is_said =
             signature.is_some_and(|signature| log.key.verify(said.to_string().as_bytes(), &signature).is_ok());
@@ -236,10 +236,6 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
-}
-
 /// `trusted_root.json`, as far as it is read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -317,7 +313,7 @@ mod tests {
 
     fn real() -> (Certificate, Logged) {
         let json: Value = serde_json::from_str(REAL).unwrap();
-        let raw = json.pointer("/certificate/rawBytes").and_then(Value::as_str).and_then(decode).unwrap();
+        let raw = json.pointer("/certificate/rawBytes").and_then(Value::as_str).and_then(decoded).unwrap();
         (services::parse(&raw).unwrap(), serde_json::from_value(json["tlogEntries"][0].clone()).unwrap())
     }
 

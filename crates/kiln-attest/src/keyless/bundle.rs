@@ -1,8 +1,6 @@
 //! Bundles of Sigstore, v0.3: a signature with all that is needed to check it. Source: `sigstore_bundle.proto` of
 //! sigstore/protobuf-specs, in the JSON of Protocol Buffers.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use kiln_artifact::checksum::Sha256;
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{DerSignature, VerifyingKey};
@@ -13,8 +11,8 @@ use x509_cert::Certificate;
 use x509_cert::der::{DecodePem, Encode};
 
 use super::authority::{Authority, Identity, identity};
-use super::encoded;
 use super::services::{self, Entry};
+use super::{decoded, encoded};
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SHA2_256: &str = "SHA2_256";
@@ -127,7 +125,7 @@ pub(super) struct About {
 impl About {
     /// That of an entry of the kind `hashedrekord`.
     pub(super) fn read(body: &str) -> Option<Self> {
-        let json: Value = serde_json::from_slice(&STANDARD.decode(body).ok()?).ok()?;
+        let json: Value = serde_json::from_slice(&decoded(body)?).ok()?;
         let text = |pointer: &str| json.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             digest: text("/spec/data/hash/value")?,
@@ -137,7 +135,7 @@ impl About {
     }
 
     fn is_certificate(&self, certificate: &Certificate) -> bool {
-        let pem = STANDARD.decode(&self.certificate).ok();
+        let pem = decoded(&self.certificate);
         pem.and_then(|pem| Certificate::from_pem(pem).ok()).as_ref() == Some(certificate)
     }
 }
@@ -168,11 +166,11 @@ fn look(text: &str, bytes: &[u8], authority: &Authority) -> Result<Finding, Stri
     if message.message_digest.algorithm != SHA2_256 || message.message_digest.digest != encoded(digest.as_bytes()) {
         return Err(format!("it is for a file with another digest than {digest}"));
     }
-    let raw = STANDARD.decode(&bundle.verification_material.certificate.raw_bytes).ok();
+    let raw = decoded(&bundle.verification_material.certificate.raw_bytes);
     let certificate = raw.and_then(|raw| services::parse(&raw)).ok_or("its certificate cannot be read")?;
     let public = certificate.tbs_certificate.subject_public_key_info.to_der().map_err(|e| e.to_string())?;
     let key = VerifyingKey::from_public_key_der(&public).map_err(|_| "its certificate is not for a key of P-256")?;
-    let signature = STANDARD.decode(&message.signature).ok();
+    let signature = decoded(&message.signature);
     let signature = signature.and_then(|signature| DerSignature::try_from(signature.as_slice()).ok());
     if signature.is_none_or(|signature| key.verify(bytes, &signature).is_err()) {
         return Err("its signature is not by the key of its certificate".to_owned());

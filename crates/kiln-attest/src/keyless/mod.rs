@@ -86,3 +86,7 @@ pub async fn sign(
 fn encoded(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
