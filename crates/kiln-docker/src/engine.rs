@@ -284,7 +284,7 @@ pub struct ContainerSpec {
 }
 
 impl ContainerSpec {
-    /// A container that is never started: files go in and out of it.
+    /// A container that nobody starts: files go in and out of it. Those that run say what differs.
     pub fn idle(image: ImageId, platform: Platform, labels: BTreeMap<String, String>) -> Self {
         Self {
             image,

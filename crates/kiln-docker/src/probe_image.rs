@@ -10,7 +10,7 @@ use kiln_graph::{Arch, Digest, Hasher, Platform};
 use sha2::{Digest as _, Sha256};
 
 use crate::emulation::program;
-use crate::{ByteStream, ContainerSpec, Engine, ImageId, Limits, NetworkSpec, Result, hex, labels};
+use crate::{ByteStream, ContainerSpec, Engine, ImageId, Result, hex, labels};
 
 /// A folder in the image to mount a volume at.
 pub(crate) const FOLDER: &str = "/kiln";
@@ -39,22 +39,9 @@ pub async fn empty(engine: &dyn Engine, platform: Platform) -> Result<ImageId> {
 
 /// A container of the probe image, without network.
 pub(crate) fn container(image: &ImageId, engine: &dyn Engine, role: &str, argv: Vec<String>) -> ContainerSpec {
-    ContainerSpec {
-        image: image.clone(),
-        platform: Platform::linux(engine.info().arch),
-        argv,
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        user: String::new(),
-        mounts: Vec::new(),
-        network: NetworkSpec::None,
-        privileged: false,
-        labels: BTreeMap::from([(labels::ROLE.to_owned(), role.to_owned())]),
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
-    }
+    let labels = BTreeMap::from([(labels::ROLE.to_owned(), role.to_owned())]);
+    let platform = Platform::linux(engine.info().arch);
+    ContainerSpec { argv, cwd: "/".to_owned(), ..ContainerSpec::idle(image.clone(), platform, labels) }
 }
 
 /// Bytes as a stream.

@@ -9,9 +9,7 @@ use std::time::Duration;
 use kiln_graph::{Digest, Hasher, Platform};
 
 use crate::sealed::{Sealed, Work};
-use crate::{
-    ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, Result, VolumeSource, labels, toolbox,
-};
+use crate::{ContainerSpec, Engine, EngineError, ImageId, MountSpec, Result, VolumeSource, labels, toolbox};
 
 /// How long another kiln may take to fill a volume before it is taken for dead.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -57,20 +55,11 @@ pub async fn ensure(
     sweep(engine).await?;
     let argv = [kiln_twin::PROGRAM, "fill", seen, seen, &id.to_string()].map(str::to_owned);
     let spec = ContainerSpec {
-        image: image.clone(),
-        platform,
         argv: argv.into(),
-        env: Vec::new(),
         cwd: "/".to_owned(),
         user: "0".to_owned(),
         mounts: vec![toolbox::mount(toolbox), MountSpec { readonly: false, ..mount(&sealed.volume, seen) }],
-        network: NetworkSpec::None,
-        privileged: false,
-        labels: owner,
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
+        ..ContainerSpec::idle(image.clone(), platform, owner)
     };
     sealed.ensure(engine, &spec).await?;
     Ok(sealed.volume)

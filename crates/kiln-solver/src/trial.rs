@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, toolbox};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, ImageId, MountSpec, toolbox};
 use kiln_graph::Platform;
 use tokio_util::task::TaskTracker;
 
@@ -46,20 +46,10 @@ pub fn spec(
     labels: BTreeMap<String, String>,
 ) -> ContainerSpec {
     ContainerSpec {
-        image,
-        platform,
         argv: toolbox::wrap(engine.info().arch, platform.arch, argv),
-        env: Vec::new(),
         cwd: "/".to_owned(),
-        user: String::new(),
         mounts: toolbox.into_iter().collect(),
-        network: NetworkSpec::None,
-        privileged: false,
-        labels,
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
+        ..ContainerSpec::idle(image, platform, labels)
     }
 }
 

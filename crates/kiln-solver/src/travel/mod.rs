@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use kiln_cache::{CacheError, Fetched, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack};
-use kiln_docker::{ContainerId, ContainerSpec, Engine, Limits, MountSpec, NetworkSpec, VolumeSource};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, MountSpec, VolumeSource};
 use kiln_graph::{Platform, VertexId};
 
 use crate::cancel::Cancel;
@@ -228,21 +228,12 @@ impl Guide {
             (kiln_docker::labels::ROLE, "cache"),
             (kiln_docker::labels::SCOPE, self.scope.as_str()),
         ];
+        let labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let spec = ContainerSpec {
-            image,
-            platform,
             argv,
-            env: Vec::new(),
-            cwd: String::new(),
             user: "0".to_owned(),
             mounts: [mount].into_iter().chain(tools).collect(),
-            network: NetworkSpec::None,
-            privileged: false,
-            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            name: None,
-            extra_hosts: Vec::new(),
-            limits: Limits::default(),
-            stdin: false,
+            ..ContainerSpec::idle(image, platform, labels)
         };
         Ok(self.engine.create_container(&spec).await?)
     }
