@@ -11,6 +11,7 @@ mod package_image;
 mod packages;
 mod proofs;
 mod report;
+mod shell;
 mod suite;
 mod targets;
 mod travel;

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{
-    ContainerId, ContainerSpec, Engine, Image, ImageId, Limits, NetworkSpec, PullPolicy, Volume, labels,
-};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, Image, ImageId, PullPolicy, Volume, labels};
 use kiln_graph::{ImageConfig, Platform};
 use tokio::runtime::Runtime;
 
@@ -173,22 +171,8 @@ impl Daemon {
 
 /// A container of the tests' own.
 fn container(image: ImageId, platform: Platform, argv: Vec<String>) -> ContainerSpec {
-    ContainerSpec {
-        image,
-        platform,
-        argv,
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        user: String::new(),
-        mounts: Vec::new(),
-        network: NetworkSpec::None,
-        privileged: false,
-        labels: [("kiln.test".to_owned(), "1".to_owned())].into(),
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
-    }
+    let labels = [("kiln.test".to_owned(), "1".to_owned())].into();
+    ContainerSpec { argv, cwd: "/".to_owned(), ..ContainerSpec::idle(image, platform, labels) }
 }
 
 /// An archive with the program in it.

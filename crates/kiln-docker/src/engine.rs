@@ -208,6 +208,15 @@ impl Hold {
     }
 }
 
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
 /// A mount of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountSpec {
@@ -281,6 +290,8 @@ pub struct ContainerSpec {
     pub limits: Limits,
     /// Whether it has a standard input, which [`Engine::hold`] keeps open.
     pub stdin: bool,
+    /// Whether its input and output are a terminal; all output is standard output then.
+    pub tty: bool,
 }
 
 impl ContainerSpec {
@@ -301,6 +312,7 @@ impl ContainerSpec {
             extra_hosts: Vec::new(),
             limits: Limits::default(),
             stdin: false,
+            tty: false,
         }
     }
 }
@@ -428,6 +440,9 @@ pub trait Engine: Send + Sync {
     /// Attaches to the standard input of a container that has one. The container sees its end after what is returned is
     /// dropped, or when this process dies. Call before [`Engine::start_container`].
     async fn hold(&self, id: &ContainerId) -> Result<Hold>;
+
+    /// Tells a running container that has a terminal how large that is.
+    async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()>;
 
     /// Starts a container.
     async fn start_container(&self, id: &ContainerId) -> Result<()>;

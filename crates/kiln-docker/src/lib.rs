@@ -23,7 +23,7 @@ pub use contents::Contents;
 pub use engine::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, ExitStatus, FileKind, Hold,
     Image, ImageId, Limits, LogChunk, LogStream, MountSpec, NetworkSpec, PastStep, PathStat, PullPolicy, PullProgress,
-    StoreKind, Ulimit, Volume, VolumeSource,
+    StoreKind, TerminalSize, Ulimit, Volume, VolumeSource,
 };
 pub use error::{Cause, DOCTOR, EngineError, Result};
 pub use probe_image::empty as empty_image;

@@ -8,7 +8,7 @@ use crate::record::{Ccache, Record};
 use crate::stats::Stats;
 
 /// Columns of the CSV. New ones are added at the end only.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "build",
     "command",
     "started_ms",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 21] = [
     "steps_cached",
     "ccache_hits",
     "ccache_misses",
+    "ccache_remote_hits",
     "bytes",
     "sha256",
     "error",
@@ -40,7 +41,7 @@ pub fn csv(records: &[Record]) -> String {
     write(&COLUMNS.map(str::to_owned));
     for record in records {
         for target in &record.targets {
-            let Ccache { hits, misses, .. } = target.ccache.unwrap_or_default();
+            let Ccache { hits, misses, remote_hits } = target.ccache.unwrap_or_default();
             let sums: Vec<&str> = target.artifacts.iter().filter_map(|artifact| artifact.sha256.as_deref()).collect();
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             write(&[
@@ -62,6 +63,7 @@ pub fn csv(records: &[Record]) -> String {
                 target.cached.to_string(),
                 hits.to_string(),
                 misses.to_string(),
+                remote_hits.to_string(),
                 target.size().to_string(),
                 sums.join(" "),
                 text(&target.error),

@@ -159,8 +159,31 @@ impl Step<'_> {
             extra_hosts: if matches!(self.lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { settings.extra_hosts },
             limits: settings.limits,
             stdin: self.serves,
+            tty: false,
         })
     }
+
+    /// A container like that of the step, of an image of what the step has left, for a shell.
+    pub(crate) async fn shell(&self, shared: &Shared, image: &ImageId) -> Result<ContainerSpec> {
+        let below = Below { stubs: Arc::default(), tidies: false };
+        let spec = self.spec(shared, image, &below).await?;
+        let argv = self.furniture.wrap(vec![shell_of(&self.exec.argv).to_owned()]);
+        Ok(ContainerSpec {
+            argv: toolbox::wrap(shared.engine.info().arch, self.exec.platform.arch, argv),
+            labels: shared.labels("shell"),
+            stdin: true,
+            tty: true,
+            ..spec
+        })
+    }
+}
+
+/// The shell that a command was given to, if it was one.
+fn shell_of(argv: &[String]) -> &str {
+    const SHELLS: [&str; 7] = ["ash", "bash", "busybox", "dash", "ksh", "sh", "zsh"];
+    let program = argv.first().map_or("", String::as_str);
+    let name = program.rsplit('/').next().unwrap_or_default();
+    if SHELLS.contains(&name) { program } else { "/bin/sh" }
 }
 
 /// Whether a command runs as root, in whatever group.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, PlannedTarget};
+use crate::failed::Failed;
 use crate::finish::Finished;
 use crate::image::{self, Made, Published};
 use crate::plan::{Action, Plan};
@@ -44,12 +45,14 @@ pub struct BuildOutcome {
     pub times: HashMap<String, Duration>,
     /// Problems that did not fail the build: state that could not be saved, a container that would not go.
     pub warnings: Vec<String>,
+    /// The first command that failed, if [`keep_failed`](crate::BuildRequest::keep_failed) asked for it: to be closed.
+    pub failed: Option<Failed>,
 }
 
-/// Runs a planned build to its end, whatever that is. All its containers are gone afterwards.
+/// Runs a planned build to its end, whatever that is. All its containers are gone afterwards, or when what failed is closed.
 pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cancel: Cancel) -> BuildOutcome {
     let started = Instant::now();
-    let (shared, to_remove) = Shared::new(engine, plan, events, cancel.child());
+    let (shared, made) = Shared::new(engine, plan, &events, cancel.child());
     let mut dispatcher = Dispatcher::new(shared.clone(), started);
     dispatcher.announce().await;
     dispatcher.run().await;
@@ -59,14 +62,20 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     }
     let (targets, mut warnings) = dispatcher.into_outcome();
     settle(&shared).await;
-    warnings.extend(remove_all(&shared, to_remove).await);
+    let kept = lock(&shared.kept).take();
+    let failed = if let Some(kept) = kept {
+        Some(Failed::new(shared.clone(), made, kept))
+    } else {
+        warnings.extend(remove_all(&shared, made).await);
+        None
+    };
     if shared.plan.request.groups.iter().any(|group| !group.exports.list.is_empty()) {
         image::sweep(&shared.plan.request);
     }
     let committed = std::mem::take(&mut *lock(&shared.committed));
     let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
     let times = lock(&shared.times).iter().map(|(id, time)| (shared.plan.key(*id).to_string(), time.took)).collect();
-    BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings }
+    BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings, failed }
 }
 
 /// Removes checkpoints that a build has replaced, as far as nothing stands on them. No other build may run: one may have
@@ -485,9 +494,9 @@ async fn settle(shared: &Shared) {
     }
 }
 
-async fn remove_all(shared: &Shared, mut to_remove: mpsc::UnboundedReceiver<ContainerId>) -> Vec<String> {
+pub(crate) async fn remove_all(shared: &Shared, mut made: mpsc::UnboundedReceiver<ContainerId>) -> Vec<String> {
     let mut ids = Vec::new();
-    while let Ok(id) = to_remove.try_recv() {
+    while let Ok(id) = made.try_recv() {
         ids.push(id);
     }
     let removals = ids.into_iter().map(|id| async move { shared.engine.remove_container(&id).await });

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use kiln_artifact::place::PlaceError;
-use kiln_docker::EngineError;
+use kiln_docker::{ContainerId, EngineError};
 use kiln_graph::{Origin, Platform};
 
 /// Shorthand.
@@ -20,6 +20,8 @@ pub enum SolveError {
         origin: Box<Origin>,
         /// The platform of the container.
         platform: Platform,
+        /// The container that it ran in; it goes with the build.
+        container: ContainerId,
         /// Exit code.
         code: i64,
         /// Whether the kernel ended it for memory.

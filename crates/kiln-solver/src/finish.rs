@@ -90,7 +90,8 @@ async fn commit(
 ) -> Result<String> {
     let labels = target.config.labels.clone();
     let spec = CommitSpec { config: target.config.clone(), labels, comment: format!("kiln: {}", target.name), name };
-    Ok(shared.cancel.or_stop(shared.commit_target(target.root, snapshot, target.platform, spec)).await?.0)
+    let committing = Box::pin(shared.commit_target(target.root, snapshot, target.platform, spec));
+    Ok(shared.cancel.or_stop(committing).await?.0)
 }
 
 /// What was written to a folder.
@@ -113,6 +114,11 @@ async fn files(shared: &Arc<Shared>, target: &Target, output: &FilesOutput, snap
         return Err(SolveError::NothingToExport { target: target.name.clone(), platform });
     }
     let ccache = take_reports(output, staging.path())?;
+    if let Some(CcacheStats { remote_errors: times @ 1.., .. }) = ccache {
+        let text =
+            format!("the storage that compiler caches share failed {times} times: only local caches were of use");
+        shared.notice(Some(platform), text).await;
+    }
     let mut facts = None;
     if let Some(artifact) = &output.artifact {
         stage(Stage::Verify).await;
@@ -354,6 +360,7 @@ fn parse_ccache(text: &str) -> Option<CcacheStats> {
         hits: count("direct_cache_hit") + count("preprocessed_cache_hit"),
         misses: count("cache_miss"),
         remote_hits: count("remote_storage_hit"),
+        remote_errors: count("remote_storage_error") + count("remote_storage_timeout"),
     })
 }
 
@@ -443,9 +450,10 @@ mod tests {
 
     #[test]
     fn statistics_are_read_and_anything_else_ignored() {
-        let text = r#"{"direct_cache_hit": 7, "preprocessed_cache_hit": 1, "cache_miss": 2, "remote_storage_hit": 3}"#;
+        let text = r#"{"direct_cache_hit": 7, "preprocessed_cache_hit": 1, "cache_miss": 2, "remote_storage_hit": 3,
+            "remote_storage_error": 1, "remote_storage_timeout": 1}"#;
         let stats = parse_ccache(text);
-        assert_eq!(stats, Some(CcacheStats { hits: 8, misses: 2, remote_hits: 3 }));
+        assert_eq!(stats, Some(CcacheStats { hits: 8, misses: 2, remote_hits: 3, remote_errors: 2 }));
         assert_eq!(stats.and_then(|s| s.hit_percent()), Some(80.0));
         assert_eq!(parse_ccache("no statistics\n"), None);
     }

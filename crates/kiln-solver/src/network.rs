@@ -54,14 +54,20 @@ impl Networks {
         Self(Mutex::new(State { left, made: 0, free: Vec::new() }))
     }
 
-    /// The network for a step: one that is free, a new one if enough steps are left for it, or the step's own.
-    pub(crate) async fn lend(&self, shared: &Shared, id: VertexId, exec: &Exec) -> Lent {
-        let settings = shared.settings(id).next().cloned().unwrap_or_default();
+    /// The network that a step has where it shares none.
+    pub(crate) fn own(shared: &Shared, id: VertexId, exec: &Exec) -> Lent {
         let spec = match exec.network {
-            Network::Default => settings.network,
+            Network::Default => shared.settings(id).next().map(|settings| settings.network.clone()).unwrap_or_default(),
             Network::None => NetworkSpec::None,
             Network::Host => NetworkSpec::Host,
         };
+        Lent { spec, holder: None }
+    }
+
+    /// The network for a step: one that is free, a new one if enough steps are left for it, or the step's own.
+    pub(crate) async fn lend(&self, shared: &Shared, id: VertexId, exec: &Exec) -> Lent {
+        let settings = shared.settings(id).next().cloned().unwrap_or_default();
+        let Lent { spec, .. } = Self::own(shared, id, exec);
         let own = |spec| Lent { spec, holder: None };
         if !shared.has_program() || !shares(exec) || !matches!(spec, NetworkSpec::Bridge | NetworkSpec::Named(_)) {
             return own(spec);

@@ -33,6 +33,9 @@ pub struct CcacheStats {
     /// Of the hits, those that came from storage that caches share.
     #[serde(default)]
     pub remote_hits: u64,
+    /// Times that such storage could not be reached, or did not answer in time.
+    #[serde(default)]
+    pub remote_errors: u64,
 }
 
 impl CcacheStats {

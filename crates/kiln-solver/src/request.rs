@@ -38,6 +38,8 @@ pub struct BuildRequest {
     pub parallel: usize,
     /// Whether the other targets go on when one fails.
     pub keep_going: bool,
+    /// Whether the container of the first command that fails is kept: see [`crate::Failed`].
+    pub keep_failed: bool,
     /// Empty the cache volumes before their first use.
     pub no_cache_mounts: bool,
     /// Folder for kiln's own state of the project.

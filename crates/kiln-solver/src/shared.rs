@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kiln_docker::{ContainerId, ContainerSpec, Engine, EngineError, Hold, ImageId, MountSpec, labels, toolbox};
 use kiln_graph::{MissReason, Op, Platform, Source, VertexId};
+use tokio::sync::mpsc::WeakSender;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +15,7 @@ use crate::chain::Chains;
 use crate::context::Context;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, Way};
+use crate::failed::Kept;
 use crate::keys::no_context;
 use crate::network::Networks;
 use crate::plan::{Action, Plan};
@@ -26,7 +28,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) plan: Plan,
     pub(crate) cancel: Cancel,
-    pub(crate) events: EventSender,
+    /// Whoever runs the build holds the other end: what outlives it keeps no reporter waiting.
+    events: WeakSender<BuildEvent>,
     /// Limits the steps that run at a time.
     pub(crate) permits: Semaphore,
     /// What must come to its end even if nobody waits for it any more: calls that make something on the daemon.
@@ -54,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) tidied: Mutex<HashMap<VertexId, Once<ImageId>>>,
     /// Vertices of which this build has made a checkpoint.
     pub(crate) committed: Mutex<BTreeSet<VertexId>>,
+    /// The first command that failed, if it is to be kept.
+    pub(crate) kept: Mutex<Option<Kept>>,
 }
 
 /// What a container that never runs is read for. The daemon locks a container while it sends an archive of it, so one
@@ -81,7 +86,7 @@ impl Shared {
     pub(crate) fn new(
         engine: Arc<dyn Engine>,
         plan: Plan,
-        events: EventSender,
+        events: &EventSender,
         cancel: Cancel,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<ContainerId>) {
         let (made, to_remove) = mpsc::unbounded_channel();
@@ -98,7 +103,7 @@ impl Shared {
             engine,
             plan,
             cancel,
-            events,
+            events: events.downgrade(),
             permits,
             tasks: TaskTracker::new(),
             made,
@@ -116,6 +121,7 @@ impl Shared {
             times: Mutex::default(),
             tidied: Mutex::default(),
             committed: Mutex::default(),
+            kept: Mutex::default(),
         };
         (Arc::new(shared), to_remove)
     }
@@ -250,10 +256,11 @@ impl Shared {
     }
 
     pub(crate) async fn emit(&self, event: BuildEvent) {
+        let Some(events) = self.events.upgrade() else { return };
         tokio::select! {
             biased;
             // A consumer that went away does not stop the build.
-            _ = self.events.send(event) => {}
+            _ = events.send(event) => {}
             // Nor does one that hangs keep a user waiting who has asked twice.
             () = self.cancel.killed() => {}
         }

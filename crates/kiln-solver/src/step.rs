@@ -11,6 +11,7 @@ use crate::chain::{self, Continued, Live, Request};
 use crate::container::{Prepared, Step, environment};
 use crate::error::{Result, SolveError};
 use crate::event::Way;
+use crate::failed;
 use crate::furnish::furnish;
 use crate::output::{Ended, Output, follow};
 use crate::salvage::salvage;
@@ -50,7 +51,7 @@ pub(crate) async fn run(
         }
     };
     match attempt(shared, id, exec, inputs, (Some(&native), Way::Twin), cancel).await {
-        Err(SolveError::Step { certain: false, code, .. }) if !required && !cancel.is_stopped() => {
+        Err(error @ SolveError::Step { code, .. }) if runs_again(shared, exec, &error, cancel) => {
             let text = format!(
                 "{} failed with native programs (exit code {code}); it runs again under plain emulation",
                 step_name(origin)
@@ -60,6 +61,12 @@ pub(crate) async fn run(
         }
         outcome => outcome,
     }
+}
+
+/// Whether a command that failed with native programs is tried without them.
+fn runs_again(shared: &Shared, exec: &Exec, error: &SolveError, cancel: &Cancel) -> bool {
+    let required = shared.plan.request.run.twin_required.contains(&exec.platform);
+    matches!(error, SolveError::Step { certain: false, .. }) && !required && !cancel.is_stopped()
 }
 
 fn step_name(origin: &Origin) -> String {
@@ -117,7 +124,12 @@ async fn attempt(
     }
     .await;
     let took = started.elapsed();
-    furniture.clear(shared).await;
+    match &outcome {
+        Err(error) if native.is_none() || !runs_again(shared, exec, error, cancel) => {
+            failed::keep(shared, id, exec, furniture, error).await;
+        }
+        _ => furniture.clear(shared).await,
+    }
     drop(held);
     match outcome {
         Ok((in_container, made)) => {
@@ -209,12 +221,12 @@ async fn serve(
         Some(Ended { code, .. }) => {
             let oom = live.end_failed(shared, container).await;
             salvage(shared, id, exec.platform, container).await;
-            Err(failed(shared, id, exec.platform, &ExitStatus { code, oom }, output))
+            Err(failure(shared, id, (exec.platform, container), &ExitStatus { code, oom }, output))
         }
         None => {
             let status = wait(shared, container, cancel).await?;
             salvage(shared, id, exec.platform, container).await;
-            Err(failed(shared, id, exec.platform, &status, output))
+            Err(failure(shared, id, (exec.platform, container), &status, output))
         }
     }
 }
@@ -250,14 +262,21 @@ async fn execute(
     let status = status?;
     if status.code != 0 {
         salvage(shared, id, platform, container).await;
-        return Err(failed(shared, id, platform, &status, output));
+        return Err(failure(shared, id, (platform, container), &status, output));
     }
     Ok(ran)
 }
 
 /// The error of a command.
-fn failed(shared: &Shared, id: VertexId, platform: Platform, status: &ExitStatus, output: Output) -> SolveError {
+fn failure(
+    shared: &Shared,
+    id: VertexId,
+    (platform, container): (Platform, &ContainerId),
+    status: &ExitStatus,
+    output: Output,
+) -> SolveError {
     SolveError::Step {
+        container: container.clone(),
         origin: Box::new(shared.plan.graph().vertex(id).origin().clone()),
         platform,
         code: status.code,

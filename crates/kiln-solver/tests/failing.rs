@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{AMD64, ARM64, Bed, Graph, cache, exec};
-use kiln_docker::EngineError;
+use kiln_docker::{Engine, EngineError, labels};
 use kiln_graph::{Exec, Sharing, VertexId};
 use kiln_solver::{BuildEvent, Cancel, FilesOutput, Output, Salvage, SolveError};
 use kiln_testkit::Files;
@@ -341,4 +341,36 @@ async fn reports_of_a_failed_command_are_kept_and_nothing_of_it_is_remembered() 
     }
     assert_eq!(std::fs::read_to_string(to.join("one")).expect("kept"), "first");
     assert_eq!(bed.dist(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_first_is_kept_for_a_shell_and_goes_with_it() {
+    let bed = Bed::new();
+    let mut graph = Graph::default();
+    for platform in [AMD64, ARM64] {
+        let base = bed.image(&mut graph, "base", platform, Files::new());
+        let step = caching(&mut graph, base, "write /left behind; fail 1", vec![cache("/x", "pip", Sharing::Locked)]);
+        export(&mut graph, step, platform.arch.artifact_name(), platform);
+    }
+    let images = bed.engine.images_with_label(labels::VERSION).await.expect("images").len();
+    let mut request = bed.request(&graph, vec![bed.files(), bed.files()]);
+    request.keep_failed = true;
+    let plan = bed.plan(request).await.expect("a plan");
+    let (sender, mut events) = tokio::sync::mpsc::channel(1000);
+    let outcome = kiln_solver::run(bed.engine(), plan, sender, Cancel::new()).await;
+    // Whoever shows the build has seen its end while the failure is still there.
+    while events.recv().await.is_some() {}
+    let mut failed = outcome.failed.expect("it is kept");
+    assert!(failed.origin().text.contains("fail 1"), "{}", failed.origin().text);
+    let shell = failed.shell().await.expect("a container");
+    assert!(bed.engine.stat(&shell, "/left").await.expect("an answer").is_some(), "its files are there");
+    let created = bed.engine.calls().into_iter().filter(|call| call == "create /bin/sh").count();
+    assert_eq!(created, 1, "{:?}", bed.engine.calls());
+    // Nobody waits for the cache meanwhile.
+    let volumes = bed.engine.volumes_with_label(labels::CACHE, false).await.expect("volumes");
+    let lock = std::fs::File::open(bed.path("locks").join(format!("{}.lock", volumes[0].name))).expect("a lock");
+    lock.try_lock().expect("nobody holds it");
+    assert_eq!(failed.close().await, Vec::<String>::new());
+    assert_eq!(bed.engine.container_count(), 0);
+    assert_eq!(bed.engine.images_with_label(labels::VERSION).await.expect("images").len(), images);
 }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kiln_docker::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
-    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume, VolumeSource,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, TerminalSize, Volume,
+    VolumeSource,
 };
 use kiln_graph::{Arch, ImageConfig, Platform};
 use tokio::sync::{mpsc, watch};
@@ -372,6 +373,10 @@ impl Engine for FakeEngine {
         let (hold, sent) = Hold::new();
         tokio::spawn(self.clone().keep(id.clone(), sent));
         Ok(hold)
+    }
+
+    async fn resize(&self, id: &ContainerId, _: TerminalSize) -> Result<()> {
+        self.call(format!("resize {id}")).map(|_| ())
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {

@@ -31,6 +31,7 @@ fn spec(image: &ImageId, line: &str) -> ContainerSpec {
         extra_hosts: Vec::new(),
         limits: Limits::default(),
         stdin: false,
+        tty: false,
     }
 }
 

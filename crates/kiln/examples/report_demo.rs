@@ -58,6 +58,7 @@ async fn main() -> std::io::Result<()> {
         let error = kiln_solver::SolveError::Step {
             origin: Box::new(failed.step.clone().unwrap_or_default()),
             platform: failed.platform,
+            container: kiln_docker::ContainerId("c1".to_owned()),
             code: 1,
             oom: false,
             tail: vec!["ERROR: No matching distribution found for cryptography>=40".into()],

@@ -125,6 +125,7 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
         },
         parallel: 1,
         keep_going: false,
+        keep_failed: false,
         no_cache_mounts: false,
         state: surroundings.state.to_owned(),
         locks: surroundings.locks.to_owned(),

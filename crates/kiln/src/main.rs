@@ -32,6 +32,7 @@ mod room;
 mod run_flags;
 mod scope;
 mod session;
+mod shell;
 mod sources;
 mod suite;
 mod travel;

@@ -118,7 +118,8 @@ fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
     env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
     // Servers have other names in tests, which may be given others than the testbed's.
     for (name, address) in &testbed.env {
-        if let Some(server @ ("REGISTRY" | "S3" | "WEB" | "MUSL_IMAGE")) = name.strip_prefix("KILN_TESTBED_") {
+        if let Some(server @ ("REGISTRY" | "S3" | "WEB" | "REDIS" | "MUSL_IMAGE")) = name.strip_prefix("KILN_TESTBED_")
+        {
             env.push((format!("KILN_TEST_{server}"), address.clone()));
         }
     }

@@ -1,9 +1,10 @@
-//! Servers that caches are kept on: S3 by moto, and a web server with and without WebDAV by nginx.
+//! Servers that caches are kept on: S3 by moto, a web server with and without WebDAV by nginx, and redis for ccache.
 //!
 //! Nothing else depends on them. Where one cannot be had, the tests that need it say so.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -26,15 +27,17 @@ const FIRST_PORT: u16 = 5357;
 enum Server {
     S3,
     Web,
+    Redis,
 }
 
-const SERVERS: [Server; 2] = [Server::S3, Server::Web];
+const SERVERS: [Server; 3] = [Server::S3, Server::Web, Server::Redis];
 
 impl Server {
     fn name(self) -> &'static str {
         match self {
             Self::S3 => "s3",
             Self::Web => "web",
+            Self::Redis => "redis",
         }
     }
 
@@ -47,6 +50,7 @@ impl Server {
         let token = match self {
             Self::S3 => moto(layout).join("bin/moto_server"),
             Self::Web => nginx_config(layout),
+            Self::Redis => redis_config(layout),
         };
         Service {
             name: self.name().to_owned(),
@@ -55,6 +59,31 @@ impl Server {
             log: layout.log(self.name()),
         }
     }
+
+    fn url(self, port: u16) -> String {
+        let scheme = if self == Self::Redis { "redis" } else { "http" };
+        format!("{scheme}://127.0.0.1:{port}")
+    }
+
+    /// Whether something there speaks its protocol.
+    fn answers(self, port: u16) -> bool {
+        if self == Self::Redis {
+            return pong(port).is_ok_and(|answer| answer.starts_with(b"+PONG"));
+        }
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        let agent: ureq::Agent = config.timeout_global(Some(Duration::from_secs(5))).build().into();
+        agent.get(self.url(port)).call().is_ok()
+    }
+}
+
+/// What a redis server says to a PING.
+fn pong(port: u16) -> std::io::Result<[u8; 5]> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
 }
 
 /// Starts the servers unless they run.
@@ -69,7 +98,10 @@ pub(super) fn up(layout: &Layout, state: &mut State) {
 /// Where they are, as far as they answer.
 pub(super) fn variables(state: &State) -> Vec<(String, String)> {
     let known = SERVERS.iter().filter_map(|server| Some((server, *state.store_ports.get(server.name())?)));
-    known.filter(|(_, port)| answers(*port)).map(|(server, port)| (server.variable(), url(port))).collect()
+    known
+        .filter(|(server, port)| server.answers(*port))
+        .map(|(server, port)| (server.variable(), server.url(port)))
+        .collect()
 }
 
 /// Stops them.
@@ -82,22 +114,11 @@ pub(super) fn down(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
-}
-
-/// Whether something there speaks HTTP.
-fn answers(port: u16) -> bool {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
-    let agent: ureq::Agent = config.timeout_global(Some(Duration::from_secs(5))).build().into();
-    agent.get(url(port)).call().is_ok()
-}
-
 fn start(layout: &Layout, state: &mut State, server: Server) -> Result<()> {
     let service = server.service(layout);
     let kept = state.store_ports.get(server.name()).copied();
     if service.pid().is_some() {
-        if kept.is_some_and(answers) {
+        if kept.is_some_and(|port| server.answers(port)) {
             return Ok(());
         }
         service.stop(Duration::from_secs(5))?;
@@ -110,9 +131,10 @@ fn start(layout: &Layout, state: &mut State, server: Server) -> Result<()> {
     let command = match server {
         Server::S3 => s3(layout, port)?,
         Server::Web => web(layout, port)?,
+        Server::Redis => redis(layout, port)?,
     };
     service.start(&command)?;
-    service.wait_until(Duration::from_mins(1), || answers(port))?;
+    service.wait_until(Duration::from_mins(1), || server.answers(port))?;
     state.store_ports.insert(server.name().to_owned(), port);
     say(format!("{} server on 127.0.0.1:{port}", server.name()));
     Ok(())
@@ -175,5 +197,25 @@ fn web(layout: &Layout, port: u16) -> Result<Command> {
     write_file(&nginx_config(layout), text)?;
     let mut command = Command::new("/usr/sbin/nginx");
     command.arg("-c").arg(nginx_config(layout));
+    Ok(command)
+}
+
+fn redis_config(layout: &Layout) -> PathBuf {
+    layout.run().join("redis.conf")
+}
+
+/// A redis server that keeps nothing on the disk.
+fn redis(layout: &Layout, port: u16) -> Result<Command> {
+    packages::install(&[("redis-server", "redis-server")])?;
+    let config = redis_config(layout);
+    // It writes a title of its own over its arguments, by which it could not be told from another one.
+    let text = format!(
+        "bind 127.0.0.1\nport {port}\ndaemonize no\nsave \"\"\nappendonly no\ndir {run}\n\
+         proc-title-template \"{{title}} {{config-file}}\"\n",
+        run = layout.run().display(),
+    );
+    write_file(&config, text)?;
+    let mut command = Command::new("redis-server");
+    command.arg(config);
     Ok(command)
 }

@@ -166,6 +166,7 @@ pub(super) fn create_body(
         working_dir: Some(if spec.cwd.is_empty() { "/".to_owned() } else { spec.cwd.clone() }),
         user: Some(if spec.user.is_empty() { "0".to_owned() } else { spec.user.clone() }),
         labels: Some(labels),
+        tty: Some(spec.tty),
         open_stdin: Some(spec.stdin),
         stdin_once: Some(spec.stdin),
         attach_stdin: Some(spec.stdin),

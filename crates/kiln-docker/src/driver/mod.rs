@@ -35,7 +35,7 @@ use wire::{ApiVersion, NEWEST, OLDEST, Wire};
 
 use crate::{
     ByteStream, CommitSpec, Container, ContainerId, ContainerSpec, DaemonInfo, Engine, EngineError, ExitStatus, Hold,
-    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, Volume,
+    Image, ImageId, LogStream, PastStep, PathStat, PullPolicy, PullProgress, Result, StoreKind, TerminalSize, Volume,
 };
 
 /// How long the first answers may take.
@@ -231,6 +231,12 @@ impl Engine for BollardEngine {
 
     async fn hold(&self, id: &ContainerId) -> Result<Hold> {
         self.hold_open(id).await
+    }
+
+    async fn resize(&self, id: &ContainerId, size: TerminalSize) -> Result<()> {
+        let options = options::ResizeContainerTTYOptions { h: i32::from(size.rows), w: i32::from(size.columns) };
+        let doing = self.doing("resizing", container(id));
+        self.docker.resize_container_tty(&id.0, options).await.map_err(|error| doing.failed(error))
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {

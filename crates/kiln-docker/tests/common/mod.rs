@@ -51,6 +51,7 @@ pub(crate) fn spec(image: &ImageId, platform: Platform, argv: &[&str]) -> Contai
         extra_hosts: Vec::new(),
         limits: Limits::default(),
         stdin: false,
+        tty: false,
     }
 }
 

@@ -85,6 +85,7 @@ impl Bed {
             run: RunSettings::default(),
             parallel: 8,
             keep_going: true,
+            keep_failed: false,
             no_cache_mounts: false,
             state: self.path("state"),
             locks: self.path("locks"),

@@ -77,7 +77,7 @@ pub(crate) struct Build {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Build again whenever a file changes that the build reads
-    #[arg(long, conflicts_with_all = ["check", "call"])]
+    #[arg(long, conflicts_with_all = ["check", "call", "shell_on_failure"])]
     pub(crate) watch: bool,
     /// Stage of the Dockerfile to build
     #[arg(long, value_name = "STAGE")]
@@ -241,6 +241,9 @@ pub(crate) struct Schedule {
     /// Go on with the other platforms when one fails (the default)
     #[arg(long, conflicts_with = "fail_fast")]
     pub(crate) keep_going: bool,
+    /// Open a shell in the container of the first step that fails, in place of the others' end (needs a terminal)
+    #[arg(long)]
+    pub(crate) shell_on_failure: bool,
     /// Do not install emulators; fail if a platform cannot run
     #[arg(long)]
     pub(crate) no_install_emulation: bool,
@@ -253,6 +256,13 @@ pub(crate) struct Schedule {
     /// Steps that may run at the same time; default: all that can
     #[arg(long, value_name = "N")]
     pub(crate) parallel: Option<NonZeroUsize>,
+}
+
+impl Schedule {
+    /// Whether the first failure ends the build: nobody who wants to look at it waits for what else there is.
+    pub(crate) fn stops_early(&self) -> bool {
+        self.fail_fast || self.shell_on_failure && !self.keep_going
+    }
 }
 
 /// What a step may use of the machine; most under the names that `docker build` without BuildKit has for it.

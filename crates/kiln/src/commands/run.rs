@@ -20,7 +20,7 @@ use crate::report::{
     Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
 };
 use crate::ui::Ui;
-use crate::{annotate, checks, cli, metadata, project, recipe, scope, session};
+use crate::{annotate, checks, cli, metadata, project, recipe, scope, session, shell};
 
 /// What surrounds a build.
 pub(crate) struct Surroundings<'a> {
@@ -83,6 +83,7 @@ pub(crate) async fn run(surroundings: Surroundings<'_>, job: &mut Job) -> Result
         });
     }
     let (ui, environment) = (surroundings.ui, surroundings.environment);
+    shell::check(ui, job)?;
     let progress = surroundings.show.mode(environment)?;
     let result = attempt(surroundings, job, progress).await;
     checks::show(ui, environment, progress, job.warnings.get());
@@ -149,9 +150,11 @@ impl Ended {
 
 async fn attempt(surroundings: Surroundings<'_>, job: &mut Job, progress: Progress) -> Result<BuildOutcome> {
     let (ui, environment, show) = (surroundings.ui, surroundings.environment, surroundings.show);
-    let ended = carry_out(surroundings, job, progress).await?;
+    let stop = surroundings.cancel.clone();
+    let mut ended = carry_out(surroundings, job, progress).await?;
     let concluded = conclude(ui, environment, &ended.collected, &ended.outcome);
     ended.remember(ui, environment, job).await;
+    shell::visit(ui, ended.outcome.failed.take(), &stop).await;
     concluded?;
     let (collected, outcome) = ended.saved()?;
     if let Some(file) = &show.metadata_file {

@@ -20,7 +20,7 @@ use crate::sources::prepare::{Prepared, Written, prepare};
 use crate::suite::outcome::{self, CellOutcome, Verdict};
 use crate::suite::{self, Cell, annotate, junit, table};
 use crate::ui::Ui;
-use crate::{checks, cli, history};
+use crate::{checks, cli, history, shell};
 
 pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::Test) -> Result<()> {
     if let Some(format) = args.plan {
@@ -38,11 +38,15 @@ pub(crate) async fn run(ui: Ui, environment: &Environment, global: &cli::Global,
         let metadata = metadata.map_err(CliError::io("find", "the metadata file"))?;
         let written: Vec<PathBuf> = junit.iter().map(|report| report.path.clone()).chain(metadata).collect();
         let mut job = Job::of_tests(environment, &prepared, project, (cells, args.build), &written)?;
+        shell::check(ui, &job)?;
         let progress = args.show.mode(environment)?;
-        let ended = carry_out(surroundings, &mut job, progress).await?;
+        let stop = surroundings.cancel.clone();
+        let mut ended = carry_out(surroundings, &mut job, progress).await?;
         checks::show(ui, environment, progress, job.warnings.get());
         ended.remember(ui, environment, &job).await;
+        let failed = ended.outcome.failed.take();
         let result = conclude(ui, environment, args, &job, junit.as_ref(), ended);
+        shell::visit(ui, failed, &stop).await;
         suite::written::remember(&job.state, &written)?;
         result
     };

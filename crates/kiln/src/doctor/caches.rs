@@ -166,7 +166,7 @@ mod tests {
 
     fn with_hits(hits: u64, misses: u64) -> LastBuild {
         let mut build = built("mine", AMD64);
-        build.report.ccache = Some(CcacheStats { hits, misses, remote_hits: 0 });
+        build.report.ccache = Some(CcacheStats { hits, misses, ..CcacheStats::default() });
         build
     }
 

@@ -152,6 +152,11 @@ impl Job {
         self.items.iter().find_map(|item| item.asked.stdout.as_deref())
     }
 
+    /// Whether the user wants a shell where a step fails.
+    pub(crate) fn wants_shell(&self) -> bool {
+        self.schedule.shell_on_failure
+    }
+
     /// Settles what depends on the daemon: the platform, if nobody named one.
     pub(crate) fn on_daemon(&mut self, own: Arch) {
         for item in &mut self.items {

@@ -187,6 +187,7 @@ mod tests {
         SolveError::Step {
             origin: Box::new(script::origin(2)),
             platform: script::I386,
+            container: kiln_docker::ContainerId("c1".to_owned()),
             code: if oom { 137 } else { 1 },
             oom,
             tail,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use kiln_history::compare::{Comparison, Side, StepPair, TargetPair};
-use kiln_history::record::{Outcome, Record, Step, Target};
+use kiln_history::record::{Ccache, Outcome, Record, Step, Target};
 use kiln_history::stats::{Stats, TargetStats, Times};
 
 use kiln_report::text::{change, percent};
@@ -106,6 +106,10 @@ pub(crate) fn build(record: &Record, look: Look) -> String {
         if let Some(error) = &target.error {
             let _ = writeln!(text, "{}", cut(&format!("{}: {}", target.platform, harmless(error)), look.width));
         }
+        if let Some(Ccache { hits, misses, remote_hits: shared @ 1.. }) = target.ccache {
+            let of = hits + misses;
+            let _ = writeln!(text, "{}: {shared} of {of} compilations came from shared storage", target.platform);
+        }
     }
     let ran: Vec<&Step> = record.steps.iter().filter(|step| !step.cached).collect();
     if !ran.is_empty() {
@@ -129,7 +133,7 @@ fn target_row(target: &Target, look: Look) -> Vec<String> {
         outcome(target.outcome, target.up_to_date, look),
         time(target.seconds),
         format!("{}/{}", target.cached, target.cached + target.ran),
-        percent(target.ccache.and_then(kiln_history::record::Ccache::percent)),
+        percent(target.ccache.and_then(Ccache::percent)),
         if target.size() == 0 { "-".to_owned() } else { size(target.size()) },
         sum,
     ]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kiln_graph::Platform;
-use kiln_solver::{ArtifactReport, PlannedTarget, TargetReport, Way};
+use kiln_solver::{ArtifactReport, CcacheStats, PlannedTarget, TargetReport, Way};
 
 use super::table;
 use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
@@ -28,8 +28,8 @@ pub(crate) struct TargetRow {
     pub(crate) cached: usize,
     /// All steps.
     pub(crate) steps: usize,
-    /// Hits of the compiler cache, 0 to 100.
-    pub(crate) ccache_percent: Option<f64>,
+    /// What the compiler cache answered.
+    pub(crate) ccache: Option<CcacheStats>,
     /// Its files.
     pub(crate) artifacts: Vec<ArtifactReport>,
     /// The image that was made of it.
@@ -64,7 +64,7 @@ impl TargetRow {
             took: report.took,
             cached: report.cached,
             steps: report.ran + report.cached,
-            ccache_percent: report.ccache.and_then(|stats| stats.hit_percent()),
+            ccache: report.ccache,
             artifacts: report.artifacts.clone(),
             image: report.image.clone(),
             note: None,
@@ -80,7 +80,7 @@ impl TargetRow {
             took,
             cached: planned.cached,
             steps: planned.cached + planned.to_run,
-            ccache_percent: None,
+            ccache: None,
             artifacts: Vec::new(),
             image: None,
             note: None,
@@ -111,7 +111,7 @@ impl TargetRow {
             self.way.to_string(),
             time,
             format!("{}/{}", self.cached, self.steps),
-            self.ccache_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0}%")),
+            self.ccache.and_then(|stats| stats.hit_percent()).map_or_else(|| "-".to_owned(), |p| format!("{p:.0}%")),
             if bytes == 0 { "-".to_owned() } else { size(bytes) },
             sum,
         ]
@@ -177,6 +177,10 @@ fn details(row: &TargetRow, (aligned, width): (usize, usize), paint: Paint) -> V
             lines.extend(facts.iter().map(|fact| cut(&format!("{GAP}{}", harmless(fact)), width).into_owned()));
         }
     }
+    if let Some(CcacheStats { hits, misses, remote_hits: shared @ 1.., .. }) = row.ccache {
+        let text = format!("{}: {shared} of {} compilations came from shared storage", row.platform, hits + misses);
+        lines.push(cut(&text, width).into_owned());
+    }
     lines.extend(row.image.as_ref().map(|image| format!("image {} for {}", paint.strong(image), row.platform)));
     lines
 }
@@ -214,7 +218,7 @@ mod tests {
             .map(|(platform, seconds)| TargetRow::finished(&script::report(platform, seconds)))
             .collect();
         rows[1].outcome = Outcome::UpToDate;
-        rows[1].ccache_percent = None;
+        rows[1].ccache = None;
         for row in &mut rows {
             row.note = Some("lto=yes jobs=1".into());
         }

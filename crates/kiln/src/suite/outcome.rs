@@ -295,6 +295,7 @@ mod tests {
         SolveError::Step {
             origin: Box::new(Origin { stage: stage.to_owned(), ..crate::report::script::origin(1) }),
             platform: SOME_PLATFORM,
+            container: kiln_docker::ContainerId("c1".to_owned()),
             code: 1,
             oom: false,
             tail: vec!["last".to_owned()],
