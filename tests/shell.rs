@@ -19,8 +19,10 @@ fn a_shell_where_a_step_has_failed() {
     let plain = project.command(&build);
     let line: Vec<_> =
         std::iter::once(plain.get_program()).chain(plain.get_args()).map(|word| word.to_string_lossy()).collect();
-    let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).current_dir(project.path());
+    let mut command = Command::new("timeout");
+    command
+        .args(["60", "script", "--quiet", "--return", "--command", &line.join(" "), "/dev/null"])
+        .current_dir(project.path());
     command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("script runs");
@@ -36,12 +38,12 @@ fn a_shell_where_a_step_has_failed() {
         }
     };
     wait_for(&mut seen, "/work # ");
-    assert!(seen.contains("failed with exit code 3") && seen.contains("`exit` ends it"), "{seen}");
+    assert!(seen.contains("with exit code 3") && seen.contains("`exit` ends it"), "{seen}");
     keys.write_all(b"echo $GREETING $(cat done /cache/x /run/secrets/token) $((6 * 7))\n").expect("it reads");
     wait_for(&mut seen, "hello half kept sesame 42");
     // Ctrl-C is the shell's.
-    keys.write_all(b"sleep 1000\n").expect("it reads");
-    wait_for(&mut seen, "sleep 1000");
+    keys.write_all(b"echo $((1000 + 1)); sleep 1000\n").expect("it reads");
+    wait_for(&mut seen, "1001");
     keys.write_all(b"\x03echo $((40 + 4))\n").expect("it reads");
     wait_for(&mut seen, "44");
     keys.write_all(b"exit\n").expect("it reads");
