@@ -20,7 +20,8 @@ use crate::shared::{Reader, Shared, lock};
 use crate::snapshot::Snapshot;
 use crate::volumes::Held;
 
-/// Where a container that fills a volume sees it.
+/// Where a container that fills a volume sees it. Files go there by that path rather than from above: Podman unpacks what
+/// begins above a mount below it.
 pub(crate) const FILLED: &str = "/kiln";
 /// Where scripts are seen; the front end says so, too.
 const SCRIPTS: &str = "/dev/pipes";
@@ -95,7 +96,7 @@ pub(crate) async fn furnish(
             }
             MountKind::Bind { input, source } => {
                 let part = binds.len();
-                binds.push((*input, source.clone(), format!("{FILLED}/{part}")));
+                binds.push((*input, source.clone(), format!("/{part}")));
                 VolumeSource::Part { volume: volume.clone(), path: part.to_string() }
             }
             MountKind::Secret(secret) => {
@@ -148,7 +149,7 @@ async fn fill(
     let mut actions: Vec<FileAction> = binds.iter().map(|(input, source, dest)| copy(*input, source, dest)).collect();
     for file in &exec.files {
         let name = file.path.strip_prefix(SCRIPTS).unwrap_or(&file.path).trim_start_matches('/');
-        let path = format!("{FILLED}/scripts/{name}");
+        let path = format!("/scripts/{name}");
         let data = with_injected(shared, exec, file);
         actions.push(FileAction::Write { path, mode: file.mode, parents: None, owner: None, data });
     }
@@ -159,7 +160,7 @@ async fn fill(
     let marks = shared.labels("step");
     shared.engine.ensure_volume(volume, &marks).await?;
     shared.note_volume(volume);
-    write(shared, volume, actions, sources, None, origin).await
+    write(shared, volume, (FILLED, actions), sources, None, origin).await
 }
 
 /// A file's content. apt's settings of the step alone stand in for those of all steps, so these are added.
@@ -191,11 +192,11 @@ pub(crate) fn copy(input: usize, source: &str, dest: &str) -> FileAction {
     })
 }
 
-/// Writes files to a volume, which the actions see at [`FILLED`].
+/// Writes files to a volume, which is at [`FILLED`]; the paths of the actions begin in `folder`.
 pub(crate) async fn write(
     shared: &Arc<Shared>,
     volume: &str,
-    actions: Vec<FileAction>,
+    (folder, actions): (&str, Vec<FileAction>),
     sources: HashMap<usize, CopySource>,
     root: Option<Root>,
     origin: &Origin,
@@ -207,17 +208,17 @@ pub(crate) async fn write(
     let spec = ContainerSpec { mounts: vec![mount], ..shared.idle(image.clone(), platform, "copy") };
     let container = shared.create(spec).await?;
     if !actions.is_empty() {
-        put(shared, &container, &image, actions, sources, origin).await?;
+        put(shared, (&container, folder), &image, actions, sources, origin).await?;
     }
     let Some(root) = root else { return Ok(()) };
     let archive = root.archive().map_err(SolveError::io("write", "the archive"))?;
     Ok(shared.engine.upload(&container, "/", futures::stream::iter([Ok(archive.into())]).boxed()).await?)
 }
 
-/// Writes files to a container of an empty image, and so to what is mounted in it.
+/// Writes files to a folder in a container of an empty image, and so to what is mounted in it.
 async fn put(
     shared: &Arc<Shared>,
-    container: &ContainerId,
+    (container, folder): (&ContainerId, &str),
     image: &ImageId,
     actions: Vec<FileAction>,
     sources: HashMap<usize, CopySource>,
@@ -226,7 +227,7 @@ async fn put(
     let platform = Platform::linux(shared.engine.info().arch);
     let place = Place::Container(shared.reader_of(image, platform, Reader::Questions).await?);
     let apply = Apply { op: FileOp { actions }, sources, whole: true, only: None, origin: origin.clone() };
-    shared.transfer(container, place, Vec::new(), vec![apply]).await.map(drop)
+    shared.transfer(container, folder, place, Vec::new(), vec![apply]).await.map(drop)
 }
 
 /// The root folder of a volume.
@@ -276,7 +277,7 @@ async fn hide(
     for (index, (secret, value, target)) in secrets.iter().enumerate() {
         let mut add = |path: String, mode: u32, owner: Option<Owner>| {
             let data = value.bytes().to_owned();
-            actions.push(FileAction::Write { path: format!("{FILLED}/{path}"), mode, parents: None, owner, data });
+            actions.push(FileAction::Write { path: format!("/{path}"), mode, parents: None, owner, data });
         };
         if secret.file {
             let owner = Owner { spec: format!("{}:{}", secret.uid, secret.gid) };
@@ -294,5 +295,5 @@ async fn hide(
         let source = VolumeSource::Part { volume: volume.clone(), path: "variables".to_owned() };
         furniture.mounts.push(MountSpec { target: VARIABLES.to_owned(), source, readonly: true });
     }
-    put(shared, &container, &image, actions, HashMap::new(), origin).await
+    put(shared, (&container, FILLED), &image, actions, HashMap::new(), origin).await
 }

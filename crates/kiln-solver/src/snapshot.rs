@@ -393,7 +393,7 @@ impl Shared {
         let started = Instant::now();
         // The sources may take steps of their own, so they come before the clock of this one is shown.
         let apply = self.resolve(operations).await?;
-        let transfer = self.transfer(container, place, mounts.to_vec(), apply);
+        let transfer = self.transfer(container, "/", place, mounts.to_vec(), apply);
         self.told(operations, platform, started, transfer).await
     }
 
@@ -426,10 +426,11 @@ impl Shared {
         })
     }
 
-    /// Unpacks operations into a container, of which `place` tells what is there; as [`Self::apply`] answers.
+    /// Unpacks operations into a folder of a container, of which `place` tells what is there; as [`Self::apply`] answers.
     pub(crate) async fn transfer(
         &self,
         container: &ContainerId,
+        folder: &str,
         place: Place,
         mounts: Vec<String>,
         apply: Vec<Apply>,
@@ -444,7 +445,7 @@ impl Shared {
                 .map_err(SolveError::io("write", "the archive"))
                 .map_err(ApplyError::from)
         });
-        let upload = self.engine.upload(container, "/", stream).await;
+        let upload = self.engine.upload(container, folder, stream).await;
         match (joined(writing.await), upload) {
             (Err(ApplyError::Mounted), _) => Ok(None),
             // A broken pipe on our side is only the shadow of the daemon's error.

@@ -236,7 +236,8 @@ impl Maker<'_> {
             sources.insert(*input, self.shared.source_of(&self.inputs[*input]).await?);
         }
         let root = furnish::Root { mode: mount.mode.unwrap_or(0o755), uid: mount.uid, gid: mount.gid };
-        furnish::write(self.shared, volume, actions, sources, Some(root), origin).await
+        // What an image has of the daemon's would be in the way of files that begin in the volume itself.
+        furnish::write(self.shared, volume, ("/", actions), sources, Some(root), origin).await
     }
 }
 
