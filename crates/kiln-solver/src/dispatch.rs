@@ -5,10 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use kiln_docker::{ContainerId, Engine, ImageId};
+use kiln_docker::{Engine, ImageId};
 use kiln_graph::{Op, Source, Twin, Vertex, VertexId};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::cancel::Cancel;
@@ -19,17 +17,12 @@ use crate::finish::Finished;
 use crate::image::{self, Made, Published};
 use crate::plan::{Action, Plan};
 use crate::record::{BuiltTarget, Placed};
+use crate::removal::{remove_all, settle};
 use crate::report::{StepReport, TargetReport};
 use crate::request::Output;
 use crate::shared::{Shared, lock};
 use crate::snapshot::{Pending, Snapshot};
 use crate::{finish, step, twin};
-
-/// Containers that are removed at the same time.
-const REMOVALS: usize = 8;
-
-/// How long a killed build waits for calls that are under way.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a build ended.
 pub struct BuildOutcome {
@@ -39,7 +32,7 @@ pub struct BuildOutcome {
     pub took: Duration,
     /// Per group: what was made of its targets together; none if that was not asked for, or one of them failed.
     pub published: Vec<Option<Result<Published>>>,
-    /// Checkpoints that newer ones of this build have replaced, later steps first: see [`remove_replaced`].
+    /// Checkpoints that newer ones of this build have replaced, later steps first: see [`crate::remove_replaced`].
     pub replaced: Vec<ImageId>,
     /// How long the steps took that ran, by key.
     pub times: HashMap<String, Duration>,
@@ -76,17 +69,6 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
     let times = lock(&shared.times).iter().map(|(id, time)| (shared.plan.key(*id).to_string(), time.took)).collect();
     BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings, failed }
-}
-
-/// Removes checkpoints that a build has replaced, as far as nothing stands on them. No other build may run: one may have
-/// planned with them.
-pub async fn remove_replaced(engine: &dyn Engine, replaced: &[ImageId]) {
-    for image in replaced {
-        // One that stays is removed by the next build that replaces it, or by a prune.
-        if let Err(error) = engine.remove_image(&image.0).await {
-            tracing::debug!(%image, %error, "a replaced checkpoint stays");
-        }
-    }
 }
 
 enum Ended {
@@ -478,35 +460,4 @@ pub(crate) fn step_reports(shared: &Shared, root: VertexId) -> (Vec<StepReport>,
         })
         .collect();
     (reports, in_containers)
-}
-
-/// Waits for calls that make something on the daemon. Whoever asked twice does not wait for long: what is made after
-/// that is removed by the next build.
-async fn settle(shared: &Shared) {
-    shared.tasks.close();
-    let hurry = async {
-        shared.cancel.killed().await;
-        tokio::time::sleep(PATIENCE).await;
-    };
-    tokio::select! {
-        () = shared.tasks.wait() => {}
-        () = hurry => {}
-    }
-}
-
-pub(crate) async fn remove_all(shared: &Shared, mut made: mpsc::UnboundedReceiver<ContainerId>) -> Vec<String> {
-    let mut ids = Vec::new();
-    while let Ok(id) = made.try_recv() {
-        ids.push(id);
-    }
-    let removals = ids.into_iter().map(|id| async move { shared.engine.remove_container(&id).await });
-    let outcomes: Vec<_> = futures::stream::iter(removals).buffer_unordered(REMOVALS).collect().await;
-    let mut left: Vec<String> =
-        outcomes.into_iter().filter_map(|o| o.err().map(|e| format!("a container was left behind: {e}"))).collect();
-    let volumes = std::mem::take(&mut *lock(&shared.volumes));
-    for volume in volumes {
-        let removed = shared.engine.remove_volume(&volume).await;
-        left.extend(removed.err().map(|error| format!("a volume was left behind: {error}")));
-    }
-    left
 }

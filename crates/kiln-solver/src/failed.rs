@@ -12,10 +12,10 @@ use kiln_graph::{Exec, Origin, Platform, VertexId};
 use tokio::sync::mpsc;
 
 use crate::container::Step;
-use crate::dispatch::remove_all;
 use crate::error::{Result, SolveError};
 use crate::furnish::Furniture;
 use crate::network::Networks;
+use crate::removal::remove_all;
 use crate::shared::{Shared, lock};
 
 /// What is kept of a command that failed, until the end of the build.
