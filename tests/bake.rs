@@ -228,6 +228,7 @@ fn compilers_of_two_machines_share_a_storage() {
     }
     change(&project, "greeting.py", "a third");
     let (alone, ran) = build("redis://127.0.0.1:1", &["--platform=linux/amd64"]);
-    assert!(matches!(alone.as_slice(), [[1.., 1.., 0, 1..]]), "{alone:?}");
+    let [[_, misses, remote, errors]] = alone[..] else { panic!("{alone:?}") };
+    assert!(misses > 0 && remote == 0 && errors > 0, "{alone:?}");
     assert!(ran.stdout.contains("the storage that compiler caches share failed"), "{}", ran.stdout);
 }
