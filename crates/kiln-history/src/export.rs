@@ -27,10 +27,10 @@ const COLUMNS: [&str; 22] = [
     "steps_cached",
     "ccache_hits",
     "ccache_misses",
-    "ccache_remote_hits",
     "bytes",
     "sha256",
     "error",
+    "ccache_remote_hits",
 ];
 
 /// One line per target and build, newest first, under a line of names.
@@ -63,10 +63,10 @@ pub fn csv(records: &[Record]) -> String {
                 target.cached.to_string(),
                 hits.to_string(),
                 misses.to_string(),
-                remote_hits.to_string(),
                 target.size().to_string(),
                 sums.join(" "),
                 text(&target.error),
+                remote_hits.to_string(),
             ]);
         }
     }

@@ -277,12 +277,14 @@ fn two_builds_are_told_apart() {
 fn other_programs_can_read_it() {
     let mut records: Vec<Record> = (0..12).map(|n| warm(n, 30.0)).rev().collect();
     records[0].machine.ci = Some("github".into());
+    records[0].targets[0].ccache = Some(Ccache { hits: 96, misses: 4, remote_hits: 7 });
     records[0].targets[0].error = Some("a \"quoted\", long\nerror".into());
     let text = export::csv(&records);
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
     assert_eq!(rows.len(), 12);
     assert_eq!((&rows[0][6], &rows[0][9], &rows[0][16]), ("github", "linux/arm64", "96"));
+    assert_eq!(&rows[0][21], "7");
     assert_eq!(&rows[0][20], "a \"quoted\", long\nerror");
     let stats = Stats::of(&records, &Options { minute_price: 0.5, ..Options::default() });
     assert_eq!((stats.runner.billed_minutes, stats.runner.cost), (1.0, 0.5));

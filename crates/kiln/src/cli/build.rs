@@ -241,7 +241,7 @@ pub(crate) struct Schedule {
     /// Go on with the other platforms when one fails (the default)
     #[arg(long, conflicts_with = "fail_fast")]
     pub(crate) keep_going: bool,
-    /// Open a shell in the container of the first step that fails, in place of the others' end (needs a terminal)
+    /// Open a shell where a step fails, and stop the others
     #[arg(long)]
     pub(crate) shell_on_failure: bool,
     /// Do not install emulators; fail if a platform cannot run
