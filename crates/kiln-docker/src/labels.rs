@@ -8,6 +8,8 @@ pub const BUILD: &str = "kiln.build";
 pub const OWNER: &str = "kiln.owner";
 /// On containers: what it is for: `step`, `copy`, `verify`, `probe`, `toolbox`, `emulation`, `doctor`.
 pub const ROLE: &str = "kiln.role";
+/// The role of a container that a person looks around in, and of the image that it stands on.
+pub const SHELL: &str = "shell";
 /// On checkpoint images: the cache key of the vertex.
 pub const KEY: &str = "kiln.key";
 /// On checkpoint images: the instruction, for people who list images.

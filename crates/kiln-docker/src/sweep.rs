@@ -1,12 +1,14 @@
-//! Containers that a dead kiln left behind.
+//! Containers that a dead kiln left behind, and what belongs to them.
 //!
 //! Every container names its owner in [`labels::OWNER`] as `HOST/PID/START`: a process id alone may have been given to
 //! another process since, its start time tells. What another machine owns is left alone unless it is old and still.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use crate::{Container, Engine, EngineError, Result, Volume, labels};
+use crate::{Container, Engine, EngineError, Image, Result, Volume, labels};
 
 /// How old a stopped container of another machine must be, in seconds.
 const FOREIGN_AGE: i64 = 24 * 60 * 60;
@@ -28,13 +30,19 @@ pub fn owner(host: &str, pid: u32, start: u64) -> String {
 
 /// Whether nobody will come back for a container.
 pub fn is_stale(container: &Container, host: &ThisHost<'_>) -> bool {
-    // A container that a person made from an image of ours inherits its labels; there the owner is empty.
-    let Some(owner) = container.labels.get(labels::OWNER).filter(|owner| !owner.is_empty()) else { return false };
-    let old = !container.running && host.now.saturating_sub(container.created) > FOREIGN_AGE;
-    match parse(owner) {
-        Some((id, pid, start)) if id == host.id => !(host.alive)(pid, start),
-        // Another machine's, or from a kiln that writes owners in another way.
-        Some(_) | None => old,
+    host.is_ownerless(&container.labels, (!container.running).then_some(container.created))
+}
+
+impl ThisHost<'_> {
+    /// Whether the owner that labels name is dead. Of owners elsewhere that is only known by the age of what is `still`.
+    fn is_ownerless(&self, of: &BTreeMap<String, String>, still: Option<i64>) -> bool {
+        // A container that a person made from an image of ours inherits its labels; there the owner is empty.
+        let Some(owner) = of.get(labels::OWNER).filter(|owner| !owner.is_empty()) else { return false };
+        match parse(owner) {
+            Some((id, pid, start)) if id == self.id => !(self.alive)(pid, start),
+            // Another machine's, or from a kiln that writes owners in another way.
+            Some(_) | None => still.is_some_and(|created| self.now.saturating_sub(created) > FOREIGN_AGE),
+        }
     }
 }
 
@@ -44,11 +52,10 @@ fn parse(owner: &str) -> Option<(&str, u32, u64)> {
     Some((host, pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Removes stale containers and the volumes of single steps, all at once; the containers that were removed. Two requests
-/// at a time if there are none.
+/// Removes stale containers, the volumes of single steps and images for shells, all at once; the containers that were
+/// removed. Three requests at a time if there are none.
 pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Container>> {
-    let containers = engine.containers_with_label(labels::OWNER);
-    let (all, volumes) = futures::try_join!(containers, engine.volumes_with_label(labels::OWNER, false))?;
+    let Owned { containers: all, volumes, images } = Owned::list(engine).await?;
     let mut removals: FuturesUnordered<_> = all
         .into_iter()
         .filter(|container| is_stale(container, host))
@@ -58,35 +65,54 @@ pub async fn sweep(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<Vec<Conta
     while let Some(result) = removals.next().await {
         removed.push(result?);
     }
+    // What cannot be removed somebody looks at.
+    let gone = |result| match result {
+        Ok(()) | Err(EngineError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    };
     for volume in volumes.into_iter().filter(|volume| is_left(volume, host)) {
-        match engine.remove_volume(&volume.name).await {
-            // Somebody looks at it.
-            Ok(()) | Err(EngineError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        gone(engine.remove_volume(&volume.name).await)?;
+    }
+    for image in images.into_iter().filter(|image| host.is_ownerless(&image.labels, Some(image.created))) {
+        gone(engine.remove_image(&image.id.0).await)?;
     }
     Ok(removed)
 }
 
-/// How many containers and volumes of dead owners there are; removes nothing.
+/// What names an owner.
+struct Owned {
+    containers: Vec<Container>,
+    volumes: Vec<Volume>,
+    images: Vec<Image>,
+}
+
+impl Owned {
+    async fn list(engine: &dyn Engine) -> Result<Self> {
+        let shells = format!("{}={}", labels::ROLE, labels::SHELL);
+        let (containers, volumes, images) = futures::try_join!(
+            engine.containers_with_label(labels::OWNER),
+            engine.volumes_with_label(labels::OWNER, false),
+            engine.images_with_label(&shells),
+        )?;
+        Ok(Self { containers, volumes, images })
+    }
+}
+
+/// How many containers, volumes and images of dead owners there are; removes nothing.
 ///
 /// # Errors
 /// If the daemon fails.
 pub async fn count(engine: &dyn Engine, host: &ThisHost<'_>) -> Result<usize, EngineError> {
-    let containers = engine.containers_with_label(labels::OWNER);
-    let (containers, volumes) = futures::try_join!(containers, engine.volumes_with_label(labels::OWNER, false))?;
+    let Owned { containers, volumes, images } = Owned::list(engine).await?;
     let stale = containers.iter().filter(|container| is_stale(container, host)).count();
-    Ok(stale + volumes.iter().filter(|volume| is_left(volume, host)).count())
+    let images = images.iter().filter(|image| host.is_ownerless(&image.labels, Some(image.created))).count();
+    Ok(stale + volumes.iter().filter(|volume| is_left(volume, host)).count() + images)
 }
 
 /// Whether a step's volume is of a dead owner. Nothing tells whether one of another machine is in use but the daemon,
 /// which does not give away what a container holds; so it has to be old.
 pub fn is_left(volume: &Volume, host: &ThisHost<'_>) -> bool {
-    let Some(owner) = volume.labels.get(labels::OWNER).filter(|owner| !owner.is_empty()) else { return false };
-    match parse(owner) {
-        Some((id, pid, start)) if id == host.id => !(host.alive)(pid, start),
-        Some(_) | None => volume.created.is_some_and(|created| host.now.saturating_sub(created) > FOREIGN_AGE),
-    }
+    host.is_ownerless(&volume.labels, volume.created)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_docker::{ContainerId, ContainerSpec, ImageId, NetworkSpec, toolbox};
+use kiln_docker::{ContainerId, ContainerSpec, ImageId, NetworkSpec, labels, toolbox};
 use kiln_graph::{Exec, VertexId};
 use tokio::try_join;
 
@@ -170,7 +170,7 @@ impl Step<'_> {
         let argv = self.furniture.wrap(vec![shell_of(&self.exec.argv).to_owned()]);
         Ok(ContainerSpec {
             argv: toolbox::wrap(shared.engine.info().arch, self.exec.platform.arch, argv),
-            labels: shared.labels("shell"),
+            labels: shared.labels(labels::SHELL),
             stdin: true,
             tty: true,
             ..spec

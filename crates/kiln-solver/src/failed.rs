@@ -4,7 +4,6 @@
 //! a new container like the first, with the same mounts. Caches are not locked for it: a build that wants them does not
 //! wait for somebody who is reading.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_docker::{CommitSpec, ContainerId, Engine, ImageId, labels};
@@ -104,11 +103,8 @@ impl Failed {
 
 /// How the files that a command has left become an image. It has no key: it is no checkpoint.
 fn remains(shared: &Shared, platform: Platform) -> CommitSpec {
-    let labels = BTreeMap::from([
-        (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
-        (labels::ROLE.to_owned(), "shell".to_owned()),
-        (labels::PLATFORM.to_owned(), platform.to_string()),
-        (labels::SCOPE.to_owned(), shared.plan.request.scope.clone()),
-    ]);
+    let mut labels = shared.labels(labels::SHELL);
+    labels.insert(labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned());
+    labels.insert(labels::PLATFORM.to_owned(), platform.to_string());
     CommitSpec { labels, comment: "kiln: what a failed command has left".to_owned(), ..CommitSpec::default() }
 }
