@@ -215,7 +215,8 @@ fn compilers_of_two_machines_share_a_storage() {
     let on_a_machine = || build(&storage, &["--platform=linux/amd64,linux/arm64", "--no-cache-mounts"]).0;
     change(&project, "greeting.py", "the");
     for [hits, misses, remote, errors] in on_a_machine() {
-        assert!(misses > 5 && errors == 0, "{hits} hits, {misses} misses, {remote} remote, {errors} errors");
+        // The server may know the program of an earlier run.
+        assert!(hits == remote && errors == 0, "{hits} hits, {misses} misses, {remote} remote, {errors} errors");
     }
     // The twin's compiler is another one than the native, and the storage is one for both.
     change(&project, "greeting.py", "another");

@@ -43,7 +43,7 @@ impl Daemon {
             let kept =
                 |volume: &&Volume| [labels::CACHE, labels::TWIN].iter().any(|name| volume.labels.contains_key(*name));
             let volumes = volumes.iter().filter(|volume| !kept(volume)).map(|volume| format!("volume {}", volume.name));
-            let images = images.iter().filter(|image| !image.labels.contains_key(labels::KEY));
+            let images = images.iter().filter(|image| image.labels.get(labels::KEY).is_none_or(String::is_empty));
             let images = images.map(|image| format!("image {}", image.id));
             let containers = containers.iter().map(|container| format!("container {}", container.name));
             containers.chain(volumes).chain(images).collect()

@@ -185,8 +185,13 @@ fn of_volumes(volumes: &[Volume], host: &ThisHost<'_>) -> Vec<Item> {
     volumes.iter().filter_map(of_volume).collect()
 }
 
+/// Whether an image is a checkpoint. What is made of a container of one has the label, too, but nothing in it.
+fn has_key(image: &Image) -> bool {
+    image.labels.get(labels::KEY).is_some_and(|key| !key.is_empty())
+}
+
 fn of_image(image: &Image) -> Item {
-    let is_checkpoint = image.labels.contains_key(labels::KEY);
+    let is_checkpoint = has_key(image);
     Item {
         kind: if is_checkpoint { Kind::Checkpoint } else { Kind::Tool },
         // All of its names go with the last one.
@@ -217,7 +222,7 @@ async fn of_images(engine: &dyn Engine, images: &[Image]) -> Result<Vec<Item>> {
         let stands_on = image.parent.as_ref().and_then(|parent| sizes.get(parent.0.as_str())).copied();
         Item {
             size: Some(image.size.saturating_sub(stands_on.unwrap_or_default())),
-            in_use: image.labels.contains_key(labels::KEY) && below.contains(image.id.0.as_str()),
+            in_use: has_key(image) && below.contains(image.id.0.as_str()),
             ..of_image(image)
         }
     };
