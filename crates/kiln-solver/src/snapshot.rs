@@ -46,6 +46,8 @@ pub(crate) struct Made {
     stubs: Arc<Stubs>,
     /// What is mounted in it. The daemon mounts that for a reader, too.
     mounted: Vec<String>,
+    /// Whether it was made by a command.
+    has_run: bool,
     /// Whether reading it would show what is mounted instead of its own files.
     covered: bool,
     image: OnceCell<ImageId>,
@@ -64,6 +66,7 @@ impl Made {
             platform,
             stubs,
             mounted,
+            has_run: false,
             covered: false,
             image,
             live: Mutex::default(),
@@ -74,7 +77,7 @@ impl Made {
     /// The container of a command, with its mount points.
     pub(crate) fn by_command(vertex: VertexId, container: ContainerId, platform: Platform, points: Points) -> Self {
         let Points { stubs, mounted, covers } = points;
-        Self { mounted, covered: covers, ..Self::new(vertex, container, platform, Arc::new(stubs)) }
+        Self { mounted, covered: covers, has_run: true, ..Self::new(vertex, container, platform, Arc::new(stubs)) }
     }
 
     /// The same, with a container that waits for the next command.
@@ -177,7 +180,8 @@ impl Shared {
             Snapshot::Local(name) => CopySource::Context(self.context(name)?),
             Snapshot::Step(made) if !made.covered => {
                 self.settle(made).await?;
-                CopySource::Container(made.container.clone(), Arc::new(made.stubs.with_mounted(&made.mounted)))
+                let stubs = made.stubs.in_container(&made.mounted, made.has_run);
+                CopySource::Container(made.container.clone(), Arc::new(stubs))
             }
             other => {
                 let mut stubs = self.stubs_of(other);

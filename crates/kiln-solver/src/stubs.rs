@@ -21,6 +21,9 @@ const MADE: [u32; 2] = [0o755, 0o644];
 /// Folders and a link that a daemon puts into every container: those of one that was made of nothing.
 const SKELETON: [&str; 7] = ["dev", "dev/pts", "dev/shm", "etc", "etc/mtab", "proc", "sys"];
 
+/// Files that a daemon makes for the network of a container that runs, and shows to whoever reads it then or later.
+const NETWORK: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
 /// Where kiln mounts files of its own: see `kiln-twin`, `toolbox` and [`crate::furnish`].
 const OWN: [&str; 5] = ["dev/cross", "dev/kiln", "dev/kiln-secrets", "dev/native", "dev/pipes"];
 
@@ -30,6 +33,8 @@ pub(crate) struct Stubs {
     paths: BTreeSet<String>,
     /// What is mounted in the container that is read: the daemon shows it to a reader, too.
     mounted: Vec<String>,
+    /// Whether the container that is read has run.
+    has_run: bool,
     /// Whether nothing but file operations made what is read, on top of nothing.
     from_nothing: bool,
 }
@@ -56,9 +61,14 @@ impl Stubs {
         is_stub || is_own || is_skeleton || self.mounted.iter().any(|point| is_in(path, point))
     }
 
-    /// The same for a container in which this is mounted.
-    pub(crate) fn with_mounted(&self, mounted: &[String]) -> Self {
-        Self { mounted: mounted.to_owned(), ..self.clone() }
+    /// Whether what is read there is a file of the container's network, which is the machine's rather than the image's.
+    pub(crate) fn is_of_network(&self, path: &str) -> bool {
+        self.has_run && NETWORK.contains(&path)
+    }
+
+    /// The same for a container in which this is mounted, and that may have run.
+    pub(crate) fn in_container(&self, mounted: &[String], has_run: bool) -> Self {
+        Self { mounted: mounted.to_owned(), has_run, ..self.clone() }
     }
 
     /// The same for files that were copied onto nothing.
@@ -200,9 +210,11 @@ mod tests {
         assert!(stubs.hides("w/file", false, 0, 0o644));
         assert!(!stubs.hides("w/file", false, 1, 0o755) && !stubs.hides("w/file", false, 0, 0o600));
         assert!(stubs.hides("w/folder", true, 0, 0o755) && !stubs.hides("w/other", true, 0, 0o755));
-        let read = stubs.with_mounted(&["m".to_owned()]);
+        let read = stubs.in_container(&["m".to_owned()], true);
         assert!(read.hides("m", false, 9, 0o644) && read.hides("m/x", false, 9, 0o644));
         assert!(!read.hides("mm", false, 9, 0o644));
+        assert!(read.is_of_network("etc/hosts") && !read.is_of_network("etc/hostsx"));
+        assert!(!stubs.in_container(&[], false).is_of_network("etc/hosts"));
     }
 
     #[test]

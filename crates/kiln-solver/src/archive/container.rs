@@ -206,6 +206,10 @@ impl Job<'_> {
             if path.is_empty() && DAEMONS.contains(&inner.as_str()) && entry.size() == 0 {
                 continue;
             }
+            // Of one that is asked for by name there is no other.
+            if !inner.is_empty() && self.stubs.is_of_network(&join(path, &inner)) {
+                continue;
+            }
             let mode = entry.header().mode().unwrap_or_default();
             if self.stubs.hides(&join(path, &inner), kind.is_dir(), entry.size(), mode) {
                 continue;
