@@ -54,6 +54,11 @@ pub(crate) async fn target(
         Output::Nothing => {}
     }
     let exports = &shared.plan.request.group_of(index).exports;
+    // Files that nothing stands on are copied only when somebody reads them; who wants no result wants to know that it can
+    // be made.
+    if matches!(shared.plan.request.outputs[index], Output::Nothing) && exports.list.is_empty() {
+        shared.cancel.or_stop(shared.image_of(&snapshot)).await?;
+    }
     let mut made = Made { target: index, image: None, files: None };
     if exports.has_tar() {
         made.files = Some(Box::pin(archive_files(shared, index, &snapshot)).await?);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{AMD64, ARM64, Bed, Graph, exec};
 use kiln_graph::Sharing;
-use kiln_solver::{Action, Cancel, FilesOutput, Output};
+use kiln_solver::{Action, Cancel, FilesOutput, Output, SolveError};
 use kiln_testkit::Files;
 
 /// Toolchain, source, compile, export: the shape of every build.
@@ -224,6 +224,24 @@ async fn what_becomes_no_files_is_kept_as_a_checkpoint() {
     bed.engine.clear_calls();
     assert_eq!(build().await.report(0).cached, 1);
     assert_eq!(bed.engine.count("create "), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_at_the_end_are_copied_though_nobody_reads_them() {
+    let bed = Bed::new();
+    let build = async |file: &str| {
+        let mut graph = Graph::default();
+        let base = bed.image(&mut graph, "base", AMD64, Files::new());
+        let one = graph.run(base, AMD64, "write /a 1");
+        let top = graph.copy(base, one, &[file], "/x");
+        graph.target("top", AMD64, top);
+        bed.build_as(bed.request(&graph, vec![Output::Nothing]), Cancel::new()).await
+    };
+    build("a").await.report(0);
+    assert!(matches!(build("missing").await.error(0), SolveError::CopyMissing { .. }));
+    bed.engine.clear_calls();
+    build("a").await.report(0);
+    assert_eq!(bed.engine.count("create "), 0, "it is remembered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
