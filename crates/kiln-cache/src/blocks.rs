@@ -16,6 +16,9 @@ const LEVEL: i32 = 1;
 const MOST_THREADS: usize = 3;
 /// Blocks that wait for a thread, and those that wait behind it: each may have some megabytes.
 const WAITING: usize = 1;
+/// Room for a pack. The C library never keeps so much for itself, but gives it back to the system when the pack is sent;
+/// pages that nobody writes to cost nothing. With less, packs and blocks of several threads leave holes of as much again.
+const ROOM: usize = 33 << 20;
 
 /// Where a block came to lie.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +118,7 @@ impl Writer {
             let (bytes, zstd) = packed?;
             let (at, stored) = (self.pack.len() as u64, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
             let pack = u32::try_from(self.written.packs.len()).unwrap_or(u32::MAX);
+            self.pack.reserve_exact(ROOM.saturating_sub(self.pack.len()));
             self.pack.extend_from_slice(&bytes);
             self.written.blocks.push(Lies { pack, at, stored, zstd });
             if self.pack.len() >= self.size {

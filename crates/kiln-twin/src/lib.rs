@@ -20,6 +20,8 @@ pub const NATIVE: &str = "/dev/native";
 pub const CROSS: &str = "/dev/cross";
 /// The program, in kiln's read-only folder of a container.
 pub const PROGRAM: &str = "/dev/kiln/twin/kiln-twin";
+/// The program's exit code for `give` and `take` if it found nobody at the socket. `shim/carry.rs` has the same.
+pub const NO_WAY: i64 = 3;
 /// The variable that names a file for the stand-ins' decisions.
 pub const LOG: &str = "KILN_TWIN_LOG";
 

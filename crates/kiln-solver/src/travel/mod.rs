@@ -10,9 +10,11 @@
 mod results;
 mod stages;
 mod volumes;
+mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -101,6 +103,10 @@ pub(crate) struct Guide {
     pub(crate) locks: PathBuf,
     /// Stores that did not answer: they are not asked again.
     away: Arc<Mutex<HashSet<String>>>,
+    /// Whether there is no short way to volumes.
+    no_way: Arc<AtomicBool>,
+    /// Containers of [`Guide::beside`].
+    open: Arc<Mutex<HashSet<ContainerId>>>,
 }
 
 /// What a build is on this machine.
@@ -136,6 +142,8 @@ impl Guide {
             scope,
             locks,
             away: Arc::default(),
+            no_way: Arc::default(),
+            open: Arc::default(),
         }
     }
 
@@ -217,8 +225,8 @@ impl Guide {
         saving.save(move |packer| read(before.as_deref(), packer)).await
     }
 
-    /// A container that is never started, with a volume at [`SEEN`].
-    async fn beside(&self, volume: &str, argv: Vec<String>, tools: Option<MountSpec>) -> Result<ContainerId> {
+    /// A container with a volume at [`SEEN`] and other mounts, which is not started. [`Guide::close`] removes it.
+    async fn beside(&self, volume: &str, argv: Vec<String>, mounts: Vec<MountSpec>) -> Result<ContainerId> {
         let platform = Platform::linux(self.engine.info().arch);
         let image = kiln_docker::empty_image(self.engine.as_ref(), platform).await?;
         let mount =
@@ -232,10 +240,27 @@ impl Guide {
         let spec = ContainerSpec {
             argv,
             user: "0".to_owned(),
-            mounts: [mount].into_iter().chain(tools).collect(),
+            mounts: [mount].into_iter().chain(mounts).collect(),
             ..ContainerSpec::idle(image, platform, labels)
         };
-        Ok(self.engine.create_container(&spec).await?)
+        let container = self.engine.create_container(&spec).await?;
+        lock(&self.open).insert(container.clone());
+        Ok(container)
+    }
+
+    async fn close(&self, container: &ContainerId) -> Result<()> {
+        self.engine.remove_container(container).await?;
+        lock(&self.open).remove(container);
+        Ok(())
+    }
+
+    /// Closes what work that was dropped has left open.
+    async fn close_all(&self) {
+        let open: Vec<ContainerId> = lock(&self.open).iter().cloned().collect();
+        for container in open {
+            // The next build sweeps what stays.
+            let _ = self.close(&container).await;
+        }
     }
 }
 
@@ -399,7 +424,11 @@ pub async fn take(
             }
             Ok::<_, SaveError>(sum)
         };
-        let text = match cancel.unless_stopped(taking).await? {
+        let taken = cancel.unless_stopped(taking).await;
+        if taken.is_err() {
+            guide.close_all().await;
+        }
+        let text = match taken? {
             Ok(sum) if sum.objects == 0 => format!("saved to {}: nothing is new", remote.store.place()),
             Ok(sum) => format!(
                 "saved to {}: {} object{}, {} in {}",

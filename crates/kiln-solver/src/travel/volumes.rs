@@ -1,14 +1,17 @@
 //! Cache volumes: into a store as they are, and out of it into volumes that do not exist yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use kiln_cache::pack::Packer;
 use kiln_cache::{Contents, Fetched, SaveError, Saved, tree};
 use kiln_docker::{EngineError, labels, toolbox};
 use kiln_graph::{CacheMount, MountKind, Op, Platform, Sharing, VertexId};
+use tokio::runtime::Handle;
 
+use super::way::Way;
 use super::{Guide, Remote, SEEN, add, bytes, seconds};
 use crate::archive::{StreamReader, until_stopped, writer};
 use crate::error::{Result, SolveError};
@@ -18,6 +21,8 @@ use crate::volumes::{self, Wait};
 
 /// The folder in a volume in which restored files wait until they are whole.
 const ARRIVING: &str = ".kiln-arriving";
+/// Bytes that go through a socket at once.
+const AT_ONCE: usize = 256 << 10;
 /// Further copies of a private cache that are looked for.
 const COPIES: u32 = 16;
 
@@ -151,13 +156,71 @@ async fn fill(
     fetched: Fetched,
 ) -> Result<tree::Left> {
     let engine = &guide.engine;
-    let has_program = kiln_twin::program(engine.info().arch).is_some();
     engine.ensure_volume(&cargo.volume, &cargo.labels).await?;
+    let filled = match guide.way(&cargo.volume, &["take", SEEN, ARRIVING]).await {
+        Ok(Some(way)) => fill_through(guide, way, snapshot, fetched).await,
+        Ok(None) => fill_by_daemon(guide, cargo, snapshot, fetched).await,
+        Err(error) => Err(error),
+    };
+    if filled.is_err() {
+        // It was not there before.
+        match engine.remove_volume(&cargo.volume).await {
+            Ok(()) | Err(EngineError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    filled
+}
+
+/// Fills a volume through kiln's program, which also puts the files in place.
+async fn fill_through(
+    guide: &Guide,
+    way: Way,
+    snapshot: Arc<kiln_cache::Snapshot>,
+    fetched: Fetched,
+) -> Result<tree::Left> {
+    let container = way.container().clone();
+    let work = async {
+        let stream = way.stream().map_err(|error| lost(&error))?;
+        let writing = tokio::task::spawn_blocking(move || {
+            let end = stream.try_clone()?;
+            let mut builder = tar::Builder::new(io::BufWriter::with_capacity(AT_ONCE, stream));
+            let written = tree::write_archive(&snapshot, &mut Contents::new(&snapshot, &fetched), ".", &mut builder);
+            if written.is_err() {
+                // The builder ends the archive, whatever became of it.
+                let _ = end.shutdown(std::net::Shutdown::Both);
+            }
+            let left = written?;
+            builder.into_inner()?.flush()?;
+            Ok::<_, io::Error>(left)
+        });
+        let written = joined(writing.await);
+        let ended = way.ended(guide).await;
+        // The side that broke off first knows why.
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(lost(&error)),
+            written => ended.and_then(|()| written.map_err(|error| lost(&error))),
+        }
+    };
+    let filled = guide.cancel.or_stop(work).await;
+    guide.close(&container).await?;
+    filled
+}
+
+/// Fills a volume through the daemon.
+async fn fill_by_daemon(
+    guide: &Guide,
+    cargo: &Cargo,
+    snapshot: Arc<kiln_cache::Snapshot>,
+    fetched: Fetched,
+) -> Result<tree::Left> {
+    let engine = &guide.engine;
+    let has_program = kiln_twin::program(engine.info().arch).is_some();
     let (argv, tools) = if has_program {
         let tools = toolbox::mount(&toolbox::ensure_toolbox(engine.as_ref(), &[]).await?);
-        ([kiln_twin::PROGRAM, "merge", SEEN, ARRIVING].map(str::to_owned).into(), Some(tools))
+        ([kiln_twin::PROGRAM, "merge", SEEN, ARRIVING].map(str::to_owned).into(), vec![tools])
     } else {
-        (vec!["/kiln".to_owned()], None)
+        (vec!["/kiln".to_owned()], Vec::new())
     };
     let container = guide.beside(&cargo.volume, argv, tools).await?;
     let work = async {
@@ -174,12 +237,10 @@ async fn fill(
         let written = joined(writing.await);
         // The side that broke off first knows why.
         let left = match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(SolveError::Travel { problem: error.to_string(), hint: None });
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(lost(&error)),
             written => {
                 sent?;
-                written.map_err(|error| SolveError::Travel { problem: error.to_string(), hint: None })?
+                written.map_err(|error| lost(&error))?
             }
         };
         if has_program {
@@ -193,15 +254,12 @@ async fn fill(
         Ok(left)
     };
     let filled = guide.cancel.or_stop(work).await;
-    engine.remove_container(&container).await?;
-    if filled.is_err() {
-        // It was not there before.
-        match engine.remove_volume(&cargo.volume).await {
-            Ok(()) | Err(EngineError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    guide.close(&container).await?;
     filled
+}
+
+fn lost(error: &io::Error) -> SolveError {
+    SolveError::Travel { problem: error.to_string(), hint: None }
 }
 
 /// Takes volumes to a store: those that this build used, and those that the store does not know.
@@ -218,10 +276,7 @@ pub(crate) async fn take(guide: &Guide, remote: &Remote, cargo: &[Cargo], sum: &
             guide.say(Some(cargo.platform), format!("{} was not saved: another build uses it", cargo.id)).await;
             continue;
         };
-        let container = guide.beside(&cargo.volume, vec!["/kiln".to_owned()], None).await.map_err(source)?;
-        let saved = take_one(guide, remote, cargo, &container).await;
-        guide.engine.remove_container(&container).await.map_err(|error| source(error.into()))?;
-        add(sum, saved?);
+        add(sum, take_one(guide, remote, cargo).await?);
     }
     Ok(())
 }
@@ -231,19 +286,16 @@ async fn is_known(guide: &Guide, remote: &Remote, cargo: &Cargo) -> Result<bool,
     Ok(remote.store.snapshot(&guide.series(branch, "volume", &cargo.name)).await?.is_some())
 }
 
-async fn take_one(
-    guide: &Guide,
-    remote: &Remote,
-    cargo: &Cargo,
-    container: &kiln_docker::ContainerId,
-) -> Result<Saved, SaveError> {
-    let (engine, container) = (guide.engine.clone(), container.clone());
+async fn take_one(guide: &Guide, remote: &Remote, cargo: &Cargo) -> Result<Saved, SaveError> {
     let left = Arc::new(Mutex::new(tree::Left::default()));
-    let counted = left.clone();
-    let runtime = tokio::runtime::Handle::current();
-    let read = move |_: Option<&kiln_cache::Snapshot>, packer: &mut kiln_cache::pack::Packer<'_>| {
-        let stream = runtime.block_on(engine.download(&container, SEEN)).map_err(io::Error::other)?;
-        *lock(&counted) = tree::pack_archive(StreamReader::new(stream), skip, packer)?;
+    let (counted, reader, volume) = (left.clone(), guide.clone(), cargo.volume.clone());
+    let runtime = Handle::current();
+    let read = move |_: Option<&kiln_cache::Snapshot>, packer: &mut Packer<'_>| {
+        let way = runtime.block_on(reader.way(&volume, &["give", SEEN])).map_err(io::Error::other)?;
+        *lock(&counted) = match way {
+            Some(way) => read_through(&reader, way, &runtime, packer)?,
+            None => read_by_daemon(&reader, &volume, &runtime, packer)?,
+        };
         Ok(())
     };
     let saved = guide.save(remote, ("volume", &cargo.name), read).await?;
@@ -253,6 +305,39 @@ async fn take_one(
         guide.say(Some(cargo.platform), text).await;
     }
     Ok(saved)
+}
+
+/// Reads a volume through kiln's program.
+fn read_through(guide: &Guide, way: Way, runtime: &Handle, packer: &mut Packer<'_>) -> io::Result<tree::Left> {
+    let container = way.container().clone();
+    let read = way.stream().and_then(|stream| {
+        let mut stream = io::BufReader::with_capacity(AT_ONCE, stream);
+        let left = tree::pack_archive(&mut stream, skip, packer)?;
+        // Whoever writes shall not find the connection closed before his last bytes.
+        io::copy(&mut stream, &mut io::sink())?;
+        Ok(left)
+    });
+    // The side that broke off first knows why.
+    let ended = match &read {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        _ => runtime.block_on(way.ended(guide)),
+    };
+    runtime.block_on(guide.close(&container)).map_err(io::Error::other)?;
+    ended.map_err(io::Error::other)?;
+    read
+}
+
+/// Reads a volume through the daemon.
+fn read_by_daemon(guide: &Guide, volume: &str, runtime: &Handle, packer: &mut Packer<'_>) -> io::Result<tree::Left> {
+    let none = vec!["/kiln".to_owned()];
+    let container = runtime.block_on(guide.beside(volume, none, Vec::new())).map_err(io::Error::other)?;
+    let stream = runtime.block_on(guide.engine.download(&container, SEEN)).map_err(io::Error::other);
+    let read = stream.and_then(|stream| {
+        let _runtime = runtime.enter();
+        tree::pack_archive(StreamReader::new(stream), skip, packer)
+    });
+    runtime.block_on(guide.close(&container)).map_err(io::Error::other)?;
+    read
 }
 
 fn source(error: SolveError) -> SaveError {
