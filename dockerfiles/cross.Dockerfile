@@ -25,5 +25,6 @@ name=$(echo "$TRIPLE" | tr _ -)
 apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \
     -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/* \
     -o Dpkg::Options::=--path-exclude=/usr/share/doc/* -o Dpkg::Options::=--path-exclude=/usr/share/locale/* \
+    -o Dpkg::Options::=--path-exclude=/usr/bin/*lto-dump* -o Dpkg::Options::=--path-exclude=/usr/bin/*dwp \
     "gcc-$name" "g++-$name"
 SH

@@ -80,10 +80,16 @@ if [ -n "${packages# }" ]; then
     rm -f /etc/apt/apt.conf.d/docker-clean
     # Without this it would only warn of what it cannot fetch.
     apt-get update -o APT::Update::Error-Mode=any || fail "the lists of Debian packages could not be fetched" "set [network] apt-mirror or proxies"
-    # Manuals and translations would only make the image larger; nobody reads them here.
+    # Manuals and translations would only make the image larger; nobody reads them here. Nor does anybody need tools that
+    # debug the compiler and programs, or sanitizers, unless [build] packages names them: they are a sixth of what a machine
+    # that begins empty has to restore.
+    sanitizers='lib*san[._]*'
+    case " $packages " in *san[0-9]*) sanitizers=none ;; esac
     apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \
         -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/* \
         -o Dpkg::Options::=--path-exclude=/usr/share/doc/* -o Dpkg::Options::=--path-exclude=/usr/share/locale/* \
+        -o Dpkg::Options::=--path-exclude=/usr/bin/*lto-dump* -o Dpkg::Options::=--path-exclude=/usr/bin/*dwp \
+        -o Dpkg::Options::=--path-exclude=/usr/*gprofng* -o "Dpkg::Options::=--path-exclude=/usr/lib/*/$sanitizers" \
         $packages || fail "system packages could not be installed" "check [build] packages against the base image's release"
 fi
 

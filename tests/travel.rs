@@ -233,6 +233,64 @@ fn what_is_saved_by_hand_can_be_looked_at_and_mended() {
 }
 
 #[test]
+fn a_volume_is_the_same_whoever_copies_it() {
+    let Some(machines) = Machines::new() else { return };
+    // Everything that a cache may have, under names that no header of an archive has room for.
+    let fill = "mkdir -p 'a b' $L; echo 1 > 'a b/x'; chmod 600 'a b/x'; chown 12:34 'a b/x'; : > empty; \
+                head -c 3000000 /dev/urandom > $L/big; ln $L/big same; ln -s ../x 'a b/up'; ln -s $L$L far; ln -s /etc out; \
+                mkfifo pipe; chmod 1777 $L; touch -h -d '2002-02-02 00:00:00' far; \
+                touch -d '2003-03-03 00:00:00' empty 'a b/x'";
+    let look = "find . ! -type d -exec stat -c '%n %f %u %g %Y %h %s' {} + | sort; find . -type d -exec stat -c '%n %f %u' {} + \
+                | sort; find . -type f -exec sha256sum {} + | sort; readlink far";
+    let text = format!(
+        "FROM alpine:3.20 AS build\nENV RUN_ID={}\nENV L={}\nCOPY main.txt /\n\
+         RUN --mount=type=cache,id=odd,target=/cache cd /cache && if grep -q fill /main.txt; then {fill}; fi; \
+         rm -f pipe out; ({look}) > /seen\nFROM scratch\nCOPY --from=build /seen /\n",
+        machines.a.scope(),
+        "long".repeat(35),
+    );
+    for project in [&machines.a, &machines.b] {
+        project.write("Dockerfile", &text.replace("rm -f pipe out; ", ""));
+        project.write("main.txt", "fill\n");
+    }
+    machines.run(&machines.a, "--progress", "plain");
+    // A socket's name may have about a hundred bytes, so there is none in such a folder.
+    let far = machines.store.path().join("t".repeat(120));
+    std::fs::create_dir(&far).expect("made");
+    let store = machines.store.path().join("store").display().to_string();
+    let scope = format!("cache.scope={}", machines.a.scope());
+    let hand = |project: &Project, command: &[&str], by_daemon: bool| {
+        let more = ["--only", "odd", "-f", "Dockerfile", "--platform=linux/amd64", "-o", "out", "--set", &scope, "."];
+        let mut kiln = project.command(&[&["cache"], command, &more].concat());
+        kiln.env("KILN_LOG", "kiln_solver=debug");
+        if by_daemon {
+            kiln.env("TMPDIR", &far);
+        }
+        let ran = Running::start(kiln).wait();
+        assert_eq!(ran.code, Some(0), "{command:?}: {}", ran.stderr);
+        assert_eq!(ran.stderr.contains("no socket for a volume"), by_daemon, "{}", ran.stderr);
+        ran.stderr
+    };
+    let said = hand(&machines.a, &["save", "--to", &store], false);
+    assert!(said.contains("2 files of odd were not saved"), "{said}");
+    assert!(hand(&machines.a, &["save", "--to", &store], true).contains("nothing is new"));
+    machines.a.write("main.txt", "look\n");
+    machines.a.write("Dockerfile", &text);
+    machines.run(&machines.a, "--progress", "plain");
+    let seen = machines.a.read("out/seen");
+    assert!(seen.contains("./a b/x 8180 12 34 1046649600 1 2") && seen.contains(" 2 3000000"), "{seen}");
+    machines.b.write("Dockerfile", &text);
+    for by_daemon in [false, true] {
+        hand(&machines.b, &["restore", "--from", &store], by_daemon);
+        machines.b.write("main.txt", if by_daemon { "look again\n" } else { "look\n" });
+        machines.run(&machines.b, "--progress", "plain");
+        assert_eq!(machines.b.read("out/seen"), seen, "by the daemon: {by_daemon}");
+        let ran = machines.b.kiln(&["cache", "prune", "--all", "--only", "odd"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_machine_that_begins_empty_remembers_what_others_took() {
     let Some(machines) = Machines::new() else { return };
     machines.run(&machines.a, "--cache-to", &machines.to());

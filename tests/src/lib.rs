@@ -2,7 +2,9 @@
 //!
 //! `cargo xtask test` sets the variables: `KILN_TEST_DOCKER_HOST` is the daemon, `KILN_TEST_BIN` the program,
 //! `KILN_TEST_REGISTRY` a registry to push to, `KILN_TEST_CHROMIUM` a browser, `KILN_TEST_BILL_PYTHON` a Python with
-//! validators of bills of materials, `KILN_TEST_MINISIGN` and `KILN_TEST_OPENSSL` these programs, and `KILN_NETWORK_*` how containers reach the outside. A test that misses one of them says `SKIPPED` and why.
+//! validators of bills of materials, `KILN_TEST_MINISIGN` and `KILN_TEST_OPENSSL` these programs, `KILN_TEST_S3`,
+//! `KILN_TEST_WEB` and `KILN_TEST_REDIS` servers for caches, `KILN_TEST_OTHER_DAEMON` a second daemon, and `KILN_NETWORK_*` how
+//! containers reach the outside. A test that misses one of them says `SKIPPED` and why.
 #![expect(clippy::print_stderr, reason = "a test says what it does")]
 
 pub mod case;

@@ -10,6 +10,7 @@ mod dockerfiles;
 mod measure;
 mod side;
 mod twin;
+mod volumes;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Measure caches that travel instead: a machine that has nothing and restores what another has saved
     #[arg(long, conflicts_with_all = ["twin", "dockerfiles"])]
     caches: bool,
+    /// Measure how one large cache is saved and restored instead, beside `tar` and `zstd`
+    #[arg(long, conflicts_with_all = ["twin", "dockerfiles", "caches"])]
+    volumes: bool,
     /// Example to build
     #[arg(long, default_value = "hello")]
     example: String,
@@ -76,7 +80,7 @@ const RUNS: usize = 3;
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let testbed = testbed::up(&Options { engine: Flavour::Stable, musl: false })?;
-    let peer = if args.twin.is_some() { None } else { peer(args)? };
+    let peer = if args.twin.is_some() || args.volumes { None } else { peer(args)? };
     let kiln = workspace::build_kiln(Profile::Release)?;
     // The peer exports caches with the containerd image store alone, in which kiln's checkpoints do not travel.
     let same = peer.clone().filter(|_| !args.testbed && !args.caches);
@@ -88,18 +92,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let ground = Ground::new(kiln, host.clone(), env, peer.clone())?;
     println!("kiln on {}", Daemon::at(&host).flavour()?);
-    if let Some(depth) = args.twin {
-        twin::run(&ground, &args.example, args.runs, depth == Depth::Full)?;
-        println!("\nmeasured in {}", clock(start.elapsed()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.dockerfiles {
-        dockerfiles::run(&ground, args.runs.unwrap_or(RUNS))?;
-        println!("\nmeasured in {}", clock(start.elapsed()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if args.caches {
-        caches::run(&ground, &args.example, args.runs.unwrap_or(RUNS))?;
+    let runs = args.runs.unwrap_or(RUNS);
+    let special = match args.twin {
+        Some(depth) => Some(twin::run(&ground, &args.example, args.runs, depth == Depth::Full)),
+        None if args.dockerfiles => Some(dockerfiles::run(&ground, runs)),
+        None if args.caches => Some(caches::run(&ground, &args.example, runs)),
+        None if args.volumes => Some(volumes::run(&ground, runs)),
+        None => None,
+    };
+    if let Some(measured) = special {
+        measured?;
         println!("\nmeasured in {}", clock(start.elapsed()));
         return Ok(ExitCode::SUCCESS);
     }

@@ -144,8 +144,6 @@ impl Step<'_> {
             env.push(format!("{AGENT}={agent}"));
         }
         Ok(ContainerSpec {
-            image: image.clone(),
-            platform: exec.platform,
             argv: if self.serves { chain::serve() } else { self.argv(shared, below) },
             env,
             cwd: exec.cwd.clone(),
@@ -153,13 +151,11 @@ impl Step<'_> {
             mounts: self.furniture.mounts.iter().cloned().chain(toolbox).collect(),
             network: self.lent.spec.clone(),
             privileged: exec.privileged,
-            labels: shared.labels("step"),
-            name: None,
             // A network of another container has its names.
             extra_hosts: if matches!(self.lent.spec, NetworkSpec::Of(_)) { Vec::new() } else { settings.extra_hosts },
             limits: settings.limits,
             stdin: self.serves,
-            tty: false,
+            ..ContainerSpec::idle(image.clone(), exec.platform, shared.labels("step"))
         })
     }
 

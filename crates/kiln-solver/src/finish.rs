@@ -46,18 +46,18 @@ pub(crate) async fn target(
     let target = &shared.plan.graph().targets[index];
     let mut written = Written::default();
     let mut committed = None;
+    let exports = &shared.plan.request.group_of(index).exports;
     match &shared.plan.request.outputs[index] {
         Output::Files(output) => written = Box::pin(files(shared, target, output, &snapshot)).await?,
         Output::Image(name) => {
             committed = Some(Box::pin(commit(shared, target, name.clone(), &snapshot)).await?);
         }
+        // Files that nothing stands on are copied only when somebody reads them; who wants no result wants to know that it
+        // can be made.
+        Output::Nothing if exports.list.is_empty() => {
+            shared.cancel.or_stop(shared.image_of(&snapshot)).await?;
+        }
         Output::Nothing => {}
-    }
-    let exports = &shared.plan.request.group_of(index).exports;
-    // Files that nothing stands on are copied only when somebody reads them; who wants no result wants to know that it can
-    // be made.
-    if matches!(shared.plan.request.outputs[index], Output::Nothing) && exports.list.is_empty() {
-        shared.cancel.or_stop(shared.image_of(&snapshot)).await?;
     }
     let mut made = Made { target: index, image: None, files: None };
     if exports.has_tar() {

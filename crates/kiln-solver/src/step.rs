@@ -39,7 +39,7 @@ pub(crate) async fn run(
     let platform = exec.platform;
     let plain = shared.way(platform);
     let Some(twin) = twin else { return attempt(shared, id, exec, inputs, (None, plain), cancel).await };
-    let required = shared.plan.request.run.twin_required.contains(&platform);
+    let required = is_required(shared, platform);
     let refused = |reason: String| SolveError::Twin { origin: Box::new(origin.clone()), platform, reason };
     let prepared = cancel.or_stop(twin::prepare(shared, twin)).await?;
     let native = match prepared {
@@ -65,8 +65,13 @@ pub(crate) async fn run(
 
 /// Whether a command that failed with native programs is tried without them.
 fn runs_again(shared: &Shared, exec: &Exec, error: &SolveError, cancel: &Cancel) -> bool {
-    let required = shared.plan.request.run.twin_required.contains(&exec.platform);
-    matches!(error, SolveError::Step { certain: false, .. }) && !required && !cancel.is_stopped()
+    let is_doubtful = matches!(error, SolveError::Step { certain: false, .. });
+    is_doubtful && !is_required(shared, exec.platform) && !cancel.is_stopped()
+}
+
+/// Whether somebody wants the twin or nothing.
+fn is_required(shared: &Shared, platform: Platform) -> bool {
+    shared.plan.request.run.twin_required.contains(&platform)
 }
 
 fn step_name(origin: &Origin) -> String {

@@ -7,8 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use kiln_docker::sweep::{self, ThisHost};
 use kiln_docker::toolbox::{self, ToolFile};
 use kiln_docker::{
-    CommitSpec, ContainerSpec, Engine, EngineError, ImageId, Limits, MountSpec, NetworkSpec, PullPolicy, VolumeSource,
-    labels,
+    CommitSpec, ContainerSpec, Engine, EngineError, ImageId, MountSpec, NetworkSpec, PullPolicy, VolumeSource, labels,
 };
 use kiln_graph::{Arch, ImageConfig, Platform};
 use kiln_testkit::{FakeEngine, Files, Outcome};
@@ -17,21 +16,10 @@ const ARM64: Platform = Platform::linux(Arch::Arm64);
 
 fn spec(image: &ImageId, line: &str) -> ContainerSpec {
     ContainerSpec {
-        image: image.clone(),
-        platform: ARM64,
         argv: line.split(' ').map(str::to_owned).collect(),
-        env: Vec::new(),
         cwd: "/".to_owned(),
-        user: String::new(),
-        mounts: Vec::new(),
         network: NetworkSpec::Bridge,
-        privileged: false,
-        labels: BTreeMap::new(),
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
-        tty: false,
+        ..ContainerSpec::idle(image.clone(), ARM64, BTreeMap::new())
     }
 }
 

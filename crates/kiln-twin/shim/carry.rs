@@ -41,13 +41,7 @@ pub(crate) fn give(arguments: &[OsString]) -> i32 {
         return 2;
     };
     let Some(out) = connect(socket) else { return NO_WAY };
-    let mut giver =
-        Giver { out: BufWriter::with_capacity(AT_ONCE, out), known: HashMap::new(), buffer: vec![0; AT_ONCE] };
-    let name = Path::new(folder).file_name().unwrap_or(OsStr::new("."));
-    let given = giver
-        .add(Path::new(folder), name.as_bytes())
-        .and_then(|()| giver.out.write_all(&[0; 2 * BLOCK]))
-        .and_then(|()| giver.out.flush());
+    let given = Giver::new(BufWriter::with_capacity(AT_ONCE, out)).all(Path::new(folder));
     ended(given, "give", folder)
 }
 
@@ -61,10 +55,9 @@ pub(crate) fn take(arguments: &[OsString]) -> i32 {
     let Some(from) = connect(socket) else { return NO_WAY };
     let arriving = Path::new(folder).join(name);
     let from = BufReader::with_capacity(AT_ONCE, from);
-    let taken = remove(&arriving)
-        .and_then(|()| Taker { from, root: arriving.clone(), folders: Vec::new(), buffer: vec![0; AT_ONCE] }.all());
+    let taken = remove(&arriving).and_then(|()| Taker::new(from, arriving.clone()).all());
     match ended(taken, "take", folder) {
-        0 => crate::merge::run(&arguments[..2]),
+        0 => super::merge::run(&arguments[..2]),
         code => {
             // Half of it is of no use.
             let _ = remove(&arriving);
@@ -106,7 +99,7 @@ fn bad(what: impl Into<String>) -> io::Error {
 }
 
 /// Writes members.
-struct Giver<W: Write> {
+pub(super) struct Giver<W: Write> {
     out: W,
     /// Files of several names, by device and number.
     known: HashMap<(u64, u64), Vec<u8>>,
@@ -114,6 +107,17 @@ struct Giver<W: Write> {
 }
 
 impl<W: Write> Giver<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, known: HashMap::new(), buffer: vec![0; AT_ONCE] }
+    }
+
+    /// Writes all that is in a folder, and the end.
+    pub(super) fn all(mut self, folder: &Path) -> io::Result<()> {
+        self.add(folder, folder.file_name().unwrap_or(OsStr::new(".")).as_bytes())?;
+        self.out.write_all(&[0; 2 * BLOCK])?;
+        self.out.flush()
+    }
+
     /// Adds what is at `from`, with all that is below it.
     fn add(&mut self, from: &Path, path: &[u8]) -> io::Result<()> {
         let meta = fs::symlink_metadata(from).map_err(of(from))?;
@@ -121,7 +125,8 @@ impl<W: Write> Giver<W> {
         if kind.is_dir() {
             self.header(&[path, b"/"].concat(), kind::FOLDER, &meta, (0, b""))?;
             let entries = fs::read_dir(from).map_err(of(from))?;
-            let mut names = entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
+            let mut names =
+                entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
             // One tree is one archive.
             names.sort_unstable();
             for name in names {
@@ -252,7 +257,7 @@ struct Member {
 }
 
 /// Reads members and makes them.
-struct Taker<R: Read> {
+pub(super) struct Taker<R: Read> {
     from: R,
     root: PathBuf,
     /// Folders and what they shall be: set when nothing is made in them any more.
@@ -261,7 +266,12 @@ struct Taker<R: Read> {
 }
 
 impl<R: Read> Taker<R> {
-    fn all(mut self) -> io::Result<()> {
+    pub(super) fn new(from: R, root: PathBuf) -> Self {
+        Self { from, root, folders: Vec::new(), buffer: vec![0; AT_ONCE] }
+    }
+
+    /// Makes all that comes before the end.
+    pub(super) fn all(mut self) -> io::Result<()> {
         while let Some(member) = self.next()? {
             let path = self.inside(&member.path)?;
             self.make(&member, &path).map_err(of(&path))?;
@@ -297,9 +307,11 @@ impl<R: Read> Taker<R> {
                 let text = &block[from..from + SHORT];
                 text[..text.iter().position(|byte| *byte == 0).unwrap_or(SHORT)].to_owned()
             };
-            let path_of = |long: Option<Vec<u8>>, at| PathBuf::from(OsString::from_vec(long.unwrap_or_else(|| text(at))));
+            let path_of =
+                |long: Option<Vec<u8>>, at| PathBuf::from(OsString::from_vec(long.unwrap_or_else(|| text(at))));
             let small = |from: usize| {
-                get(&block[from..from + 8]).and_then(|value| u32::try_from(value).map_err(|_| bad("a number is too large")))
+                get(&block[from..from + 8])
+                    .and_then(|value| u32::try_from(value).map_err(|_| bad("a number is too large")))
             };
             return Ok(Some(Member {
                 path: path_of(long_path, 0),
@@ -346,7 +358,8 @@ impl<R: Read> Taker<R> {
         match member.kind {
             kind::FOLDER => {
                 match fs::create_dir(path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_dir() => {}
+                    Err(error)
+                        if error.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_dir() => {}
                     made => made?,
                 }
                 lchown(path, Some(member.uid), Some(member.gid))?;

@@ -184,6 +184,30 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
+fn a_folder_stands_for_its_files() {
+    let project = project(SETTINGS);
+    for (path, text) in
+        [("pages/b.5", "two"), ("pages/a.1", "one"), ("shells/hello.bash", "b"), ("shells/hello.fish", "f")]
+    {
+        let path = project.path(path);
+        fs_err::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs_err::write(path, text).expect("written");
+    }
+    let lists = ["--set", "release.man=pages/", "--set", "release.completions=shells"];
+    let ran = package(&project, &[&["--version", "1.0", "--format", "tar.gz"][..], &lists].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let packed = fs_err::File::open(project.path("dist/hello-1.0-linux-x86_64.tar.gz")).expect("there");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let paths = archive
+        .entries()
+        .expect("an archive")
+        .map(|entry| entry.expect("whole").path().expect("a path").display().to_string());
+    let names = ["completions/hello.bash", "completions/hello.fish", "man/a.1", "man/b.5"];
+    let found: Vec<String> = paths.filter(|path| names.iter().any(|name| path.ends_with(name))).collect();
+    assert_eq!(found.len(), names.len(), "{found:?}");
+}
+
+#[test]
 fn a_program_for_another_machine_is_refused() {
     let project = project(SETTINGS);
     let mut bytes = program();

@@ -14,7 +14,7 @@ use crate::process::run;
 use crate::workspace;
 
 /// The scope of everything that kiln makes for the bench: what is removed before a cold build.
-const SCOPE: &str = "kiln-bench";
+pub(super) const SCOPE: &str = "kiln-bench";
 /// Where the bench puts certificates that containers need, if the machine has its own.
 const CERTIFICATES: &str = "bench-certificates.crt";
 /// The file whose line changes, and the line's beginning.
@@ -75,6 +75,11 @@ impl Ground {
     /// An image for what needs no more than a shell.
     pub(super) fn small_base(&self) -> String {
         format!("{}alpine:3.20", self.library)
+    }
+
+    /// kiln's daemon.
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     /// The peer's daemon.

@@ -37,21 +37,9 @@ pub(crate) async fn shell_image(engine: &dyn Engine) -> kiln_docker::Image {
 /// A container specification with the least in it.
 pub(crate) fn spec(image: &ImageId, platform: Platform, argv: &[&str]) -> ContainerSpec {
     ContainerSpec {
-        image: image.clone(),
-        platform,
         argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
-        env: Vec::new(),
         cwd: "/".to_owned(),
-        user: String::new(),
-        mounts: Vec::new(),
-        network: NetworkSpec::None,
-        privileged: false,
-        labels: BTreeMap::from([(TEST_LABEL.to_owned(), "1".to_owned())]),
-        name: None,
-        extra_hosts: Vec::new(),
-        limits: Limits::default(),
-        stdin: false,
-        tty: false,
+        ..ContainerSpec::idle(image.clone(), platform, BTreeMap::from([(TEST_LABEL.to_owned(), "1".to_owned())]))
     }
 }
 

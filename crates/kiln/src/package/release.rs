@@ -98,7 +98,7 @@ impl Reader<'_> {
             let name = file_name(file);
             Ok(Document { kind: DocumentKind::of(&name), bytes: self.read("documents", file)?, name })
         };
-        files.iter().map(document).collect()
+        self.each("documents", files)?.iter().map(document).collect()
     }
 
     fn completions(&self, files: &[String]) -> Result<Vec<Completion>> {
@@ -114,11 +114,28 @@ impl Reader<'_> {
             })?;
             Ok(Completion { shell, bytes: self.read("completions", file)? })
         };
-        files.iter().map(completion).collect()
+        self.each("completions", files)?.iter().map(completion).collect()
     }
 
     fn named(&self, key: &'static str, files: &[String]) -> Result<Vec<Named>> {
-        files.iter().map(|file| Ok(Named { name: file_name(file), bytes: self.read(key, file)? })).collect()
+        let named = |file: &String| Ok(Named { name: file_name(file), bytes: self.read(key, file)? });
+        self.each(key, files)?.iter().map(named).collect()
+    }
+
+    /// The same list with the files of a folder, in order of their names, instead of the folder.
+    fn each(&self, key: &'static str, files: &[String]) -> Result<Vec<String>> {
+        let mut all = Vec::new();
+        for file in files {
+            let path = self.project.folder.join(file);
+            if !path.is_dir() {
+                all.push(file.clone());
+                continue;
+            }
+            let mut found = Vec::new();
+            collect(&path, file.trim_end_matches('/'), &mut found).map_err(self.failed(key, file))?;
+            all.extend(found.into_iter().map(|placed| placed.target));
+        }
+        Ok(all)
     }
 
     /// Files with places; a folder stands for the files in it.

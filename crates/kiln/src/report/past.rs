@@ -10,7 +10,7 @@ use kiln_history::stats::{Stats, TargetStats, Times};
 use kiln_report::text::{change, percent};
 
 use super::table::lines;
-use super::text::{Paint, cut, duration, harmless, size, wrap};
+use super::text::{Paint, cut, duration, from_storage, harmless, size, wrap};
 
 /// Digits of a commit that are shown.
 const SHORT_COMMIT: usize = 8;
@@ -106,9 +106,9 @@ pub(crate) fn build(record: &Record, look: Look) -> String {
         if let Some(error) = &target.error {
             let _ = writeln!(text, "{}", cut(&format!("{}: {}", target.platform, harmless(error)), look.width));
         }
-        if let Some(Ccache { hits, misses, remote_hits: shared @ 1.. }) = target.ccache {
-            let of = hits + misses;
-            let _ = writeln!(text, "{}: {shared} of {of} compilations came from shared storage", target.platform);
+        let shared = |stats: Ccache| from_storage(target.platform, stats.remote_hits, stats.hits + stats.misses);
+        if let Some(line) = target.ccache.and_then(shared) {
+            let _ = writeln!(text, "{line}");
         }
     }
     let ran: Vec<&Step> = record.steps.iter().filter(|step| !step.cached).collect();

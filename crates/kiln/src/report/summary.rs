@@ -6,7 +6,7 @@ use kiln_graph::Platform;
 use kiln_solver::{ArtifactReport, CcacheStats, PlannedTarget, TargetReport, Way};
 
 use super::table;
-use super::text::{Paint, cut, duration, harmless, pad, size, width as columns, wrap};
+use super::text::{Paint, cut, duration, from_storage, harmless, pad, size, width as columns, wrap};
 
 /// Digits of a SHA-256 where there is no room for all.
 const SHORT_SUM: usize = 12;
@@ -177,10 +177,8 @@ fn details(row: &TargetRow, (aligned, width): (usize, usize), paint: Paint) -> V
             lines.extend(facts.iter().map(|fact| cut(&format!("{GAP}{}", harmless(fact)), width).into_owned()));
         }
     }
-    if let Some(CcacheStats { hits, misses, remote_hits: shared @ 1.., .. }) = row.ccache {
-        let text = format!("{}: {shared} of {} compilations came from shared storage", row.platform, hits + misses);
-        lines.push(cut(&text, width).into_owned());
-    }
+    let shared = row.ccache.and_then(|stats| from_storage(row.platform, stats.remote_hits, stats.hits + stats.misses));
+    lines.extend(shared.map(|text| cut(&text, width).into_owned()));
     lines.extend(row.image.as_ref().map(|image| format!("image {} for {}", paint.strong(image), row.platform)));
     lines
 }

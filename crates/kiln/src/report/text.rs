@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use console::{Style, measure_text_width, strip_ansi_codes, truncate_str};
+use kiln_graph::Platform;
 use kiln_report::text::is_harmful;
 pub(crate) use kiln_report::text::size;
 
@@ -118,6 +119,11 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// How many of all compilations storage that compiler caches share has answered; nothing if it answered none.
+pub(crate) fn from_storage(platform: Platform, shared: u64, all: u64) -> Option<String> {
+    (shared > 0).then(|| format!("{platform}: {shared} of {all} compilations came from shared storage"))
 }
 
 /// `0:07`, `12:34`, `1:02:03`: a running clock.
