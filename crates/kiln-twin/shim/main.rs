@@ -7,6 +7,7 @@
 //! asks. Under any other name it stands in for the program of that name: it decides whether the native or the emulated one
 //! runs, and becomes it. It is compiled by the build script, without dependencies.
 
+mod archive;
 mod carry;
 mod decide;
 mod elf;

@@ -99,21 +99,19 @@ pub fn stands_in(daemon: Arch, target: Arch) -> Option<Arch> {
 /// The pure parts of the program, which is compiled apart, for their tests.
 #[cfg(test)]
 mod program_parts {
-    #[path = "../../shim/carry.rs"]
-    #[expect(dead_code, unsafe_code, reason = "the tests need no sockets; the standard library sets no times of links")]
-    mod carry;
+    #[path = "../../shim/archive.rs"]
+    #[expect(unsafe_code, reason = "the standard library sets no times of links")]
+    mod archive;
     #[path = "../../shim/elf.rs"]
     mod elf;
     #[path = "../../shim/ldcache.rs"]
     mod ldcache;
-    #[path = "../../shim/merge.rs"]
-    mod merge;
     #[path = "../../shim/options.rs"]
     mod options;
     #[path = "../../shim/places.rs"]
     #[expect(dead_code, reason = "the tests need only some of them")]
     mod places;
 
-    mod carry_tests;
+    mod archive_tests;
     mod tests;
 }

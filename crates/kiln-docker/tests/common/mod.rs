@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::StreamExt;
 use kiln_docker::driver::{BollardEngine, ConnectOptions};
-use kiln_docker::{ByteStream, ContainerId, ContainerSpec, Engine, ExitStatus, ImageId, Limits, NetworkSpec};
+use kiln_docker::{ByteStream, ContainerId, ContainerSpec, Engine, ExitStatus, ImageId};
 use kiln_graph::Platform;
 
 /// The label of everything that these tests make.

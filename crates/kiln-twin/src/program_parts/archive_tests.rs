@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::carry::{Giver, Taker};
+use super::archive::{Giver, Taker};
 
 /// A name that no header has room for.
 const LONG: usize = 150;
@@ -38,7 +38,7 @@ fn below(archive: &[u8]) -> Vec<u8> {
         let mut entry = entry.expect("whole");
         let strip = |path: &Path| Path::new(".").join(path.strip_prefix("tree").expect("the folder's name"));
         let path = strip(&entry.path().expect("a path"));
-        let link = entry.link_name().expect("a link").map(|link| link.into_owned());
+        let link = entry.link_name().expect("a link").map(std::borrow::Cow::into_owned);
         let mut header = entry.header().clone();
         match link {
             Some(link) if entry.header().entry_type().is_hard_link() => {
