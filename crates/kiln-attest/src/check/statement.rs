@@ -30,6 +30,7 @@ impl Checking<'_> {
             is_there = true;
             let Ok(is_vouched) = self.vouch(What::Provenance, &file, &bytes) else { continue };
             let text = String::from_utf8_lossy(&bytes);
+            let mut said = Vec::new();
             for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                 let checked = match Line::read(line) {
                     Ok(line) => self.statement(&file, (name, sum), &line, is_vouched),
@@ -39,8 +40,15 @@ impl Checking<'_> {
                     }
                 };
                 is_trusted |= checked.1;
-                self.results.push(checked.0);
+                said.push(checked.0);
             }
+            // A file of several statements is about several files.
+            if said.iter().any(|checked| checked.status != Status::Absent) {
+                said.retain(|checked| checked.status != Status::Absent);
+            } else {
+                said.truncate(1);
+            }
+            self.results.append(&mut said);
         }
         if !is_there {
             self.results.push(absent(What::Provenance, path, "nothing says how it was built".to_owned()));

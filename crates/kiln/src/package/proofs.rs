@@ -55,7 +55,7 @@ impl<'a> Proofs<'a> {
             let path = staged.path().join(&other.file);
             released.push(Released { path, sha256: other.sha256.to_string(), kind: Kind::Package });
         }
-        let made = proof::write(&self.making(staged.path()), &released, &self.signers)?;
+        let made = proof::write(&self.making(staged.path()), &released, &self.signers, output)?;
         self.notices.extend(made.notices);
         made.files.iter().map(|path| name(path)).try_for_each(|file| staged.add(&file))
     }

@@ -4,16 +4,17 @@
 //! writes the sums of them and of what that made, and then calls [`sign`] and [`keyless::sign_keyless`]. [`keys::trust`] is what the project's settings say about checking.
 
 mod build;
+mod earlier;
 pub(crate) mod keyless;
 pub(crate) mod keys;
 mod source;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use kiln_artifact::checksum::sha256_file;
 use kiln_artifact::place::write_atomically;
 use kiln_attest::check::{CYCLONEDX, SPDX, STATEMENTS, SUMS};
-use kiln_attest::dsse::Envelope;
 use kiln_attest::ingredients::{Materials, Report};
 use kiln_attest::keys::Signer;
 use kiln_attest::provenance::Built;
@@ -71,8 +72,9 @@ pub(crate) struct Made {
     pub(crate) notices: Vec<String>,
 }
 
-/// Writes the bills and the statement that the settings ask for. The sums, which are made afterwards, list them.
-pub(crate) fn write(making: &Making<'_>, released: &[Released], signers: &[Signer]) -> Result<Made> {
+/// Writes the bills and the statement that the settings ask for; what earlier runs stated of other files in `output` is kept. The
+/// sums, which are made afterwards, list them.
+pub(crate) fn write(making: &Making<'_>, released: &[Released], signers: &[Signer], output: &Path) -> Result<Made> {
     let settings = making.project.config.resolved().release;
     let mut made = Made::default();
     let mut programs = Vec::new();
@@ -85,7 +87,7 @@ pub(crate) fn write(making: &Making<'_>, released: &[Released], signers: &[Signe
         programs.push((platform, file, ingredients));
     }
     if settings.provenance {
-        made.statement(making, released, &programs, signers)?;
+        made.statement(making, released, &programs, signers, output)?;
     }
     Ok(made)
 }
@@ -138,6 +140,7 @@ impl Made {
         released: &[Released],
         programs: &[(Platform, &Released, Ingredients)],
         signers: &[Signer],
+        output: &Path,
     ) -> Result<()> {
         let mut provenance = build::provenance(making, released, programs, &mut self.notices)?;
         for path in &self.files {
@@ -147,15 +150,17 @@ impl Made {
         let statement = provenance.statement();
         let version = making.version.map(|version| format!("-{version}")).unwrap_or_default();
         let name = format!("{}{version}{STATEMENTS}", making.name);
-        let envelope = Envelope::sign(&statement, signers).map_err(|error| keys::refused("release.sign", &error))?;
-        let text = if envelope.is_signed() {
-            serde_json::to_string(&envelope).expect("texts alone")
-        } else {
-            if !signers.is_empty() {
-                self.notices.push(format!("{name} is not signed: only keys of cosign sign statements"));
-            }
-            statement
-        };
+        let sign = signers.iter().any(|signer| matches!(signer, Signer::Cosign(_))).then_some(signers);
+        if sign.is_none() && !signers.is_empty() {
+            self.notices.push(format!("{name} is not signed: only keys of cosign sign statements"));
+        }
+        let anew: HashSet<&str> = provenance.files.iter().map(|file| file.name.as_str()).collect();
+        let earlier = earlier::statements(&output.join(&name), &anew, sign)?;
+        if earlier.is_foreign {
+            let text = "was not signed as this is, and what it said of earlier files is left out";
+            self.notices.push(format!("{name} {text}"));
+        }
+        let text = [vec![earlier::signed(&statement, sign)?], earlier.lines].concat().join("\n");
         self.place(making.into, &name, &(text + "\n"))
     }
 

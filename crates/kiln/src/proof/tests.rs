@@ -114,7 +114,7 @@ impl Example {
         let program = released("hello-linux-x86_64", "the program", Kind::Program(PLATFORM));
         let package = released("hello-1.0.0.tar.gz", "the program, packed", Kind::Package);
         let signers = keys::signers(&self.environment, &project)?;
-        let made = write(&making, &[package.clone(), program.clone()], &signers)?;
+        let made = write(&making, &[package.clone(), program.clone()], &signers, &into)?;
         checksum::update(&into, &[&[package.path, program.path], made.files.as_slice()].concat()).expect("sums");
         let signatures = sign(&making, &signers)?;
         Ok((made, signatures))
@@ -275,4 +275,59 @@ async fn without_a_token_nothing_is_signed_without_a_key() {
     let (project, into) = (example.project(), example.dir.path().join("dist"));
     let making = making(&example.environment, &project, &into);
     assert_eq!(sign_keyless(&making).await.expect("nothing"), None);
+}
+
+#[test]
+fn what_was_stated_of_other_files_is_kept_while_they_are_the_same() {
+    let settings = "[release]\nsign = [\"cosign:keys/cosign.key\"]\ntrusted-keys = [\"keys/cosign.pub\"]\n";
+    for (settings, is_signed) in [("", false), (settings, true)] {
+        let example = Example::new(settings, &[("COSIGN_PASSWORD", "open sesame")]);
+        example.write("keys/cosign.key", LOCKED);
+        example.write("keys/cosign.pub", LOCKED_PUBLIC);
+        example.release().expect("a release");
+        let (project, into) = (example.project(), example.dir.path().join("dist"));
+        let statements = into.join("hello-1.0.0.intoto.jsonl");
+        let lines = || fs_err::read_to_string(&statements).expect("read").lines().count();
+        let signers = keys::signers(&example.environment, &project).expect("keys");
+        let again = |name: &str, content: &str| {
+            let path = into.join(name);
+            fs_err::write(&path, content).expect("written");
+            let one = Released { path: path.clone(), sha256: Sha256::of(content).to_string(), kind: Kind::Package };
+            let making = making(&example.environment, &project, &into);
+            let made = write(&making, &[one], &signers, &into).expect("written");
+            let mut files = made.files.clone();
+            files.push(path);
+            checksum::update(&into, &files).expect("sums");
+            sign(&making, &signers).expect("signed");
+            made.notices
+        };
+        let told = |name: &str| {
+            let results = check(&into.join(name), &trust(&project).expect("trust"));
+            results.into_iter().filter(|result| result.what == What::Provenance).collect::<Vec<_>>()
+        };
+        // One more package: the program and the first package are as they were.
+        again("hello_1.0.0.deb", "the program, in Debian's way");
+        assert_eq!(lines(), 2);
+        for name in ["hello-linux-x86_64", "hello-1.0.0.tar.gz", "hello_1.0.0.deb"] {
+            let expected = if is_signed { Status::Ok } else { Status::Untrusted };
+            let told = told(name);
+            assert!(told.len() == 1 && told[0].status == expected, "{name}: {told:#?}");
+        }
+        // The same again says the same.
+        let before = fs_err::read(&statements).expect("read");
+        again("hello_1.0.0.deb", "the program, in Debian's way");
+        assert_eq!(fs_err::read(&statements).expect("read"), before);
+        // A package that was made anew is stated anew, and one that changed by itself is not vouched for.
+        again("hello-1.0.0.tar.gz", "the program, packed once more");
+        fs_err::write(into.join("hello_1.0.0.deb"), "something else").expect("written");
+        again("hello-1.0.0.tar.gz", "the program, packed once more");
+        assert_eq!(told("hello-1.0.0.tar.gz").len(), 1);
+        assert!(told("hello_1.0.0.deb").iter().all(|result| result.status == Status::Absent));
+        assert!(told("hello-linux-x86_64").iter().all(|result| result.status != Status::Absent));
+        // What somebody else has written is not signed with our key.
+        let text = fs_err::read_to_string(&statements).expect("read");
+        fs_err::write(&statements, text.replace("\"payload\":\"ey", "\"payload\":\"ez")).expect("written");
+        let notices = again("hello-1.0.0.tar.gz", "the program, packed once more");
+        assert_eq!(is_signed, notices.iter().any(|notice| notice.contains("left out")), "{notices:?}");
+    }
 }
