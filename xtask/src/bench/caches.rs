@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use super::side::{Ground, Kind, Side};
+use super::side::{Ground, Kind, Side, settle};
 use super::{middle, seconds};
 
 const AMD64: &str = "linux/amd64";
@@ -90,8 +90,10 @@ fn of_kiln(ground: &Ground, example: &str, (index, keys): (usize, usize), times:
     project.change(1000 + index)?;
     times.warm.push(build("A one line", &[])?);
     project.forget()?;
+    settle()?;
     times.same.push(build("B same", &[&from])?);
     project.forget()?;
+    settle()?;
     project.change(2000 + index)?;
     times.line.push(build("B one line", &[&from])?);
     project.change(3000 + index)?;
@@ -117,8 +119,10 @@ fn of_buildx(ground: &Ground, example: &str, index: usize, times: &mut Times) ->
     side.change(1000 + index)?;
     times.warm.push(told("A one line", side.with(&[])?.wall));
     side.forget()?;
+    settle()?;
     times.same.push(told("B same", side.with(&[&from])?.wall));
     side.forget()?;
+    settle()?;
     side.change(2000 + index)?;
     times.line.push(told("B one line", side.with(&[&from])?.wall));
     side.forget()

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::measure::{self, Sample};
-use super::side::{Ground, SCOPE};
+use super::side::{Ground, SCOPE, settle};
 use super::{middle, seconds};
 use crate::daemon::Daemon;
 use crate::process;
@@ -49,31 +49,32 @@ pub(super) fn run(ground: &Ground, runs: usize) -> Result<()> {
     };
     let forget = || Daemon::at(ground.host()).remove_labelled(&format!("kiln.scope={scope}"));
     process::run(&mut kiln(&["build", "--no-cache"])).context("the cache cannot be filled")?;
-    let (archive, store, unpacked) = (folder.join("tar.zst"), folder.join("store"), folder.join("unpacked"));
-    let [tar_path, tree_path, unpacked_path] = [&archive, &tree, &unpacked].map(|path| path.display().to_string());
-    let (to, from) =
-        (format!("--to=type=local,dest={}", store.display()), format!("--from=type=local,src={}", store.display()));
+    let (archive, store) = (folder.join("tar.zst"), folder.join("store"));
+    let [tar_path, tree_path, store_path] = [&archive, &tree, &store].map(|path| path.display().to_string());
+    let (to, from) = (format!("--to=type=local,dest={store_path}"), format!("--from=type=local,src={store_path}"));
     let (mut own, mut others) = (Samples::default(), Samples::default());
-    let told = |name: &str, sample: Sample| {
+    let measure = |name: &str, command: &mut Command| {
+        // What the one has written is not left for the other to wait for.
+        process::run(&mut Command::new("sync"))?;
+        let sample = measure::run(command)?;
         eprintln!("{name}: {:.2} s", sample.wall.as_secs_f64());
-        sample
+        Ok::<_, anyhow::Error>(sample)
     };
-    for _ in 0..runs {
-        let _ = fs::remove_file(&archive);
-        others
-            .save
-            .push(told("tar, save", shell(&format!("tar cf - -C {tree_path} . | zstd -1 -T0 -q -o {tar_path}"))?));
-        let _ = fs::remove_dir_all(&store);
-        settle()?;
-        own.save.push(told("kiln, save", measure::run(&mut kiln(&["cache", "save", "--only=large", &to]))?));
-        let _ = fs::remove_dir_all(&unpacked);
-        fs::create_dir(&unpacked)?;
-        others
-            .restore
-            .push(told("tar, restore", shell(&format!("zstd -dqc {tar_path} | tar xf - -C {unpacked_path}"))?));
+    for run in 0..runs {
+        for old in [&archive, &store] {
+            let _ = fs::remove_file(old);
+            let _ = fs::remove_dir_all(old);
+        }
+        let save = format!("tar cf - -C {tree_path} . | zstd -1 -T0 -q -o {tar_path}");
+        others.save.push(measure("tar, save", &mut shell(&save))?);
+        own.save.push(measure("kiln, save", &mut kiln(&["cache", "save", "--only=large", &to]))?);
         forget()?;
         settle()?;
-        own.restore.push(told("kiln, restore", measure::run(&mut kiln(&["cache", "restore", "--only=large", &from]))?));
+        let unpacked = folder.join(format!("unpacked{run}"));
+        fs::create_dir(&unpacked)?;
+        let restore = format!("zstd -dqc {tar_path} | tar xf - -C {}", unpacked.display());
+        others.restore.push(measure("tar, restore", &mut shell(&restore))?);
+        own.restore.push(measure("kiln, restore", &mut kiln(&["cache", "restore", "--only=large", &from]))?);
     }
     forget()?;
     println!(
@@ -93,14 +94,10 @@ pub(super) fn run(ground: &Ground, runs: usize) -> Result<()> {
     Ok(())
 }
 
-fn shell(script: &str) -> Result<Sample> {
-    settle()?;
-    measure::run(Command::new("sh").args(["-c", script]))
-}
-
-/// What the one has written is not left for the other to wait for.
-fn settle() -> Result<()> {
-    process::run(&mut Command::new("sync"))
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
 }
 
 /// Half of the files cannot be compressed; the others are of words, as objects and texts are.
