@@ -215,6 +215,8 @@ impl<R: Read> Taker<R> {
             let path = self.inside(&member.path)?;
             self.make(&member, &path).map_err(of(&path))?;
         }
+        // Whoever writes shall not find the connection closed before his last bytes.
+        io::copy(&mut self.from, &mut io::sink())?;
         for (path, mode, time) in self.folders.iter().rev() {
             fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(of(path))?;
             set_time(path, *time).map_err(of(path))?;
