@@ -45,7 +45,7 @@ impl Kind {
     }
 }
 
-/// Until ext4 gives the numbers of deleted files to new ones.
+/// Until ext4 gives the numbers of deleted files to new ones, if what it knows of them was written to the disk by then.
 const DELETED: Duration = Duration::from_secs(61);
 
 /// Lets the disk forget what was removed, before a machine is measured that never had it: for a minute ext4 passes over the
