@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use kiln_cache::{CacheError, Fetched, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack};
-use kiln_docker::{ContainerId, ContainerSpec, Engine, MountSpec, VolumeSource};
+use kiln_docker::{ContainerId, ContainerSpec, Engine, MountSpec, VolumeSource, toolbox};
 use kiln_graph::{Platform, VertexId};
 
 use crate::cancel::Cancel;
@@ -246,6 +246,11 @@ impl Guide {
         let container = self.engine.create_container(&spec).await?;
         lock(&self.open).insert(container.clone());
         Ok(container)
+    }
+
+    /// The mount of kiln's own programs.
+    async fn tools(&self) -> Result<MountSpec> {
+        Ok(toolbox::mount(&toolbox::ensure_toolbox(self.engine.as_ref(), &[]).await?))
     }
 
     async fn close(&self, container: &ContainerId) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kiln_cache::pack::Packer;
 use kiln_cache::{Contents, Fetched, SaveError, Saved, tree};
-use kiln_docker::{EngineError, labels, toolbox};
+use kiln_docker::{EngineError, labels};
 use kiln_graph::{CacheMount, MountKind, Op, Platform, Sharing, VertexId};
 use tokio::runtime::Handle;
 
@@ -217,8 +217,7 @@ async fn fill_by_daemon(
     let engine = &guide.engine;
     let has_program = kiln_twin::program(engine.info().arch).is_some();
     let (argv, tools) = if has_program {
-        let tools = toolbox::mount(&toolbox::ensure_toolbox(engine.as_ref(), &[]).await?);
-        ([kiln_twin::PROGRAM, "merge", SEEN, ARRIVING].map(str::to_owned).into(), vec![tools])
+        ([kiln_twin::PROGRAM, "merge", SEEN, ARRIVING].map(str::to_owned).into(), vec![guide.tools().await?])
     } else {
         (vec!["/kiln".to_owned()], Vec::new())
     };

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
-use kiln_docker::{ContainerId, MountSpec, VolumeSource, toolbox};
+use kiln_docker::{ContainerId, MountSpec, VolumeSource};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -58,7 +58,7 @@ impl Guide {
         if kiln_twin::program(self.engine.info().arch).is_none() || self.no_way.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let tools = toolbox::mount(&toolbox::ensure_toolbox(self.engine.as_ref(), &[]).await?);
+        let tools = self.tools().await?;
         let way = match Door::open() {
             Ok(door) => self.through(&door, volume, words, tools).await?,
             Err(error) => {
