@@ -110,6 +110,8 @@ python -m pip install "$@" "$nuitka" zstandard || {
     echo "kiln: hint: check [nuitka] version, and [network] if the package index cannot be reached"
     exit 1
 }
+# Nine tenths of its libraries are for debuggers.
+find /venv/lib -path '*/zstandard/*.so' -exec strip --strip-debug {} + || true
 SH
 
 FROM toolchain AS dependencies
@@ -132,6 +134,16 @@ while IFS= read -r line; do [ -z "$line" ] || set -- "$@" "$line"; done <<LIST
 $PIP_ARGS
 LIST
 python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
+
+# A requirement that is built from source may be C++.
+if [ -x /kiln/install ] && ! command -v c++ >/dev/null &&
+    grep -q 'Failed building\|exited-with-error\|errored out' /tmp/pip.log; then
+    echo "A requirement could not be built: installing a C++ compiler, and trying again."
+    if /kiln/install g++; then
+        rm -rf /tmp/pip.log /var/lib/apt/lists/* /var/cache/apt/archives
+        python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
+    fi
+fi
 
 # Under native twins it may be their fault: kiln tries again without them.
 echo "kiln: doubt"

@@ -58,11 +58,11 @@ RUN --mount=type=cache,id=apt-lists,target=/var/lib/apt/lists,sharing=locked \
     --mount=type=cache,id=apt-cache,target=/var/cache/apt,sharing=locked <<'SH'
 set -eu
 fail() { echo "kiln: error: $1"; [ -z "${2-}" ] || echo "kiln: hint: $2"; exit 1; }
-export DEBIAN_FRONTEND=noninteractive
 
 packages=$PACKAGES
 if [ "${KILN_TOOLCHAIN-}" != preinstalled ]; then
-    packages="gcc g++ make patchelf ccache pkg-config libffi-dev libssl-dev $packages"
+    # A compiler of C++ would be a fifth of all, and few need it: `dependencies` installs it where a requirement does.
+    packages="gcc make patchelf ccache pkg-config libffi-dev libssl-dev $packages"
     # A base that brings the right Python itself, such as python:3.12-slim, keeps it.
     if python3 -c "import sys, sysconfig, os, venv, ensurepip
 assert os.path.exists(sysconfig.get_path('include') + '/Python.h')
@@ -78,19 +78,33 @@ if [ -n "${packages# }" ]; then
     fi
     # Docker's own images delete what they downloaded; here it goes to a cache that does not enter the image.
     rm -f /etc/apt/apt.conf.d/docker-clean
-    # Without this it would only warn of what it cannot fetch.
-    apt-get update -o APT::Update::Error-Mode=any || fail "the lists of Debian packages could not be fetched" "set [network] apt-mirror or proxies"
     # Manuals and translations would only make the image larger; nobody reads them here. Nor does anybody need tools that
-    # debug the compiler and programs, or sanitizers, unless [build] packages names them: they are a sixth of what a machine
-    # that begins empty has to restore.
-    sanitizers='lib*san[._]*'
+    # debug the compiler and programs, and of Python's static libraries the one that is not for any address; nor sanitizers
+    # and OpenSSL's static library, unless [build] packages names them. A machine that begins empty has to restore what is
+    # here, and would take a third longer with all that.
+    sanitizers='lib*san[._]*' openssl=libcrypto.a
     case " $packages " in *san[0-9]*) sanitizers=none ;; esac
-    apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \
-        -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/* \
-        -o Dpkg::Options::=--path-exclude=/usr/share/doc/* -o Dpkg::Options::=--path-exclude=/usr/share/locale/* \
-        -o Dpkg::Options::=--path-exclude=/usr/bin/*lto-dump* -o Dpkg::Options::=--path-exclude=/usr/bin/*dwp \
-        -o Dpkg::Options::=--path-exclude=/usr/*gprofng* -o "Dpkg::Options::=--path-exclude=/usr/lib/*/$sanitizers" \
-        $packages || fail "system packages could not be installed" "check [build] packages against the base image's release"
+    case " $PACKAGES " in *" libssl-dev "*) openssl=none ;; esac
+    mkdir -p /kiln
+    cat >/kiln/install <<END
+#!/bin/sh
+# Installs Debian packages as kiln does; ends with 3 if their lists cannot be fetched.
+export DEBIAN_FRONTEND=noninteractive
+# Without this it would only warn of what it cannot fetch.
+apt-get update -o APT::Update::Error-Mode=any || exit 3
+apt-get install -y --no-install-recommends -o Binary::apt-get::APT::Keep-Downloaded-Packages=true \\
+    -o Dpkg::Options::=--force-unsafe-io -o "Dpkg::Options::=--path-exclude=/usr/share/man/*" \\
+    -o "Dpkg::Options::=--path-exclude=/usr/share/doc/*" -o "Dpkg::Options::=--path-exclude=/usr/share/locale/*" \\
+    -o "Dpkg::Options::=--path-exclude=/usr/bin/*lto-dump*" -o "Dpkg::Options::=--path-exclude=/usr/bin/*dwp" \\
+    -o "Dpkg::Options::=--path-exclude=/usr/*gprofng*" -o "Dpkg::Options::=--path-exclude=/usr/lib/*/libpython3*[0-9].a" \\
+    -o "Dpkg::Options::=--path-exclude=/usr/lib/*/$sanitizers" -o "Dpkg::Options::=--path-exclude=/usr/lib/*/$openssl" \\
+    "\$@"
+END
+    chmod 755 /kiln/install
+    /kiln/install $packages || case $? in
+    3) fail "the lists of Debian packages could not be fetched" "set [network] apt-mirror or proxies" ;;
+    *) fail "system packages could not be installed" "check [build] packages against the base image's release" ;;
+    esac
 fi
 
 found=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "the base image has no python3"
@@ -124,6 +138,8 @@ python -m pip install "$@" "$nuitka" zstandard || {
     echo "kiln: hint: check [nuitka] version, and [network] if the package index cannot be reached"
     exit 1
 }
+# Nine tenths of its libraries are for debuggers.
+find /venv/lib -path '*/zstandard/*.so' -exec strip --strip-debug {} + || true
 SH
 
 FROM toolchain AS dependencies
@@ -146,6 +162,16 @@ while IFS= read -r line; do [ -z "$line" ] || set -- "$@" "$line"; done <<LIST
 $PIP_ARGS
 LIST
 python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
+
+# A requirement that is built from source may be C++.
+if [ -x /kiln/install ] && ! command -v c++ >/dev/null &&
+    grep -q 'Failed building\|exited-with-error\|errored out' /tmp/pip.log; then
+    echo "A requirement could not be built: installing a C++ compiler, and trying again."
+    if /kiln/install g++; then
+        rm -rf /tmp/pip.log /var/lib/apt/lists/* /var/cache/apt/archives
+        python -m pip --log /tmp/pip.log install "$@" && rm /tmp/pip.log && exit 0
+    fi
+fi
 
 # Under native twins it may be their fault: kiln tries again without them.
 echo "kiln: doubt"

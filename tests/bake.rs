@@ -176,6 +176,19 @@ fn extension_modules_and_data_files_come_along() {
 }
 
 #[test]
+fn a_requirement_of_cpp_sources_is_built() {
+    let Some(project) = Project::example("hello") else { return };
+    // There is a wheel, which nobody may take; the recipe has no compiler for this until it is needed.
+    project.write("requirements.txt", "--no-binary=kiwisolver\nkiwisolver==1.4.7\n");
+    let main = project.read("main.py").replacen("import argparse\n", "import argparse\nimport kiwisolver\n", 1);
+    assert!(main.contains("kiwisolver"));
+    project.write("main.py", &main);
+    finished("C++", &project.build(&["--platform=linux/amd64"]));
+    let text = run(&project, "hello", AMD64, DEBIAN, &[]);
+    assert!(text.contains("sqlite 45, asyncio 42, http /ping"), "{text}");
+}
+
+#[test]
 fn a_program_for_musl() {
     let Some(image) = needed("KILN_TEST_MUSL_IMAGE") else { return };
     let Some(project) = Project::example("hello") else { return };

@@ -151,4 +151,9 @@ fn steps_are_held_to_their_resources() {
     let Some(project) = Project::new(&[("Dockerfile", &text)]) else { return };
     project.build(&["-f", "Dockerfile", "--resource=memory=64m,cpus=0.5", "-o", "out", "."]);
     assert_eq!(project.read("out/n").trim(), (64 << 20).to_string());
+    // More than that.
+    project.write("Dockerfile", &super::fresh("RUN tail /dev/zero\n"));
+    let ran = project.kiln(&["build", "-f", "Dockerfile", "--memory=64m", "-o", "type=cacheonly", "."]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it was allowed 64 MiB of memory"), "{}", ran.stderr);
 }

@@ -74,6 +74,15 @@ fn out(project: &Project) -> Vec<u8> {
     std::fs::read(project.path().join("out/out")).expect("out")
 }
 
+/// The seconds that a step took, from plain output.
+fn took(ran: &Ran, step: &str) -> f64 {
+    let start = format!("done {step} in ");
+    let rest = ran.stderr.split_once(&start).unwrap_or_else(|| panic!("no step {step}: {}", ran.stderr)).1;
+    let time = rest.split(" s").next().unwrap_or_default();
+    // What takes minutes is written otherwise.
+    time.parse().unwrap_or(f64::INFINITY)
+}
+
 fn bytes(root: &Path) -> u64 {
     let mut sum = 0;
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
@@ -111,6 +120,31 @@ fn another_machine_gets_results_stages_and_caches() {
     machines.save_a();
     let grown = bytes(machines.store.path()) - all;
     assert!(grown < all * 2, "{grown} of {all}");
+}
+
+#[test]
+fn what_was_built_before_it_is_saved_took_its_time_then() {
+    let Some(machines) = Machines::new() else { return };
+    // One step is dear to make, the next one to restore: by the guessed speed of a store that takes 6.7 s. On a machine that
+    // is busy the step may take as long, once.
+    let large = "RUN head -c 200000000 /dev/urandom > /large\nCOPY main.txt /\n";
+    let is_quick = (0..5).any(|_| {
+        let text = dockerfile().replace("sleep 2", "sleep 1").replace("COPY main.txt /\n", large);
+        for project in [&machines.a, &machines.b] {
+            project.write("Dockerfile", &text);
+        }
+        let ran = machines.run(&machines.a, "--progress", "plain");
+        took(&ran, "build 2/5") + took(&ran, "build 3/5") < 6.0
+    });
+    assert!(is_quick, "this machine needs more than 4 s to write 200 MB");
+    let scope = format!("cache.scope={}", machines.a.scope());
+    let rest = ["-f", "Dockerfile", "--platform=linux/amd64", "-o", "out", "--set", &scope, "."];
+    let ran = machines.a.kiln(&[&["cache", "save", "--to", &machines.to()][..], &rest].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    machines.b.write("main.txt", "two\n");
+    let ran = machines.build_b();
+    assert!(ran.stderr.contains("/large` of stage build would take"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("restored 1 stage") && !ran.stderr.contains("step build 2/5"), "{}", ran.stderr);
 }
 
 #[test]
@@ -166,6 +200,42 @@ fn killed_while_it_saves_or_restores_the_next_is_right() {
     let seen = machines.b.read("out/seen");
     assert!(!seen.contains(".kiln-arriving") && seen.contains("d\n"), "{seen}");
     assert!(out(&machines.b).ends_with(b"two\n"));
+}
+
+#[test]
+fn two_machines_that_share_a_store_at_once_get_no_wrong_file() {
+    let Some(machines) = Machines::new() else { return };
+    // Each file of the cache has the name of its content.
+    let start = dockerfile().lines().take(2).collect::<Vec<_>>().join("\n");
+    let text = format!(
+        "{start}\nCOPY main.txt /\nRUN --mount=type=cache,id=named,target=/cache cd /cache && ls > /seen && \
+         for name in $(ls); do [ $(sha256sum < $name | cut -c1-64) = $name ] || exit 1; done && \
+         head -c 30000 /dev/urandom > /new && cp /new $(sha256sum < /new | cut -c1-64)\n\
+         FROM scratch\nCOPY --from=build /main.txt /seen /\n"
+    );
+    let store = machines.store.path().display().to_string();
+    let remote = format!("cache.remote=[\"{store}\"]");
+    let both = [(&machines.a, "a"), (&machines.b, "b")];
+    for round in 0..8 {
+        let running = both.map(|(project, name)| {
+            // A new runner has nothing.
+            let pruned = project.command(&["cache", "prune"]).env("KILN_CACHE_SCOPE", machines.a.scope()).output();
+            assert!(pruned.expect("it runs").status.success());
+            project.write("Dockerfile", &text);
+            project.write("main.txt", &format!("{name} {round}\n"));
+            machines.start(project, "--set", &remote)
+        });
+        for (running, (project, name)) in running.into_iter().zip(both) {
+            let ran = running.wait();
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            assert_eq!(project.read("out/main.txt"), format!("{name} {round}\n"));
+            assert!(round == 0 || ran.stderr.contains("restored named"), "{}", ran.stderr);
+        }
+    }
+    let seen = machines.a.read("out/seen").lines().count();
+    assert!((7..=15).contains(&seen), "{seen}");
+    let ran = machines.a.kiln(&["cache", "verify", "--remote", &store]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
 
 #[test]
@@ -299,4 +369,41 @@ fn a_machine_that_begins_empty_remembers_what_others_took() {
     let list: serde_json::Value = serde_json::from_str(&list.stdout).expect("JSON");
     let cpus: Vec<_> = list.as_array().expect("a list").iter().map(|record| &record["machine"]["cpus"]).collect();
     assert_eq!(cpus.len(), 2, "its own build, and that of the other machine: {list}");
+}
+
+#[test]
+fn a_base_image_is_pulled_only_if_a_step_runs() {
+    let (Some(registry), Some(mut machines)) = (needed("KILN_TEST_REGISTRY"), Machines::new()) else { return };
+    let name = format!("{registry}/kiln-e2e/base:{}", machines.a.scope());
+    let push = |text: &str| {
+        machines.a.write("base.Dockerfile", text);
+        let to = format!("type=image,name={name},push=true");
+        let ran = machines.a.kiln(&["build", "-f", "base.Dockerfile", "--platform=linux/amd64", "-o", &to, "."]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        machines.a.daemon().pull(&name, "linux/amd64".parse().expect("a platform"));
+    };
+    push("FROM alpine:3.20\nENV WORD=one\n");
+    let text = format!(
+        "FROM {name} AS build\nCOPY main.txt /\nRUN echo $WORD $(cat /main.txt) > /out\nFROM scratch\nCOPY --from=build /out /\n"
+    );
+    for project in [&machines.a, &machines.b] {
+        project.write("Dockerfile", &text);
+    }
+    machines.save_a();
+    let ran = machines.build_b();
+    assert!(ran.stderr.contains("restored the result") && !ran.stderr.contains("pulling"), "{}", ran.stderr);
+    assert_eq!(machines.b.read("out/out"), "one one\n");
+    assert!(machines.b.daemon().image(&name).is_none());
+    machines.b.write("main.txt", "two\n");
+    let ran = machines.build_b();
+    assert!(!ran.stderr.contains("restored the result") && ran.stderr.contains("pulling"), "{}", ran.stderr);
+    assert_eq!(machines.b.read("out/out"), "one two\n");
+    // What a store knows of a name counts only as long as the registry means the same by it.
+    push("FROM alpine:3.20\nENV WORD=other\n");
+    let Some(fresh) = Project::new(&[("Dockerfile", text.as_str()), ("main.txt", "one\n")]) else { return };
+    machines.b.daemon().remove_whole_image(&machines.b.daemon().image(&name).expect("it was pulled").id);
+    machines.b = fresh.on(&needed("KILN_TEST_OTHER_DAEMON").expect("it is there"));
+    let ran = machines.build_b();
+    assert!(!ran.stderr.contains("restored the result") && ran.stderr.contains("pulling"), "{}", ran.stderr);
+    assert_eq!(machines.b.read("out/out"), "other one\n");
 }

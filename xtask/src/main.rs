@@ -6,6 +6,7 @@
 mod bench;
 mod daemon;
 mod demo;
+mod own;
 mod process;
 mod test;
 mod testbed;

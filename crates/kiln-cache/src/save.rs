@@ -15,6 +15,7 @@ use crate::pack::{Pack, Packed, Packer, wants_repacking};
 use crate::sign::{Signer, Trust};
 use crate::snapshot::{Refused, Snapshot};
 use crate::store::{Put, Store};
+use crate::traffic::Traffic;
 
 /// Packs that wait to be sent, and those that are on their way: both are in memory.
 const WAITING: usize = 1;
@@ -81,6 +82,8 @@ pub struct Saving<'a> {
     pub before: Option<Arc<Snapshot>>,
     /// Who signs.
     pub signer: Option<Arc<Signer>>,
+    /// Where packs are counted as they go.
+    pub traffic: Traffic,
 }
 
 impl Saving<'_> {
@@ -182,7 +185,10 @@ impl Saving<'_> {
 
     async fn put(&self, pack: Pack) -> Result<(Put, u64)> {
         let len = pack.bytes.len() as u64;
-        Ok((self.store.put_pack(&pack.id, pack.bytes).await?, len))
+        self.traffic.expect(len);
+        let put = self.store.put_pack(&pack.id, pack.bytes).await?;
+        self.traffic.moved(len);
+        Ok((put, len))
     }
 
     async fn ask(&self, id: PackId) -> Result<Option<PackId>> {

@@ -12,6 +12,7 @@ use crate::error::{CacheError, Result};
 use crate::name::{ContentId, PackId};
 use crate::snapshot::{Entry, Kind, PackRef, Snapshot};
 use crate::store::Store;
+use crate::traffic::Traffic;
 
 /// Packs in flight at once: each is in memory.
 const AT_ONCE: usize = 3;
@@ -27,12 +28,18 @@ pub struct Fetched {
     there: HashMap<PackId, PathBuf>,
     /// Bytes that came from the store.
     pub bytes: u64,
+    traffic: Traffic,
 }
 
 impl Fetched {
     /// Nothing yet, in a folder that the caller removes.
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), there: HashMap::new(), bytes: 0 }
+        Self { folder: folder.to_owned(), there: HashMap::new(), bytes: 0, traffic: Traffic::default() }
+    }
+
+    /// The same, with what comes counted there, too.
+    pub fn counted(self, traffic: &Traffic) -> Self {
+        Self { traffic: traffic.clone(), ..self }
     }
 
     /// Whether a pack is there.
@@ -53,6 +60,7 @@ impl Fetched {
         let failed = |source| CacheError::Io { action: "write", path: folder.clone(), source };
         fs_err::create_dir_all(&self.folder).map_err(failed)?;
         let mut problems = Vec::new();
+        self.traffic.expect(wanted.iter().map(|pack| pack.size).sum());
         let fetching = futures::stream::iter(wanted.into_iter().map(|pack| {
             let spooled = self.folder.join(pack.id.to_string());
             async move {
@@ -69,9 +77,13 @@ impl Fetched {
                 Ok(path) => {
                     self.there.insert(pack.id, path);
                     self.bytes += pack.size;
+                    self.traffic.moved(pack.size);
                 }
                 Err(error @ CacheError::Io { action: "write", .. }) => return Err(error),
-                Err(error) => problems.push(error),
+                Err(error) => {
+                    self.traffic.expect_no_more(pack.size);
+                    problems.push(error);
+                }
             }
         }
         Ok(problems)

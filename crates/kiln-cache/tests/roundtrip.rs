@@ -11,7 +11,7 @@ use bytes::Bytes;
 use kiln_cache::store::Folder;
 use kiln_cache::{
     CacheError, Contents, Fetched, Listed, Object, PackId, Put, SaveError, Saved, Saving, Series, Signer, Snapshot,
-    Store, Trust, newest, tree,
+    Store, Traffic, Trust, newest, tree,
 };
 
 type Tree = BTreeMap<String, Vec<u8>>;
@@ -55,7 +55,7 @@ fn archive(files: &Tree) -> Vec<u8> {
 
 async fn save_signed(store: &dyn Store, files: &Tree, signer: Option<Arc<Signer>>) -> Result<Saved, SaveError> {
     let before = newest(store, &series(), &Trust::Anybody).await.ok().flatten().map(Arc::new);
-    let saving = Saving { store, series: series(), now: 7, before, signer };
+    let saving = Saving { store, series: series(), now: 7, before, signer, traffic: Traffic::default() };
     let bytes = archive(files);
     saving.save(move |packer| tree::pack_archive(Cursor::new(&bytes), |path| path == "lock", packer).map(drop)).await
 }

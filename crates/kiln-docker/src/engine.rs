@@ -133,6 +133,16 @@ pub struct Image {
     pub parent: Option<ImageId>,
 }
 
+impl Image {
+    /// Of the digests that registries know it by, that of the repository that was asked for; any, if there is none.
+    pub fn digest_for(&self, reference: &str) -> Option<&str> {
+        let digests = || self.repo_digests.iter().filter_map(|known| known.split_once('@'));
+        let is_asked_for =
+            |(name, _): &(&str, &str)| reference.starts_with(name) || reference.contains(&format!("/{name}"));
+        digests().find(is_asked_for).or_else(|| digests().next()).map(|(_, digest)| digest)
+    }
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeSource {
@@ -403,6 +413,10 @@ pub trait Engine: Send + Sync {
         policy: PullPolicy,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Image>;
+
+    /// The digest that its registry has for a reference now, as the daemon sees it: of all platforms together, if it is
+    /// for several. `None` where the registry, or the daemon, does not tell. Nothing is pulled.
+    async fn digest_now(&self, reference: &str) -> Option<String>;
 
     /// An image by id or name, as it is on the daemon; `None` if it is not.
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>>;

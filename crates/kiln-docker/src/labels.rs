@@ -16,6 +16,8 @@ pub const KEY: &str = "kiln.key";
 pub const STEP: &str = "kiln.step";
 /// On checkpoint images: mount points that the daemon left in them, a path a line.
 pub const STUBS: &str = "kiln.stubs";
+/// On checkpoint images: how long the step took, in milliseconds; 0 where nobody knows.
+pub const TOOK: &str = "kiln.took";
 /// On checkpoint images and volumes: the platform.
 pub const PLATFORM: &str = "kiln.platform";
 /// On checkpoint images and volumes: the scope (project).

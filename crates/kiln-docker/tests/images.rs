@@ -57,7 +57,12 @@ async fn each_platform_has_its_image_and_the_tag_stays() {
         eprintln!("{platform} at hand in {:?}", start.elapsed());
         let always = resolve(&engine, &name, platform, PullPolicy::Always).await.unwrap();
         assert_eq!((&again.id, &again.layers), (&always.id, &always.layers));
+        // One for all of them, which a classic store remembers for one alone.
+        let digest = engine.digest_now(&name).await;
+        assert!(digest.as_deref().is_some_and(|digest| digest.starts_with("sha256:")), "{digest:?}");
+        assert_eq!(always.digest_for(&name), digest.as_deref(), "{platform}");
     }
+    assert_eq!(engine.digest_now(&format!("{name}-not-there")).await, None);
     assert_eq!(engine.inspect_image(&name).await.unwrap().unwrap().id, own.id, "the tag is still what it was");
 
     // What comes of a foreign platform keeps its platform.

@@ -9,6 +9,7 @@ use kiln_docker::{Engine, ImageId};
 use kiln_graph::{Op, Source, Twin, Vertex, VertexId};
 use tokio::task::JoinSet;
 
+use crate::arrival::Arrival;
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
 use crate::event::{BuildEvent, EventSender, PlannedTarget};
@@ -45,10 +46,42 @@ pub struct BuildOutcome {
 /// Runs a planned build to its end, whatever that is. All its containers are gone afterwards, or when what failed is closed.
 pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cancel: Cancel) -> BuildOutcome {
     let started = Instant::now();
-    let (shared, made) = Shared::new(engine, plan, &events, cancel.child());
+    let mut plan = Box::new(plan);
+    loop {
+        match attempt(&engine, *plan, (&events, &cancel), started).await {
+            Ok(outcome) => return outcome,
+            Err(other) => plan = other,
+        }
+    }
+}
+
+/// Runs a planned build. If a checkpoint that it counts on does not arrive, another plan has to be run.
+async fn attempt(
+    engine: &Arc<dyn Engine>,
+    plan: Plan,
+    (events, cancel): (&EventSender, &Cancel),
+    started: Instant,
+) -> Result<BuildOutcome, Box<Plan>> {
+    let (shared, made) = Shared::new(engine.clone(), plan, events, cancel.child());
     let mut dispatcher = Dispatcher::new(shared.clone(), started);
     dispatcher.announce().await;
     dispatcher.run().await;
+    // Nothing of it outlives the build: whoever goes on with the daemon finds it still.
+    shared.plan.arrived().await;
+    let mut problem = None;
+    if dispatcher.needs_other_plan() && !cancel.is_stopped() {
+        match Plan::make(engine, shared.plan.request.clone()).await {
+            Ok(other) => {
+                // What is finished is not made again.
+                let _ = dispatcher.save();
+                settle(&shared).await;
+                remove_all(&shared, made).await;
+                return Err(Box::new(other));
+            }
+            Err(error) => problem = Some(error),
+        }
+    }
+    dispatcher.end(problem).await;
     let published = dispatcher.publish().await;
     if let Err(error) = dispatcher.save() {
         dispatcher.warnings.push(format!("{error}: the next build will not know what this one did"));
@@ -68,7 +101,7 @@ pub async fn run(engine: Arc<dyn Engine>, plan: Plan, events: EventSender, cance
     let committed = std::mem::take(&mut *lock(&shared.committed));
     let replaced = committed.iter().rev().flat_map(|id| shared.plan.known(*id)).cloned().collect();
     let times = lock(&shared.times).iter().map(|(id, time)| (shared.plan.key(*id).to_string(), time.took)).collect();
-    BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings, failed }
+    Ok(BuildOutcome { targets, took: started.elapsed(), published, replaced, times, warnings, failed })
 }
 
 enum Ended {
@@ -78,6 +111,8 @@ enum Ended {
     Commit(Result<()>),
     /// Native programs were made ready, or not: the step that wants them will see.
     Native,
+    /// A checkpoint did not arrive.
+    Lost,
 }
 
 struct Dispatcher {
@@ -104,6 +139,8 @@ struct Dispatcher {
     /// Commands whose result is worth a checkpoint though no other command stands on it.
     keep: HashSet<VertexId>,
     warnings: Vec<String>,
+    /// Whether a checkpoint did not arrive that the plan counts on.
+    has_lost: bool,
 }
 
 impl Dispatcher {
@@ -124,6 +161,7 @@ impl Dispatcher {
             tasks: JoinSet::new(),
             keep: plan.wanted(),
             warnings: Vec::new(),
+            has_lost: false,
             shared,
             started,
         }
@@ -182,15 +220,29 @@ impl Dispatcher {
                         self.shared.notice(None, format!("a checkpoint could not be kept: {error}")).await;
                     }
                 }
+                Ok(Ended::Lost) => {
+                    self.has_lost = true;
+                    self.shared.cancel.stop();
+                }
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Ok(Ended::Native) | Err(_) => {}
             }
             self.release();
         }
-        // Every failure has found its targets; what is left was stopped.
+    }
+
+    /// Whether something is left to do for which a checkpoint did not arrive.
+    fn needs_other_plan(&self) -> bool {
+        let has_failed = self.targets.iter().flatten().any(Result::is_err);
+        self.has_lost && (self.shared.plan.request.keep_going || !has_failed)
+    }
+
+    /// Ends targets that have not ended. Every failure of a step has found its targets; what is left was stopped, or has
+    /// a problem of all.
+    async fn end(&mut self, mut problem: Option<SolveError>) {
         for index in 0..self.targets.len() {
             if self.targets[index].is_none() {
-                self.target_done(index, Err(SolveError::Cancelled)).await;
+                self.target_done(index, Err(problem.take().unwrap_or(SolveError::Cancelled))).await;
             }
         }
     }
@@ -262,8 +314,11 @@ impl Dispatcher {
             match shared.plan.action(id) {
                 Action::Unneeded => continue,
                 Action::Cached(image) => {
-                    let platform = vertex_platform(shared, id);
-                    self.results[id.0] = Some(Snapshot::Image(image.clone(), platform));
+                    let snapshot = Snapshot::Image(image.clone(), vertex_platform(shared, id));
+                    match shared.plan.arrivals.of(image) {
+                        Some(arrival) => self.await_arrival(shared, id, snapshot, arrival),
+                        None => self.results[id.0] = Some(snapshot),
+                    }
                     changed = true;
                     continue;
                 }
@@ -311,6 +366,19 @@ impl Dispatcher {
             changed = true;
         }
         changed
+    }
+
+    /// The result of a vertex is on its way.
+    fn await_arrival(&mut self, shared: &Arc<Shared>, id: VertexId, snapshot: Snapshot, arrival: Arrival) {
+        let cancel = shared.cancel.child();
+        self.started_vertices.insert(id, cancel.clone());
+        self.tasks.spawn(async move {
+            match cancel.unless_stopped(arrival).await {
+                Ok(Ok(())) => Ended::Step(id, Ok(snapshot)),
+                Ok(Err(_)) => Ended::Lost,
+                Err(error) => Ended::Step(id, Err(error)),
+            }
+        });
     }
 
     /// Begins to make the native programs of a command as soon as they can be had, which may be long before its turn.

@@ -30,7 +30,7 @@ pub enum SolveError {
         tail: Vec<String>,
         /// Errors that the step itself named (`kiln: error: ...` lines).
         errors: Vec<String>,
-        /// Hints that the step itself named (`kiln: hint: ...` lines).
+        /// Hints that the step itself named (`kiln: hint: ...` lines), after those that its limits give.
         hints: Vec<String>,
         /// Whether the step knows the cause for certain: it named an error and had no doubt (a `kiln: doubt` line).
         certain: bool,
@@ -270,7 +270,7 @@ impl SolveError {
     /// What the user can do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Step { oom: true, .. } => Some(
+            Self::Step { oom: true, hints, .. } if hints.is_empty() => Some(
                 "the daemon's machine ran out of memory: build fewer platforms at once, lower `[nuitka] jobs`, or set \
                  `[nuitka] lto = \"no\"`; `kiln doctor` says how much there is"
                     .to_owned(),

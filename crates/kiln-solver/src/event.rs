@@ -46,6 +46,30 @@ pub enum Stage {
     Place,
 }
 
+/// Which way caches go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From a store to the daemon.
+    Restoring,
+    /// From the daemon to a store.
+    Saving,
+}
+
+/// Caches on their way, all that go the same way together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Transfer {
+    /// Which way they go.
+    pub direction: Direction,
+    /// The store, fit for people to read.
+    pub place: String,
+    /// Bytes that have arrived.
+    pub moved: u64,
+    /// Bytes in all as far as known by now: 0 as long as stores are only asked. None when saving: what is new is found out
+    /// on the way.
+    pub total: Option<u64>,
+}
+
 /// One event. Events of one vertex are in order.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -63,6 +87,14 @@ pub enum BuildEvent {
         platform: Option<Platform>,
         /// The text: one sentence without a full stop.
         text: String,
+    },
+    /// Caches travel. It is told now and then while they do, unless they are there at once.
+    Travelling {
+        /// How far they are.
+        #[serde(flatten)]
+        transfer: Transfer,
+        /// Whether that was all. No event of this kind waits for who shows it, so this one may be missing.
+        ended: bool,
     },
     /// A step starts.
     StepStarted {

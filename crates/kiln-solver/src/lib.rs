@@ -5,6 +5,7 @@
 //! a `BuildGraph` can be built.
 
 mod archive;
+mod arrival;
 mod bulk;
 mod cancel;
 mod chain;
@@ -44,7 +45,7 @@ mod volumes;
 pub use cancel::Cancel;
 pub use dispatch::{BuildOutcome, run};
 pub use error::{Result, Searched, SolveError, file_hint};
-pub use event::{BuildEvent, EventSender, PlannedTarget, Stage, Way};
+pub use event::{BuildEvent, Direction, EventSender, PlannedTarget, Stage, Transfer, Way};
 pub use failed::Failed;
 pub use plan::{Action, Plan};
 pub use record::{LastBuild, last_builds, last_reports};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kiln_docker::{Engine, Image, ImageId, labels};
 use kiln_graph::{BuildGraph, CacheKey, KeyParts, MissReason, Op, PartKind, Platform, Twin, Vertex, VertexId};
 
+use crate::arrival::Arrivals;
 use crate::bulk::{self, Bulk};
 use crate::error::Result;
 use crate::keys;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub(crate) records: Records,
     /// Large copies that are made in a way of their own.
     pub(crate) bulk: HashMap<VertexId, Bulk>,
+    /// Checkpoints that are not on the daemon yet.
+    pub(crate) arrivals: Arrivals,
 }
 
 impl Plan {
@@ -53,11 +56,22 @@ impl Plan {
     /// # Errors
     /// If the daemon does not answer, a context cannot be read, or a `COPY` names what is not there.
     pub async fn make(engine: &Arc<dyn Engine>, request: BuildRequest) -> Result<Self> {
+        Self::counting_on(engine, request, Arrivals::default()).await
+    }
+
+    /// The same, as if what is on its way had arrived.
+    pub(crate) async fn counting_on(
+        engine: &Arc<dyn Engine>,
+        request: BuildRequest,
+        arrivals: Arrivals,
+    ) -> Result<Self> {
         let plan = tokio::task::spawn_blocking(move || Self::without_daemon(request));
         let (images, plan) = tokio::join!(engine.images_with_label(labels::KEY), plan);
         // A panic in there is a bug; it is passed on as what it is.
         let mut plan = plan.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()))?;
         let mut images = images?;
+        let there: HashSet<ImageId> = images.iter().map(|image| image.id.clone()).collect();
+        images.extend(arrivals.images().filter(|image| !there.contains(&image.id)).cloned());
         // Best first: one without stubs, the latest.
         let stubs = |image: &Image| image.labels.get(labels::STUBS).filter(|text| !text.is_empty()).cloned();
         images.sort_by_key(|image| (stubs(image).is_some(), std::cmp::Reverse(image.created)));
@@ -74,8 +88,16 @@ impl Plan {
             }
         }
         plan.decide(&checkpoints);
+        // Nobody would wait for what a copy is patched onto.
+        checkpoints.retain(|_, image| arrivals.of(image).is_none());
         plan.bulk = bulk::find(&plan, &checkpoints, engine.info().store);
+        plan.arrivals = arrivals;
         Ok(plan)
+    }
+
+    /// Waits until no checkpoint is on its way to the daemon any more.
+    pub async fn arrived(&self) {
+        self.arrivals.settled().await;
     }
 
     /// The checkpoints that the build counts on.
@@ -130,6 +152,7 @@ impl Plan {
             known: HashMap::new(),
             records,
             bulk: HashMap::new(),
+            arrivals: Arrivals::default(),
         })
     }
 

@@ -17,6 +17,7 @@ use crate::image::Exports;
 use crate::secret::Secret;
 
 /// A build: a graph, what it reads from the client, and where its results go.
+#[derive(Clone)]
 pub struct BuildRequest {
     /// Id of the build: unique, short, safe in names.
     pub id: String,

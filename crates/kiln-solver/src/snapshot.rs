@@ -284,10 +284,12 @@ impl Shared {
     /// How the checkpoint of a vertex is committed.
     pub(crate) fn checkpoint(&self, vertex: VertexId, platform: Platform, stubs: &Stubs) -> CommitSpec {
         let text = &self.plan.graph().vertex(vertex).origin().text;
+        let took = lock(&self.times).get(&vertex).map_or(0, |time| time.took.as_millis());
         let labels = BTreeMap::from([
             (labels::VERSION.to_owned(), labels::CURRENT_VERSION.to_owned()),
             (labels::KEY.to_owned(), self.plan.key(vertex).to_string()),
             (labels::STEP.to_owned(), short(text, 200)),
+            (labels::TOOK.to_owned(), took.to_string()),
             (labels::PLATFORM.to_owned(), platform.to_string()),
             (labels::SCOPE.to_owned(), self.plan.request.scope.clone()),
         ]);

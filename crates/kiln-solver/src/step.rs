@@ -280,6 +280,12 @@ fn failure(
     status: &ExitStatus,
     output: Output,
 ) -> SolveError {
+    let mut hints = output.hints;
+    let limit = shared.settings(id).next().and_then(|settings| settings.limits.memory);
+    if let Some(bytes) = limit.filter(|_| status.oom) {
+        let text = "of memory: allow it more with `--memory`, or with `--resource memory=`";
+        hints.insert(0, format!("it was allowed {} MiB {text}", bytes >> 20));
+    }
     SolveError::Step {
         container: container.clone(),
         origin: Box::new(shared.plan.graph().vertex(id).origin().clone()),
@@ -290,7 +296,7 @@ fn failure(
         certain: output.no_space || (!output.errors.is_empty() && !output.doubt),
         no_space: output.no_space,
         errors: output.errors,
-        hints: output.hints,
+        hints,
     }
 }
 

@@ -241,6 +241,13 @@ impl Engine for FakeEngine {
         Ok(image)
     }
 
+    async fn digest_now(&self, reference: &str) -> Option<String> {
+        let world = self.call(format!("digest of {reference}")).ok()?;
+        let mut found = world.registry.iter().filter(|((name, _), _)| name == reference);
+        let image = found.find_map(|(_, id)| world.find(id))?.image;
+        image.digest_for(reference).map(str::to_owned)
+    }
+
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>> {
         Ok(self.call(format!("inspect {reference}"))?.find(reference).map(|found| found.image))
     }

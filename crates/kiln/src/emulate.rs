@@ -12,7 +12,7 @@ use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, Output, Plan, RunSett
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, Wanted};
+use crate::lower::{self, Lookup, Wanted};
 use crate::recipe;
 use crate::session;
 
@@ -108,7 +108,8 @@ pub(crate) async fn image(surroundings: &Surroundings<'_>, events: &Sender<Build
     }
     let source = recipe::binfmt();
     let dockerfile = kiln_dockerfile::parse(&source.name, &source.text)?;
-    let lowered = lower::lower(engine, &[Wanted::own(own, dockerfile, surroundings.args.clone())], events).await?;
+    let lookup = Lookup { engine, events, stores: None };
+    let lowered = lower::lower(&lookup, &[Wanted::own(own, dockerfile, surroundings.args.clone())]).await?;
     let steps = StepSettings { network: surroundings.network.clone(), ..StepSettings::default() };
     let request = BuildRequest {
         id: session::new_id(),

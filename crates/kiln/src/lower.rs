@@ -1,7 +1,8 @@
 //! From Dockerfiles to one build graph: parse, resolve base images, lower each platform, merge.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use kiln_docker::{Engine, EngineError, Image, PullPolicy};
@@ -10,13 +11,67 @@ use kiln_dockerfile::{
     Warning,
 };
 use kiln_graph::{BuildGraph, ImageConfig, Platform, VertexId};
-use kiln_solver::BuildEvent;
+use kiln_solver::travel::{self, Travel};
+use kiln_solver::{BuildEvent, Cancel};
 use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
 
 /// Base images that are looked up at the same time.
 const LOOKUPS: usize = 8;
+
+/// Who is asked what base images are.
+#[derive(Clone, Copy)]
+pub(crate) struct Lookup<'a> {
+    pub(crate) engine: &'a Arc<dyn Engine>,
+    pub(crate) events: &'a Sender<BuildEvent>,
+    /// Stores that may know what the daemon does not have: then it is not pulled.
+    pub(crate) stores: Option<&'a Stores<'a>>,
+}
+
+/// Stores of what other machines have made.
+pub(crate) struct Stores<'a> {
+    travel: &'a Travel,
+    cancel: &'a Cancel,
+    /// Images that nobody but they knew, and their ids.
+    lent: Mutex<Vec<(BaseImage, String)>>,
+}
+
+impl<'a> Stores<'a> {
+    pub(crate) fn new(travel: &'a Travel, cancel: &'a Cancel) -> Self {
+        Self { travel, cancel, lent: Mutex::default() }
+    }
+
+    fn lent(&self) -> MutexGuard<'_, Vec<(BaseImage, String)>> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn find(&self, lookup: &Lookup<'_>, image: &BaseImage) -> Option<ResolvedImage> {
+        let wanted = (image.reference.as_str(), image.platform);
+        let base = travel::base(lookup.engine, self.travel, wanted, lookup.events, self.cancel).await?;
+        self.lent().push((image.clone(), base.id.clone()));
+        Some(ResolvedImage { id: base.id, config: base.config, digest: Some(base.digest) })
+    }
+
+    /// Pulls the images that nobody but stores knew; whether all of them are there now, and are what stores said.
+    pub(crate) async fn pull(&self, lookup: &Lookup<'_>) -> bool {
+        let lent = self.lent().clone();
+        let pulls = lent.iter().map(|(image, id)| async move {
+            let found = self.cancel.unless_stopped(pull(lookup, image, PullPolicy::Missing)).await;
+            matches!(found, Ok(Ok(found)) if found.id == *id)
+        });
+        let are_there = futures::future::join_all(pulls).await.into_iter().all(|is_there| is_there);
+        if are_there {
+            self.lent().clear();
+        }
+        are_there
+    }
+
+    /// Whether the daemon has all images that were found.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.lent().is_empty()
+    }
+}
 
 /// One platform of one Dockerfile.
 #[derive(Clone)]
@@ -70,16 +125,16 @@ pub(crate) struct Lowered {
 }
 
 /// Lowers all that is wanted into one graph, resolving base images on the way.
-pub(crate) async fn lower(engine: &Arc<dyn Engine>, wanted: &[Wanted], events: &Sender<BuildEvent>) -> Result<Lowered> {
+pub(crate) async fn lower(lookup: &Lookup<'_>, wanted: &[Wanted]) -> Result<Lowered> {
     let mut images = ResolvedImages::new();
-    resolve_images(engine, wanted, events, &mut images).await?;
+    resolve_images(lookup, wanted, &mut images).await?;
     let mut graph = BuildGraph::new();
     let mut warnings: Vec<(String, Warning)> = Vec::new();
     let mut commands = Vec::new();
     let mut strict = false;
     let mut built: HashMap<(String, Platform), Built> = HashMap::new();
     for wanted in wanted {
-        let mut options = options(engine, wanted);
+        let mut options = options(lookup.engine, wanted);
         for (context, name) in &wanted.more.links {
             // A target that is not built for this platform is of one platform: that one is used.
             let exact = built.get(&(name.clone(), wanted.platform));
@@ -126,13 +181,8 @@ pub(crate) fn options(engine: &Arc<dyn Engine>, wanted: &Wanted) -> Options {
 }
 
 /// Finds all images that the wanted need and that are not among `images` yet.
-pub(crate) async fn resolve_images(
-    engine: &Arc<dyn Engine>,
-    wanted: &[Wanted],
-    events: &Sender<BuildEvent>,
-    images: &mut ResolvedImages,
-) -> Result<()> {
-    let options: Vec<Options> = wanted.iter().map(|wanted| options(engine, wanted)).collect();
+pub(crate) async fn resolve_images(lookup: &Lookup<'_>, wanted: &[Wanted], images: &mut ResolvedImages) -> Result<()> {
+    let options: Vec<Options> = wanted.iter().map(|wanted| options(lookup.engine, wanted)).collect();
     loop {
         let mut missing: Vec<(BaseImage, PullPolicy)> = Vec::new();
         for (wanted, options) in wanted.iter().zip(&options) {
@@ -156,7 +206,7 @@ pub(crate) async fn resolve_images(
                 Some(format!("{}:{}:{}", file.name, span.line, span.column))
             })
         };
-        let found = resolve(engine, missing, events).await;
+        let found = resolve(lookup, missing).await;
         images.extend(found.map_err(|(image, error)| blame(error, || place(&image)))?);
     }
 }
@@ -172,16 +222,12 @@ fn blame(error: EngineError, place: impl FnOnce() -> Option<String>) -> CliError
 }
 
 async fn resolve(
-    engine: &Arc<dyn Engine>,
+    lookup: &Lookup<'_>,
     missing: Vec<(BaseImage, PullPolicy)>,
-    events: &Sender<BuildEvent>,
 ) -> Result<HashMap<BaseImage, ResolvedImage>, (BaseImage, EngineError)> {
     let lookups = missing.into_iter().map(|(image, pull)| async move {
-        match find(engine, &image, pull, events).await {
-            Ok(found) => {
-                let digest = digest_of(&found.repo_digests, &image.reference);
-                Ok((image, ResolvedImage { id: found.id.0, config: found.config, digest }))
-            }
+        match find(lookup, &image, pull).await {
+            Ok(found) => Ok((image, found)),
             Err(error) => Err((image, error)),
         }
     });
@@ -189,30 +235,84 @@ async fn resolve(
     found.into_iter().collect()
 }
 
-/// Of the digests that registries know an image by, that of the repository that was asked for; any, if there is none.
-fn digest_of(known: &[String], reference: &str) -> Option<String> {
-    let digests = || known.iter().filter_map(|known| known.split_once('@'));
-    let is_asked_for =
-        |(name, _): &(&str, &str)| reference.starts_with(name) || reference.contains(&format!("/{name}"));
-    digests().find(is_asked_for).or_else(|| digests().next()).map(|(_, digest)| digest.to_owned())
+async fn find(lookup: &Lookup<'_>, image: &BaseImage, policy: PullPolicy) -> Result<ResolvedImage, EngineError> {
+    if image.reference.starts_with(kiln_solver::image::LAYOUT) {
+        let engine = lookup.engine.as_ref();
+        let found = kiln_solver::image::from_layout(engine, &image.reference, image.platform).await?;
+        return Ok(resolved(found, &image.reference));
+    }
+    if let (Some(stores), PullPolicy::Missing) = (lookup.stores, policy)
+        && pull(lookup, image, PullPolicy::Never).await.is_err()
+        && let Some(known) = stores.find(lookup, image).await
+    {
+        return Ok(known);
+    }
+    pull(lookup, image, policy).await
 }
 
-async fn find(
-    engine: &Arc<dyn Engine>,
-    image: &BaseImage,
-    pull: PullPolicy,
-    events: &Sender<BuildEvent>,
-) -> Result<Image, EngineError> {
-    if image.reference.starts_with(kiln_solver::image::LAYOUT) {
-        return kiln_solver::image::from_layout(engine.as_ref(), &image.reference, image.platform).await;
-    }
-    let said = std::sync::atomic::AtomicBool::new(false);
+/// What the daemon knows of an image, which it pulls if the policy says so.
+async fn pull(lookup: &Lookup<'_>, image: &BaseImage, policy: PullPolicy) -> Result<ResolvedImage, EngineError> {
+    let said = AtomicBool::new(false);
     let progress = |_| {
         // Said once; a slow consumer is not waited for in the middle of a transfer.
-        if !said.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if !said.swap(true, Ordering::Relaxed) {
             let text = format!("pulling {}", image.reference);
-            let _ = events.try_send(BuildEvent::Notice { platform: Some(image.platform), text });
+            let _ = lookup.events.try_send(BuildEvent::Notice { platform: Some(image.platform), text });
         }
     };
-    engine.resolve_image(&image.reference, image.platform, pull, &progress).await
+    let found = lookup.engine.resolve_image(&image.reference, image.platform, policy, &progress).await?;
+    Ok(resolved(found, &image.reference))
+}
+
+fn resolved(found: Image, reference: &str) -> ResolvedImage {
+    let digest = found.digest_for(reference).map(str::to_owned);
+    ResolvedImage { id: found.id.0, config: found.config, digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use kiln_cache::Trust;
+    use kiln_solver::travel::{Away, Wanted};
+    use kiln_testkit::{FakeEngine, Files};
+
+    use super::*;
+
+    fn nowhere() -> Travel {
+        Travel {
+            from: Vec::new(),
+            to: Vec::new(),
+            scope: String::new(),
+            branches: Vec::new(),
+            signer: None,
+            trust: Trust::Anybody,
+            whole: false,
+            spool: PathBuf::new(),
+            wanted: Wanted::default(),
+            notices: Vec::new(),
+            away: Away::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_store_said_of_an_image_is_held_against_what_is_pulled() {
+        let platform: Platform = "linux/amd64".parse().expect("a platform");
+        let fake = FakeEngine::new(platform.arch);
+        let id = fake.add_image("debian", platform, ImageConfig::default(), Files::new());
+        let engine: Arc<dyn Engine> = Arc::new(fake);
+        let (events, _received) = tokio::sync::mpsc::channel(8);
+        let (travel, cancel) = (nowhere(), Cancel::new());
+        let lookup = Lookup { engine: &engine, events: &events, stores: None };
+        let image = |reference: &str| BaseImage { reference: reference.to_owned(), platform };
+        for (reference, id, is_right) in
+            [("debian", id.0.as_str(), true), ("debian", "sha256:other", false), ("gone", id.0.as_str(), false)]
+        {
+            let stores = Stores::new(&travel, &cancel);
+            assert!(stores.is_settled());
+            stores.lent().push((image(reference), id.to_owned()));
+            assert_eq!(stores.pull(&lookup).await, is_right, "{reference} {id}");
+            assert_eq!(stores.is_settled(), is_right, "{reference} {id}");
+        }
+    }
 }

@@ -57,8 +57,8 @@ pub(crate) fn locks(environment: &Environment, engine: &dyn Engine) -> PathBuf {
     environment.cache_folder.join("locks").join(Digest::of(&engine.info().id).short())
 }
 
-/// Turns Ctrl-C and SIGTERM into a request to stop: once gracefully, twice by force, three times at once. `events` is
-/// told, for as long as someone else holds the other end.
+/// Turns Ctrl-C, SIGTERM and the end of the terminal into a request to stop: once gracefully, twice by force, three times at
+/// once. `events` is told, for as long as someone else holds the other end.
 pub(crate) fn stop_on_signals(cancel: Cancel, events: impl Into<Option<WeakSender<BuildEvent>>>) {
     use tokio::signal::unix::{SignalKind, signal};
     // Before anything else happens: a signal that comes first would end the process.
@@ -66,12 +66,14 @@ pub(crate) fn stop_on_signals(cancel: Cancel, events: impl Into<Option<WeakSende
     else {
         return;
     };
+    let mut hangup = if ignores_hangup() { None } else { signal(SignalKind::hangup()).ok() };
     let events = events.into();
     tokio::spawn(async move {
         for count in 1.. {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                Some(()) = async { hangup.as_mut()?.recv().await } => {}
             }
             match count {
                 1 => {
@@ -90,6 +92,14 @@ pub(crate) fn stop_on_signals(cancel: Cancel, events: impl Into<Option<WeakSende
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
+}
+
+/// Whether this process was started to go on without its terminal, as by nohup(1).
+fn ignores_hangup() -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit 0 is signal 1: proc_pid_status(5).
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// This machine and process, as owners of containers are named.

@@ -8,7 +8,7 @@ use kiln_cache::reach::Network;
 use kiln_cache::{CacheError, Limits, Signer, Trust};
 use kiln_config::Section;
 use kiln_docker::registry::RegistryOptions;
-use kiln_solver::travel::{Remote, Travel, Wanted};
+use kiln_solver::travel::{Away, Remote, Travel, Wanted};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -56,6 +56,7 @@ impl Job {
             spool: environment.cache_folder.join("travel").join(format!("{}{}", session::prefix(), session::new_id())),
             wanted: Wanted::default(),
             notices,
+            away: Away::default(),
         })
     }
 }

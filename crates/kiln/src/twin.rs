@@ -6,25 +6,22 @@
 //! a little, and finds the interpreters that it installs in their native form.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use kiln_config::Twin as Setting;
-use kiln_docker::{Engine, EngineError, PullPolicy};
+use kiln_docker::{EngineError, PullPolicy};
 use kiln_dockerfile::LoweredCommand;
 use kiln_graph::{BuildGraph, Exec, Op, Platform, Source, Twin, VertexId};
 use kiln_solver::BuildEvent;
-use tokio::sync::mpsc::Sender;
 
 use crate::error::{CliError, Result};
-use crate::lower::{self, Lowered, Wanted};
+use crate::lower::{self, Lookup, Lowered, Wanted};
 use crate::recipe;
 
 /// What twins need to know of a build.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) engine: &'a Arc<dyn Engine>,
+    pub(crate) lookup: Lookup<'a>,
     /// Arguments of the recipe that makes cross toolchains.
     pub(crate) args: BTreeMap<String, String>,
-    pub(crate) events: &'a Sender<BuildEvent>,
 }
 
 /// Attaches twins to the commands of `wanted`, each with its setting.
@@ -33,7 +30,7 @@ pub(crate) async fn attach(
     wanted: &[(Wanted, Setting)],
     lowered: &mut Lowered,
 ) -> Result<()> {
-    let daemon = surroundings.engine.info().arch;
+    let daemon = surroundings.lookup.engine.info().arch;
     for (index, (wanted, setting)) in wanted.iter().enumerate() {
         let platform = wanted.platform;
         if platform.arch.may_run_on(daemon) {
@@ -67,7 +64,7 @@ pub(crate) async fn attach(
             }
             Err(reason) => {
                 let text = format!("no native twin: {reason}");
-                let _ = surroundings.events.send(BuildEvent::Notice { platform: Some(platform), text }).await;
+                let _ = surroundings.lookup.events.send(BuildEvent::Notice { platform: Some(platform), text }).await;
             }
         }
     }
@@ -147,11 +144,10 @@ async fn lower_into(
     native: &Wanted,
     lowered: &mut Lowered,
 ) -> Result<(VertexId, Vec<LoweredCommand>), String> {
-    let engine = surroundings.engine;
     let wanted = std::slice::from_ref(native);
-    let resolved = lower::resolve_images(engine, wanted, surroundings.events, &mut lowered.images).await;
+    let resolved = lower::resolve_images(&surroundings.lookup, wanted, &mut lowered.images).await;
     resolved.map_err(|error| error.to_string())?;
-    let options = lower::options(engine, native);
+    let options = lower::options(surroundings.lookup.engine, native);
     let target = native.target.as_deref();
     let made = native.dockerfile.lower(&options, target, native.platform, &lowered.images, &mut lowered.graph);
     let made = made.map_err(|error| error.to_string())?;
@@ -170,7 +166,7 @@ async fn cross(
     let dockerfile = kiln_dockerfile::parse(&source.name, &source.text).map_err(|error| error.to_string())?;
     let mut args = surroundings.args.clone();
     args.extend([("BASE".to_owned(), base.to_owned()), ("TRIPLE".to_owned(), triple.to_owned())]);
-    let own = Platform::linux(surroundings.engine.info().arch);
+    let own = Platform::linux(surroundings.lookup.engine.info().arch);
     // It is no part of what the user builds: `--no-cache` does not concern it.
     let wanted = Wanted::own(own, dockerfile, args);
     Ok(Some(lower_into(surroundings, &wanted, lowered).await?.0))

@@ -1,12 +1,13 @@
 //! What kiln says outside of a build's progress: machine data on standard output, everything else on standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cli::Color;
 use crate::environment::Environment;
 use crate::error::CliError;
-use crate::report::ci::{Service, defused};
-use crate::report::{FailureOptions, Terminal, columns, render_chain, render_error};
+use crate::report::ci::{Folds, Service, defused};
+use crate::report::{FailureOptions, Progress, ReportOptions, Terminal, columns, render_chain, render_error};
 
 /// The terminal, or what stands in for it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,22 @@ impl Ui {
             Color::Auto => terminal.is_tty && !terminal.is_dumb && environment.get("NO_COLOR").is_none(),
         };
         Self { color, terminal, service: Service::of(|name| environment.get(name)) }
+    }
+
+    /// How what began at `started` is reported, without logs and notes. Traces go to standard error, too, and would tear a
+    /// live display.
+    pub(crate) fn reports(self, progress: Progress, is_traced: bool, started: Instant) -> ReportOptions {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began = now.saturating_sub(started.elapsed());
+        ReportOptions {
+            progress,
+            terminal: if is_traced { Terminal::default() } else { self.terminal },
+            color: self.color,
+            logs: None,
+            started,
+            notes: Vec::new(),
+            folds: self.service.map(|service| Folds { service, began }),
+        }
     }
 
     /// A line for people.

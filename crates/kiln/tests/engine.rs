@@ -156,7 +156,7 @@ fn an_output_that_cannot_be_written_stops_the_build_before_it_runs() {
 #[test]
 fn a_stopped_build_leaves_nothing_and_can_be_repeated() {
     let Some(tried) = project(SLOW) else { return };
-    for (signals, most) in [(&["-INT"][..], 4), (&["-TERM"], 4), (&["-INT", "-INT"], 3)] {
+    for (signals, most) in [(&["-INT"][..], 4), (&["-TERM"], 4), (&["-HUP"], 4), (&["-INT", "-INT"], 3)] {
         let mut child = tried.build_until("begun");
         let started = Instant::now();
         for name in signals {

@@ -1,16 +1,21 @@
 //! Caches that travel, measured: machine A builds and saves, machine B, which has nothing, restores and builds; kiln with
 //! its store beside `docker buildx` with `--cache-to type=local,mode=max`, in one run.
 //!
-//! Machine B is the same daemon after all that the side has made was removed, so that both machines are equally fast.
+//! kiln's machines are engines of their own with the base image and nothing else (one has not even that), each used once, and
+//! nothing is removed before the end: see [`settle`]. The peer's machine B is the same daemon after all that the side has made
+//! was removed.
 
 use std::fmt::Write;
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use super::side::{Ground, Kind, Side, settle};
+use super::side::{Ground, Kind, Project, Side, settle};
 use super::{middle, seconds};
+use crate::own::Own;
+use crate::process;
 
 const AMD64: &str = "linux/amd64";
 
@@ -26,6 +31,8 @@ struct Times {
     same: Vec<Duration>,
     /// Machine B, a changed line.
     line: Vec<Duration>,
+    /// The same where B does not even have the base image.
+    bare: Vec<Duration>,
     /// Bytes of the store after the first save, and what the changed line added.
     stored: Vec<u64>,
     added: Vec<u64>,
@@ -34,11 +41,13 @@ struct Times {
 /// Measures and prints.
 pub(super) fn run(ground: &Ground, example: &str, runs: usize) -> Result<()> {
     let (mut kiln, mut buildx) = (Times::default(), Times::default());
-    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 4000;
-    let mut keys = usize::try_from(start).unwrap_or_default();
+    let mut machines = Vec::new();
     for index in 0..runs {
-        keys += 1;
-        of_kiln(ground, example, (index, keys), &mut kiln)?;
+        of_kiln(ground, example, index, &mut machines, &mut kiln)?;
+    }
+    drop(machines);
+    // After kiln: what it removes would be in the way of those who come next.
+    for index in 0..runs {
         if ground.peer().is_some() {
             of_buildx(ground, example, index, &mut buildx)?;
         }
@@ -56,11 +65,14 @@ pub(super) fn run(ground: &Ground, example: &str, runs: usize) -> Result<()> {
     let warm = row("A: one line", |times| &times.warm);
     row("B: same sources, restored", |times| &times.same);
     let line = row("B: one line, restored", |times| &times.line);
+    let bare = row("B: base image pulled, too", |times| &times.bare);
     let (stored, added) = (bytes(&kiln.stored), bytes(&kiln.added));
     let _ = writeln!(
         text,
-        "kiln: B's line is {:.2} of A's; the store has {:.1} MB, the changed line added {:.1} MB ({:.1} %)",
+        "kiln: B's line is {:.2} of A's, {:.2} if B pulls the base image; the store has {:.1} MB, the changed line added {:.1} MB \
+         ({:.1} %)",
         line.as_secs_f64() / warm.as_secs_f64(),
+        bare.as_secs_f64() / warm.as_secs_f64(),
         stored / 1e6,
         added / 1e6,
         100.0 * added / stored
@@ -69,38 +81,42 @@ pub(super) fn run(ground: &Ground, example: &str, runs: usize) -> Result<()> {
     Ok(())
 }
 
-fn of_kiln(ground: &Ground, example: &str, (index, keys): (usize, usize), times: &mut Times) -> Result<()> {
-    let project = ground.project(example, "caches")?;
-    let store = ground.folder().join("kiln-store");
-    let _ = fs::remove_dir_all(&store);
-    // Its own keys: other builds of the example have left checkpoints.
-    let args = format!("build.args={{PACKAGES = \"{}\"}}", " ".repeat(keys));
+fn of_kiln(ground: &Ground, example: &str, index: usize, machines: &mut Vec<Own>, times: &mut Times) -> Result<()> {
+    let store = ground.folder().join(format!("kiln-store{index}"));
     let to = format!("--cache-to=type=local,dest={},mode=max", store.display());
     let from = format!("--cache-from=type=local,src={}", store.display());
-    let build = |name: &str, more: &[&str]| -> Result<Duration> {
-        let took = project.build(AMD64, &[&["--set", &args], more].concat())?;
+    let mut project = |name: &str, has_base: bool| {
+        let named = format!("{name}{index}");
+        let machine = if has_base { ground.machine(&named)? } else { ground.bare_machine(&named)? };
+        let project = ground.project_on(&machine, example, &format!("caches-{named}"), "caches");
+        machines.push(machine);
+        project
+    };
+    let build = |project: &Project<'_>, name: &str, more: &[&str]| -> Result<Duration> {
+        process::run(&mut Command::new("sync"))?;
+        let took = project.build(AMD64, more)?;
         eprintln!("kiln, {name}: {:.2} s", took.as_secs_f64());
         Ok(took)
     };
-    project.forget()?;
-    times.cold.push(build("A cold, saved", &[&to])?);
+    let a = project("a", true)?;
+    times.cold.push(build(&a, "A cold, saved", &[&to])?);
     let stored = size(&store)?;
-    times.nothing.push(build("A nothing", &[])?);
+    times.nothing.push(build(&a, "A nothing", &[])?);
     // What B will change is what A changes after it, so that neither has seen it.
-    project.change(1000 + index)?;
-    times.warm.push(build("A one line", &[])?);
-    project.forget()?;
-    settle()?;
-    times.same.push(build("B same", &[&from])?);
-    project.forget()?;
-    settle()?;
-    project.change(2000 + index)?;
-    times.line.push(build("B one line", &[&from])?);
-    project.change(3000 + index)?;
-    build("B one more line, saved", &[&to])?;
+    a.change(1000 + index)?;
+    times.warm.push(build(&a, "A one line", &[])?);
+    times.same.push(build(&project("same", true)?, "B same", &[&from])?);
+    let bare = project("bare", false)?;
+    bare.change(4000 + index)?;
+    times.bare.push(build(&bare, "B one line, no base image", &[&from])?);
+    let line = project("line", true)?;
+    line.change(2000 + index)?;
+    times.line.push(build(&line, "B one line", &[&from])?);
+    line.change(3000 + index)?;
+    build(&line, "B one more line, saved", &[&to])?;
     times.stored.push(stored);
     times.added.push(size(&store)?.saturating_sub(stored));
-    project.forget()
+    Ok(())
 }
 
 fn of_buildx(ground: &Ground, example: &str, index: usize, times: &mut Times) -> Result<()> {

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use super::measure::{self, Sample};
 use super::named;
 use crate::daemon::Daemon;
+use crate::own::Own;
 use crate::process::run;
 use crate::workspace;
 
@@ -49,8 +50,9 @@ impl Kind {
 const DELETED: Duration = Duration::from_secs(61);
 
 /// Lets the disk forget what was removed, before a machine is measured that never had it: for a minute ext4 passes over the
-/// numbers of deleted files one by one, so who makes many files then pays several times as much for each. Source:
-/// `recently_deleted` in Linux' fs/ext4/ialloc.c.
+/// numbers of deleted files one by one, so who makes many files then pays several times as much for each. Numbers whose
+/// records were not written back by then are passed over for five minutes more, so it is better still to remove nothing.
+/// Source: `recently_deleted` in Linux' fs/ext4/ialloc.c.
 pub(super) fn settle() -> Result<()> {
     run(&mut Command::new("sync"))?;
     std::thread::sleep(DELETED);
@@ -90,14 +92,26 @@ impl Ground {
         format!("{}alpine:3.20", self.library)
     }
 
-    /// kiln's daemon.
-    pub(super) fn host(&self) -> &str {
-        &self.host
-    }
-
     /// The peer's daemon.
     pub(super) fn peer(&self) -> Option<&str> {
         self.peer.as_deref()
+    }
+
+    /// Another machine for kiln: an engine of its own that has nothing. What is made there is removed when it is dropped.
+    pub(super) fn bare_machine(&self, name: &str) -> Result<Own> {
+        Own::start(&format!("bench-{name}"), self.library.strip_suffix("/library/"))
+    }
+
+    /// The same with the base images.
+    pub(super) fn machine(&self, name: &str) -> Result<Own> {
+        let own = self.bare_machine(name)?;
+        for base in [self.base(), self.small_base()] {
+            // By their own names, which recipes have.
+            let base = base.trim_start_matches(&self.library);
+            run(Command::new("docker").args(["pull", "--quiet", base]).env("DOCKER_HOST", own.host()))
+                .with_context(|| format!("{base} cannot be pulled"))?;
+        }
+        Ok(own)
     }
 
     /// Where all that is measured lies.
@@ -141,7 +155,16 @@ impl Ground {
         let folder = self.folder.join(name);
         copy(&workspace::root().join("examples").join(example), &folder)?;
         let text = fs::read_to_string(folder.join(CHANGED.0))?;
-        Ok(Project { ground: self, folder, scope: format!("{SCOPE}-{name}"), text })
+        let scope = format!("{SCOPE}-{name}");
+        Ok(Project { ground: self, folder, scope, text, host: self.host.clone(), network: None })
+    }
+
+    /// The same project checked out on another machine.
+    pub(super) fn project_on(&self, machine: &Own, example: &str, name: &str, scope: &str) -> Result<Project<'_>> {
+        let project = self.project(example, name)?;
+        // Its engine has no other.
+        let network = Some(("KILN_NETWORK_BUILD_NETWORK", "host"));
+        Ok(Project { scope: format!("{SCOPE}-{scope}"), host: machine.host(), network, ..project })
     }
 }
 
@@ -152,6 +175,9 @@ pub(super) struct Project<'a> {
     scope: String,
     /// The unchanged text of the file that changes.
     text: String,
+    host: String,
+    /// The network of its steps, if it is not the engine's.
+    network: Option<(&'static str, &'static str)>,
 }
 
 impl Project<'_> {
@@ -161,7 +187,7 @@ impl Project<'_> {
             let _ = fs::remove_dir_all(self.folder.join(made));
         }
         fs::write(self.folder.join(CHANGED.0), &self.text)?;
-        Daemon::at(&self.ground.host).remove_labelled(&format!("kiln.scope={}", self.scope)).map(drop)
+        Daemon::at(&self.host).remove_labelled(&format!("kiln.scope={}", self.scope)).map(drop)
     }
 
     /// Changes a line to one that no other run has.
@@ -174,8 +200,8 @@ impl Project<'_> {
     pub(super) fn build(&self, platforms: &str, arguments: &[&str]) -> Result<Duration> {
         let mut command = Command::new(&self.ground.kiln);
         command.args(["build", "--recipe=debian", "--progress=json", "--platform", platforms]).args(arguments);
-        command.envs(self.ground.env.iter().cloned()).current_dir(&self.folder);
-        command.env("DOCKER_HOST", &self.ground.host).env("KILN_CACHE_SCOPE", &self.scope);
+        command.envs(self.ground.env.iter().cloned()).envs(self.network).current_dir(&self.folder);
+        command.env("DOCKER_HOST", &self.host).env("KILN_CACHE_SCOPE", &self.scope);
         Ok(measure::run(&mut command)?.wall)
     }
 }

@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::measure::{self, Sample};
-use super::side::{Ground, SCOPE, settle};
+use super::side::{Ground, SCOPE};
 use super::{middle, seconds};
-use crate::daemon::Daemon;
+use crate::own::Own;
 use crate::process;
 
 /// Files, folders that they lie in, and bytes of each file.
@@ -36,22 +36,19 @@ struct Samples {
 /// Measures and prints.
 pub(super) fn run(ground: &Ground, runs: usize) -> Result<()> {
     let folder = ground.folder().join("volumes");
-    let tree = folder.join("tree");
+    let context = folder.join("context");
+    let tree = context.join("tree");
     fill(&tree)?;
-    fs::write(folder.join("Dockerfile"), DOCKERFILE)?;
-    let scope = format!("{SCOPE}-volumes");
-    let kiln = |arguments: &[&str]| {
+    fs::write(context.join("Dockerfile"), DOCKERFILE)?;
+    // A machine that has it and one that does not, and a cache of its own for each run: nothing is removed before the end.
+    let machines = [ground.machine("from")?, ground.machine("to")?];
+    let kiln = |machine: &Own, run: usize, arguments: &[&str]| {
         let mut command = ground.kiln();
         command.args(arguments).args(["--file=Dockerfile", "--platform=linux/amd64", "--output=../volumes-out"]);
-        command.arg(format!("--build-arg=BASE={}", ground.small_base())).arg(".").current_dir(&folder);
-        command.env("KILN_CACHE_SCOPE", &scope);
+        command.args(["--build-arg=BASE=alpine:3.20", "."]).current_dir(&context);
+        command.env("DOCKER_HOST", machine.host()).env("KILN_CACHE_SCOPE", format!("{SCOPE}-volumes{run}"));
         command
     };
-    let forget = || Daemon::at(ground.host()).remove_labelled(&format!("kiln.scope={scope}"));
-    process::run(&mut kiln(&["build", "--no-cache"])).context("the cache cannot be filled")?;
-    let (archive, store) = (folder.join("tar.zst"), folder.join("store"));
-    let [tar_path, tree_path, store_path] = [&archive, &tree, &store].map(|path| path.display().to_string());
-    let (to, from) = (format!("--to=type=local,dest={store_path}"), format!("--from=type=local,src={store_path}"));
     let (mut own, mut others) = (Samples::default(), Samples::default());
     let measure = |name: &str, command: &mut Command| {
         // What the one has written is not left for the other to wait for.
@@ -61,22 +58,20 @@ pub(super) fn run(ground: &Ground, runs: usize) -> Result<()> {
         Ok::<_, anyhow::Error>(sample)
     };
     for run in 0..runs {
-        for old in [&archive, &store] {
-            let _ = fs::remove_file(old);
-            let _ = fs::remove_dir_all(old);
-        }
-        let save = format!("tar cf - -C {tree_path} . | zstd -1 -T0 -q -o {tar_path}");
-        others.save.push(measure("tar, save", &mut shell(&save))?);
-        own.save.push(measure("kiln, save", &mut kiln(&["cache", "save", "--only=large", &to]))?);
-        forget()?;
-        settle()?;
-        let unpacked = folder.join(format!("unpacked{run}"));
+        process::run(&mut kiln(&machines[0], run, &["build", "--no-cache"])).context("the cache cannot be filled")?;
+        let [archive, store, unpacked] =
+            [format!("tar{run}.zst"), format!("store{run}"), format!("unpacked{run}")].map(|name| folder.join(name));
         fs::create_dir(&unpacked)?;
-        let restore = format!("zstd -dqc {tar_path} | tar xf - -C {}", unpacked.display());
+        let save = format!("tar cf - -C {} . | zstd -1 -T0 -q -o {}", tree.display(), archive.display());
+        let restore = format!("zstd -dqc {} | tar xf - -C {}", archive.display(), unpacked.display());
+        let to = format!("--to=type=local,dest={}", store.display());
+        let from = format!("--from=type=local,src={}", store.display());
+        others.save.push(measure("tar, save", &mut shell(&save))?);
+        own.save.push(measure("kiln, save", &mut kiln(&machines[0], run, &["cache", "save", "--only=large", &to]))?);
         others.restore.push(measure("tar, restore", &mut shell(&restore))?);
-        own.restore.push(measure("kiln, restore", &mut kiln(&["cache", "restore", "--only=large", &from]))?);
+        let arguments = ["cache", "restore", "--only=large", &from];
+        own.restore.push(measure("kiln, restore", &mut kiln(&machines[1], run, &arguments))?);
     }
-    forget()?;
     println!(
         "\na cache of {} files with {} MB\n{:<12}{:>12}{:>16}",
         FILES,

@@ -5,12 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::own::Own;
 use super::read::Show;
 use super::tier::{Outcome, Tests, libtest};
 use super::transports::Transports;
 use super::{has_nextest, kiln};
 use crate::daemon::Daemon;
+use crate::own::Own;
 use crate::testbed::{Layout, Testbed, packages};
 
 /// A unit test that needs no engine, but emulators: those come with a package that only a testbed's machine must have.
@@ -118,7 +118,8 @@ fn env(testbed: &Testbed, kiln: &Path) -> Vec<(String, String)> {
     env.extend(testbed.env.iter().filter(|(name, _)| name.starts_with("KILN_NETWORK_")).cloned());
     // Servers have other names in tests, which may be given others than the testbed's.
     for (name, address) in &testbed.env {
-        if let Some(server @ ("REGISTRY" | "S3" | "WEB" | "REDIS" | "MUSL_IMAGE")) = name.strip_prefix("KILN_TESTBED_")
+        if let Some(server @ ("REGISTRY" | "S3" | "AZBLOB" | "GCS" | "WEB" | "REDIS" | "MUSL_IMAGE")) =
+            name.strip_prefix("KILN_TESTBED_")
         {
             env.push((format!("KILN_TEST_{server}"), address.clone()));
         }

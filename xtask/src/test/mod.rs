@@ -5,7 +5,6 @@
 //! and shown at the end, and in CI, where `CI` is set, they are failures: nothing must look tested that was not.
 
 mod engine;
-mod own;
 mod read;
 mod scripts;
 mod tier;

@@ -17,7 +17,7 @@ use super::registry::{Blob, Hashing, Registry};
 use super::{ImageStatus, hex, musl, rootfs, say};
 
 /// Raised when the way that images are made changes, so that `up` makes them again.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 const RECIPE_ANNOTATION: &str = "io.kiln.testbed.recipe";
 const CREATED: &str = "2024-01-01T00:00:00Z";
 const MINIROOTFS: &str = "3.20.3";

@@ -2,7 +2,7 @@
 //!
 //! [`up`] installs what is missing, starts a registry that serves as the engines' mirror of Docker Hub, fills it with
 //! multi-platform base images, starts the engine and finds out how containers reach the outside; for caches that travel
-//! there are an S3 server and a web server ([`stores`]), without which the rest works. Each step first looks
+//! there are object stores and a web server ([`stores`]), without which the rest works. Each step first looks
 //! whether it is done, so `up` is also the repair after a crash and costs little when all is well. Where Docker Hub can
 //! be reached its real images are used instead. What the testbed needs lies below one folder ([`layout`]); it ends only
 //! processes that it started, and changes packet filter, interfaces and emulators only by adding its own.

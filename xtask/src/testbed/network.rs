@@ -8,6 +8,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::engine::Api;
 use super::layout::{Bridge, Layout, State};
-use super::say;
+use super::{packages, say};
 use crate::process::{output, run, succeeds};
 
 /// First two bytes of the bridges' networks, from the private range and off the beaten track.
@@ -161,7 +163,8 @@ impl HostNetwork {
             .find_map(|name| variable(name))
             .or_else(|| pip.get("cert").cloned())
             .filter(|path| Path::new(path).is_file());
-        let mut pip_args = Vec::new();
+        // As patient as apt is in the base images.
+        let mut pip_args = vec!["--retries".to_owned(), packages::RETRIES.to_string()];
         for (option, name) in [("extra-index-url", "PIP_EXTRA_INDEX_URL"), ("trusted-host", "PIP_TRUSTED_HOST")] {
             let values = variable(name).or_else(|| pip.get(option).cloned()).unwrap_or_default();
             pip_args.extend(values.split_whitespace().flat_map(|value| [format!("--{option}"), value.to_owned()]));
@@ -191,7 +194,7 @@ impl HostNetwork {
     pub(crate) fn variables(&self, network: Option<&str>) -> Vec<(String, String)> {
         let archive = Some(&self.debian_archive).filter(|archive| *archive != DEBIAN_ARCHIVE);
         // A list as kiln reads it from a variable: TOML, whose arrays of plain strings are also JSON's.
-        let pip_args = (!self.pip_args.is_empty()).then(|| serde_json::json!(self.pip_args).to_string());
+        let pip_args = Some(serde_json::json!(self.pip_args).to_string());
         let settings = [
             ("BUILD_NETWORK", network.filter(|network| *network != "bridge").map(str::to_owned)),
             ("CA_CERTIFICATES", self.ca_certificates.clone()),
@@ -247,10 +250,14 @@ pub(crate) fn detect_reach(state: &mut State, engine: &str, api: &Api, image: &s
     let fingerprint = host.fingerprint();
     let env: Vec<_> = host.proxies.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut network = None;
-    for candidate in ["bridge", "host"] {
-        if api.try_in_container(image, candidate, &env, &host.probe())? {
-            network = Some(candidate.to_owned());
-            break;
+    // What is not reached in one moment may be in the next one.
+    'tries: for pause in [0, 10, 30] {
+        thread::sleep(Duration::from_secs(pause));
+        for candidate in ["bridge", "host"] {
+            if api.try_in_container(image, candidate, &env, &host.probe())? {
+                network = Some(candidate.to_owned());
+                break 'tries;
+            }
         }
     }
     if network.is_none() {

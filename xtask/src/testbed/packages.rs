@@ -34,6 +34,10 @@ pub(crate) fn require_root() -> Result<()> {
     ))
 }
 
+/// How often apt tries again, up to 30 s after the last time, so that it outlasts minutes in which no name is resolved.
+/// By itself it tries three times.
+pub(crate) const RETRIES: u32 = 15;
+
 /// apt-get does not wait for another one of this process.
 static APT: Mutex<()> = Mutex::new(());
 
@@ -68,14 +72,31 @@ pub(crate) fn python_environment(folder: &Path, wanted: &[&str]) -> Result<()> {
 
 /// The same, in a folder that is kept and made anew only for other packages.
 pub(crate) fn kept_environment(layout: &Layout, name: &str, wanted: &[&str]) -> Result<PathBuf> {
+    kept(layout, name, &wanted.join(" "), |folder| python_environment(folder, wanted))
+}
+
+/// A folder that is kept, with a package of npm and what that needs.
+pub(crate) fn kept_node(layout: &Layout, name: &str, package: &str) -> Result<PathBuf> {
+    kept(layout, name, package, |folder| {
+        install(&[("node", "nodejs"), ("npm", "npm")])?;
+        let _ = fs::remove_dir_all(folder);
+        let mut npm = Command::new("npm");
+        // Nothing that is installed is run by that.
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+        run(npm.arg(folder).arg(package))
+    })
+}
+
+/// A folder that is made anew only if other things are wanted.
+fn kept(layout: &Layout, name: &str, wanted: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let _lock = layout.lock("tools")?;
     let folder = layout.cache().join(name);
     // Written when all of it is there, with what that was.
-    let (mark, packages) = (folder.join("complete"), wanted.join(" "));
-    if fs::read_to_string(&mark).ok().as_deref() != Some(&packages) {
+    let mark = folder.join("complete");
+    if fs::read_to_string(&mark).ok().as_deref() != Some(wanted) {
         say(format!("installing {name}"));
-        python_environment(&folder, wanted)?;
-        write_file(&mark, &packages)?;
+        make(&folder)?;
+        write_file(&mark, wanted)?;
     }
     Ok(folder)
 }
@@ -91,7 +112,7 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
     let staged = folder.with_added_extension("new");
     let _ = fs::remove_dir_all(&staged);
     fs::create_dir_all(&staged).with_context(|| format!("cannot make {}", staged.display()))?;
-    let download = || run(Command::new("apt-get").args(["download", "-qq", package]).current_dir(&staged));
+    let download = || run(apt_get().args(["download", "-qq", package]).current_dir(&staged));
     if download().is_err() {
         update()?;
         download()?;
@@ -107,7 +128,7 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<PathBuf> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg(format!("-oAcquire::Retries={RETRIES}"));
     command
 }
 

@@ -18,12 +18,12 @@ use crate::process::run;
 
 const SUITE: &str = "bookworm";
 /// Raised when the commands below change, so that the cached file systems are made again.
-const RECIPE: &str = "r1";
+const RECIPE: &str = "r2";
 /// The time that files get which are newer, in seconds since 1970: the same input makes the same file system.
 const EPOCH: &str = "1704067200";
 
 /// What Debian's official images set up beyond the packages (see their builder, debuerreotype), and the removal of what
-/// differs from one run to the next. `$1` is the root file system; the package sources are written separately.
+/// differs from one run to the next. `$1` is the root file system; [`apt_settings`] has the rest.
 const CUSTOMIZE: &str = r#"
 set -eu
 rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/0*
@@ -115,13 +115,14 @@ fn bootstrap_from(
         .args(["--mode=root", "--variant=minbase", "--format=tar", "--skip=check/qemu", "--skip=output/dev"])
         .arg(format!("--arch={}", architecture.debian))
         .args(["--aptopt=Acquire::Languages \"none\"", "--dpkgopt=force-unsafe-io"])
+        .arg(format!("--aptopt=Acquire::Retries \"{}\"", packages::RETRIES))
         .args(
             ["doc", "man", "info", "lintian", "locale"]
                 .map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")),
         )
         .arg("--dpkgopt=path-include=/usr/share/doc/*/copyright")
         .arg("--dpkgopt=path-include=/usr/share/locale/locale.alias")
-        .arg(format!("--customize-hook={CUSTOMIZE}\n{}", write_sources(suites)))
+        .arg(format!("--customize-hook={CUSTOMIZE}\n{}", apt_settings(suites)))
         .arg(SUITE)
         .arg(&staged)
         .args(suites.iter().map(|(suite, security)| format!("deb {} {suite} main", archive(*security))));
@@ -129,8 +130,9 @@ fn bootstrap_from(
     fs::rename(&staged, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The lines of a shell script that write the package sources as Debian's images have them.
-fn write_sources(suites: &[Suite]) -> String {
+/// The lines of a shell script that write the package sources as Debian's images have them, and how often apt tries
+/// again, which those leave alone: what is installed in a test must not fail with the network's bad minutes.
+fn apt_settings(suites: &[Suite]) -> String {
     let stanzas = [(DEBIAN_ARCHIVE, false), (DEBIAN_SECURITY, true)].map(|(archive, wanted)| {
         let names: Vec<_> = suites.iter().filter(|(_, security)| *security == wanted).map(|(name, _)| *name).collect();
         if names.is_empty() {
@@ -142,5 +144,10 @@ fn write_sources(suites: &[Suite]) -> String {
             names.join(" ")
         )
     });
-    format!("cat >\"$1/etc/apt/sources.list.d/debian.sources\" <<'END'\n{}END\n", stanzas.concat())
+    format!(
+        "cat >\"$1/etc/apt/sources.list.d/debian.sources\" <<'END'\n{}END\n\
+         echo 'Acquire::Retries \"{}\";' >\"$1/etc/apt/apt.conf.d/testbed-retries\"\n",
+        stanzas.concat(),
+        packages::RETRIES
+    )
 }

@@ -1,4 +1,5 @@
-//! Servers that caches are kept on: S3 by moto, a web server with and without WebDAV by nginx, and redis for ccache.
+//! Servers that caches are kept on: S3 by moto, Azure's blobs by Azurite, Google's storage by an emulator, a web server with and
+//! without WebDAV by nginx, and redis for ccache.
 //!
 //! Nothing else depends on them. Where one cannot be had, the tests that need it say so.
 
@@ -17,8 +18,16 @@ use crate::process::{Service, write_file};
 
 /// What moto's server for S3 is made of; the rest of `moto[server]` is for other services and takes minutes.
 const MOTO: [&str; 3] = ["moto[s3]==5.2.1", "flask==3.1.3", "flask-cors==6.0.2"];
+/// Microsoft's own stand-in for its storage.
+const AZURITE: &str = "azurite@3.35.0";
+/// A stand-in for Google's storage; Google has none.
+const GCS: [&str; 1] = ["gcp-storage-emulator==2026.7.19"];
 /// The module that adds PROPFIND to what nginx knows of WebDAV.
 const DAV_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so";
+/// The folders that they are installed in, and their programs there.
+const MOTO_SERVER: (&str, &str) = ("moto", "bin/moto_server");
+const AZURITE_SERVER: (&str, &str) = ("azurite", "node_modules/azurite/dist/src/blob/main.js");
+const GCS_SERVER: (&str, &str) = ("gcs-emulator", "bin/gcp-storage-emulator");
 
 const FIRST_PORT: u16 = 5357;
 
@@ -26,16 +35,20 @@ const FIRST_PORT: u16 = 5357;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Server {
     S3,
+    Azblob,
+    Gcs,
     Web,
     Redis,
 }
 
-const SERVERS: [Server; 3] = [Server::S3, Server::Web, Server::Redis];
+const SERVERS: [Server; 5] = [Server::S3, Server::Azblob, Server::Gcs, Server::Web, Server::Redis];
 
 impl Server {
     fn name(self) -> &'static str {
         match self {
             Self::S3 => "s3",
+            Self::Azblob => "azblob",
+            Self::Gcs => "gcs",
             Self::Web => "web",
             Self::Redis => "redis",
         }
@@ -47,8 +60,11 @@ impl Server {
     }
 
     fn service(self, layout: &Layout) -> Service {
+        let installed = |(folder, program): (&str, &str)| layout.cache().join(folder).join(program);
         let token = match self {
-            Self::S3 => moto(layout).join("bin/moto_server"),
+            Self::S3 => installed(MOTO_SERVER),
+            Self::Azblob => installed(AZURITE_SERVER),
+            Self::Gcs => installed(GCS_SERVER),
             Self::Web => nginx_config(layout),
             Self::Redis => redis_config(layout),
         };
@@ -130,6 +146,8 @@ fn start(layout: &Layout, state: &mut State, server: Server) -> Result<()> {
     let port = port.context("no free port")?;
     let command = match server {
         Server::S3 => s3(layout, port)?,
+        Server::Azblob => azblob(layout, port)?,
+        Server::Gcs => gcs(layout, port)?,
         Server::Web => web(layout, port)?,
         Server::Redis => redis(layout, port)?,
     };
@@ -140,24 +158,35 @@ fn start(layout: &Layout, state: &mut State, server: Server) -> Result<()> {
     Ok(())
 }
 
-fn moto(layout: &Layout) -> PathBuf {
-    layout.cache().join("moto")
-}
-
-/// moto's server, in an environment of its own. What is put there is gone when it ends.
+/// moto's server, in an environment of its own. What is put there is gone when it ends, as with the next two.
 fn s3(layout: &Layout, port: u16) -> Result<Command> {
-    let folder = moto(layout);
-    // Written when all of it is there, with what that was.
-    let (mark, wanted) = (folder.join("complete"), MOTO.join("\n"));
-    if fs::read_to_string(&mark).ok().as_deref() != Some(&wanted) {
-        say("installing an S3 server (half a minute)");
-        packages::python_environment(&folder, &MOTO)?;
-        write_file(&mark, wanted)?;
-    }
+    let folder = packages::kept_environment(layout, MOTO_SERVER.0, &MOTO)?;
     let mut command = Command::new(folder.join("bin/python"));
-    command.arg(folder.join("bin/moto_server")).args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+    command.arg(folder.join(MOTO_SERVER.1)).args(["-H", "127.0.0.1", "-p", &port.to_string()]);
     // Settings of the user's own are not meant for it.
     command.env_remove("AWS_PROFILE").env_remove("AWS_ENDPOINT_URL");
+    Ok(command)
+}
+
+fn azblob(layout: &Layout, port: u16) -> Result<Command> {
+    let folder = packages::kept_node(layout, AZURITE_SERVER.0, AZURITE)?;
+    let mut command = Command::new("node");
+    command.arg(folder.join(AZURITE_SERVER.1)).args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()]);
+    command.args(["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]);
+    Ok(command)
+}
+
+fn gcs(layout: &Layout, port: u16) -> Result<Command> {
+    let folder = packages::kept_environment(layout, GCS_SERVER.0, &GCS)?;
+    let mut command = Command::new(folder.join("bin/python"));
+    command.arg(folder.join(GCS_SERVER.1)).args([
+        "start",
+        "-H",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--in-memory",
+    ]);
     Ok(command)
 }
 

@@ -180,6 +180,7 @@ impl Objects {
     }
 
     async fn write(&self, path: &str, bytes: Bytes) -> Result<()> {
+        const CONTENT: &str = "application/octet-stream";
         let failed = |error: opendal::Error| self.failed("write", &error);
         if self.staged {
             let temporary = format!("{}/{}", layout::STAGING, layout::temporary());
@@ -190,7 +191,7 @@ impl Objects {
             // It cannot move. Then a torn object may be seen, which whoever reads it finds out.
             let _ = self.operator.delete(&temporary).await;
         }
-        self.operator.write(path, bytes).await.map(drop).map_err(failed)
+        self.operator.write_with(path, bytes).content_type(CONTENT).await.map(drop).map_err(failed)
     }
 
     /// The versions of a series, oldest first.

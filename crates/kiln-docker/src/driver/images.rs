@@ -82,10 +82,10 @@ impl BollardEngine {
             return Err(nothing_local(wanted, tagged.as_ref()));
         }
         self.make_room(wanted, tagged.as_ref()).await?;
-        let mut found = None;
+        let (mut found, mut digest) = (None, None);
         for attempt in 1..=ATTEMPTS {
             match self.pull(wanted).await {
-                Ok(()) => {}
+                Ok(told) => digest = told,
                 // Another process pulled another platform of this digest just now.
                 Err(failed) if attempt < ATTEMPTS && failed.error.to_string().contains("annot overwrite digest") => {
                     self.make_room(wanted, self.inspect(&name, None).await?.as_ref()).await?;
@@ -118,7 +118,11 @@ impl BollardEngine {
         if foreign_tag || no_tag {
             self.put_back(wanted, tagged.as_ref()).await?;
         }
-        Ok(convert::image(image, wanted.platform))
+        let mut image = convert::image(image, wanted.platform);
+        // The store keeps the digest of several platforms for the image of the first that was pulled.
+        let digest = digest.map(|digest| format!("{}@{digest}", wanted.reference.repository));
+        image.repo_digests.extend(digest.filter(|_| image.digest_for(wanted.text).is_none()));
+        Ok(image)
     }
 
     /// The classic store refuses to pull a digest ("cannot overwrite digest") that stands for another platform's image.
@@ -192,12 +196,31 @@ impl BollardEngine {
         Ok(part.zip(whole).map(|(part, whole)| models::ImageInspect { id: whole.id, ..part }))
     }
 
-    /// Pulls by platform. Credentials are read only now: most builds need none.
-    async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<(), FailedPull> {
+    /// The digest that a registry has for a reference, as the daemon finds it with its mirrors and certificates.
+    pub(super) async fn ask_registry(&self, text: &str) -> Option<String> {
+        let reference = Reference::parse(text)?;
+        // It may be public: what is wrong with credentials is said when they are needed.
+        let credentials = self.credentials(reference.registry()).await.ok().flatten();
+        match self.docker.inspect_registry_image(&reference.name(), credentials).await {
+            Ok(found) => found.descriptor.digest,
+            Err(error) => {
+                tracing::debug!(image = text, %error, "the registry does not tell the digest");
+                None
+            }
+        }
+    }
+
+    /// Pulls by platform; the digest that the daemon tells of the reference. Credentials are read only now: most builds need
+    /// none.
+    async fn pull(&self, wanted: &Wanted<'_>) -> std::result::Result<Option<String>, FailedPull> {
         self.pull_platform(wanted, wanted.platform).await
     }
 
-    async fn pull_platform(&self, wanted: &Wanted<'_>, platform: Platform) -> std::result::Result<(), FailedPull> {
+    async fn pull_platform(
+        &self,
+        wanted: &Wanted<'_>,
+        platform: Platform,
+    ) -> std::result::Result<Option<String>, FailedPull> {
         // The image may be public; unreadable credentials matter only if the registry wants some.
         let (credentials, unreadable) = match self.credentials(wanted.reference.registry()).await {
             Ok(credentials) => (credentials, None),
@@ -211,12 +234,17 @@ impl BollardEngine {
         };
         let mut stream = self.docker.create_image(Some(options), None, credentials);
         let mut layers: HashMap<String, (u64, u64)> = HashMap::new();
+        let mut digest = None;
         while let Some(message) = stream.next().await {
             let message = match message {
                 Ok(message) => message,
                 Err(error) => return Err(FailedPull { error, unreadable }),
             };
-            let Some(layer) = message.id else { continue };
+            let Some(layer) = message.id else {
+                let told = message.status.as_deref().and_then(|status| status.strip_prefix("Digest: "));
+                digest = told.map(str::to_owned).or(digest);
+                continue;
+            };
             let detail = message.progress_detail.unwrap_or_default();
             let entry = layers.entry(layer).or_default();
             match message.status.as_deref() {
@@ -229,7 +257,7 @@ impl BollardEngine {
             let (current, total) = layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.0, sum.1 + layer.1));
             (wanted.progress)(PullProgress { reference: wanted.text.to_owned(), current, total });
         }
-        Ok(())
+        Ok(digest)
     }
 
     /// An image as the daemon describes it; with the containerd store, that of one platform.

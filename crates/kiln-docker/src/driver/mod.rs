@@ -188,6 +188,10 @@ impl Engine for BollardEngine {
         self.resolve(reference, platform, policy, progress).await
     }
 
+    async fn digest_now(&self, reference: &str) -> Option<String> {
+        self.ask_registry(reference).await
+    }
+
     async fn inspect_image(&self, reference: &str) -> Result<Option<Image>> {
         self.inspect_any(reference).await
     }

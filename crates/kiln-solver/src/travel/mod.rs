@@ -3,32 +3,41 @@
 //! Three things travel. *Volumes*: what `RUN --mount=type=cache` collected. *Stages*: checkpoints as the layers that they
 //! add to their base image. *Results*: the files that a target exported. Each is a tree of `kiln-cache` in a series of its
 //! own: `SCOPE/BRANCH/volume/NAME`, `SCOPE/BRANCH/stages/JOB`, `SCOPE/BRANCH/result/TARGET`. So platforms and targets never
-//! overwrite each other, and a branch that has nothing yet reads what its base has.
+//! overwrite each other, and a branch that has nothing yet reads what its base has. Base images do not travel, but what they
+//! are does ([`base()`]).
 //!
 //! Nothing of this can fail a build: what cannot be had is a notice and a miss.
 
+mod bases;
 mod results;
+mod road;
 mod stages;
 mod volumes;
 mod way;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use kiln_cache::{CacheError, Fetched, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack};
+use futures::FutureExt;
+use kiln_cache::{
+    CacheError, Entry, Fetched, Kind, SaveError, Saved, Saving, Series, Signer, Snapshot, Store, Trust, newest, pack,
+};
 use kiln_docker::{ContainerId, ContainerSpec, Engine, MountSpec, VolumeSource, toolbox};
 use kiln_graph::{Platform, VertexId};
+use tokio::sync::oneshot;
 
 use crate::cancel::Cancel;
 use crate::error::{Result, SolveError};
-use crate::event::{BuildEvent, EventSender};
+use crate::event::{BuildEvent, Direction, EventSender};
 use crate::plan::Plan;
-use crate::shared::lock;
+use crate::shared::{joined, lock};
+use road::Road;
 use stages::Stock;
 
+pub use bases::{Base, Used, base};
 /// Which checkpoints are taken along: those that the targets stand on, or all.
 pub use kiln_cache::address::Mode;
 
@@ -89,7 +98,12 @@ pub struct Travel {
     pub wanted: Wanted,
     /// What people should know about the stores.
     pub notices: Vec<String>,
+    /// Stores that did not answer: they are not asked again.
+    pub away: Away,
 }
+
+/// The places of stores that did not answer.
+pub type Away = Arc<Mutex<HashSet<String>>>;
 
 /// A way to a daemon and to whoever listens.
 #[derive(Clone)]
@@ -101,8 +115,7 @@ pub(crate) struct Guide {
     pub(crate) owner: String,
     pub(crate) scope: String,
     pub(crate) locks: PathBuf,
-    /// Stores that did not answer: they are not asked again.
-    away: Arc<Mutex<HashSet<String>>>,
+    road: Arc<Road>,
     /// Whether there is no short way to volumes.
     no_way: Arc<AtomicBool>,
     /// Containers of [`Guide::beside`].
@@ -110,7 +123,7 @@ pub(crate) struct Guide {
 }
 
 /// What a build is on this machine.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Home {
     owner: String,
     scope: String,
@@ -131,7 +144,13 @@ pub(crate) struct Found {
 }
 
 impl Guide {
-    fn new(engine: &Arc<dyn Engine>, home: &Home, travel: &Travel, events: &EventSender, cancel: &Cancel) -> Self {
+    fn new(
+        engine: &Arc<dyn Engine>,
+        home: &Home,
+        travel: &Travel,
+        (events, cancel): (&EventSender, &Cancel),
+        direction: Direction,
+    ) -> Self {
         let Home { owner, scope, locks } = home.clone();
         Self {
             engine: engine.clone(),
@@ -141,7 +160,7 @@ impl Guide {
             owner,
             scope,
             locks,
-            away: Arc::default(),
+            road: Road::new(direction),
             no_way: Arc::default(),
             open: Arc::default(),
         }
@@ -161,10 +180,11 @@ impl Guide {
     async fn find(&self, kind: &str, name: &str, suits: impl Fn(&Snapshot) -> bool) -> Option<Found> {
         for branch in &self.travel.branches {
             for remote in &self.travel.from {
-                if lock(&self.away).contains(&remote.store.place()) {
+                if lock(&self.travel.away).contains(&remote.store.place()) {
                     continue;
                 }
                 let series = self.series(branch, kind, name);
+                self.road.to(remote.store.place());
                 let found =
                     self.cancel.unless_stopped(newest(remote.store.as_ref(), &series, &self.travel.trust)).await;
                 match found {
@@ -174,7 +194,7 @@ impl Guide {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => {
                         if !matches!(error, CacheError::Damaged { .. } | CacheError::Untrusted { .. }) {
-                            lock(&self.away).insert(remote.store.place());
+                            lock(&self.travel.away).insert(remote.store.place());
                         }
                         self.say(None, told(&error)).await;
                     }
@@ -190,8 +210,14 @@ impl Guide {
         self.travel.spool.join(kiln_graph::Digest::of(name).short())
     }
 
+    /// No packs yet, in a folder that the caller removes.
+    fn fetched(&self, folder: &Path) -> Fetched {
+        Fetched::new(folder).counted(&self.road.traffic)
+    }
+
     /// Fetches packs, and says which could not be had.
     async fn fetch(&self, found: &Found, packs: &[kiln_cache::snapshot::PackRef], fetched: &mut Fetched) -> Result<()> {
+        self.road.to(found.store.place());
         let fetching = fetched.fetch(found.store.as_ref(), packs);
         let problems = self.cancel.unless_stopped(fetching).await?.map_err(|error| failed(&error))?;
         for problem in &problems {
@@ -221,6 +247,7 @@ impl Guide {
             now: now(),
             before: before.clone(),
             signer: self.travel.signer.clone(),
+            traffic: self.road.traffic.clone(),
         };
         saving.save(move |packer| read(before.as_deref(), packer)).await
     }
@@ -308,7 +335,11 @@ fn seconds(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }
 
-/// Brings what a build would have to make, as far as stores have it and bringing it is quicker. The plan afterwards.
+/// Brings what a build would have to make, as far as stores have it and bringing it is quicker. The plan afterwards: it counts on
+/// checkpoints that are still on their way to the daemon ([`Plan::arrived`]).
+///
+/// The base images of the plan may be on their way still: `bases` ends when they are there, and tells whether they are. It is
+/// only begun if stores do not have all files of the build.
 ///
 /// # Errors
 /// If the daemon fails or somebody asks to stop. Stores cannot fail a build.
@@ -316,13 +347,13 @@ pub async fn bring(
     engine: &Arc<dyn Engine>,
     plan: Plan,
     travel: &Travel,
-    events: &EventSender,
-    cancel: &Cancel,
+    (events, cancel): (&EventSender, &Cancel),
+    bases: impl Future<Output = bool> + Send,
 ) -> Result<Plan> {
     if travel.from.is_empty() || (plan.is_up_to_date() && !travel.whole) {
         return Ok(plan);
     }
-    let guide = Guide::new(engine, &Home::of(&plan), travel, events, cancel);
+    let guide = Guide::new(engine, &Home::of(&plan), travel, (events, cancel), Direction::Restoring);
     for notice in &travel.notices {
         guide.say(None, notice.clone()).await;
     }
@@ -335,23 +366,44 @@ pub async fn bring(
         if plan.is_up_to_date() && !travel.whole {
             return Ok(plan);
         }
+        let bases = bases.shared();
         let stock = if travel.wanted.stages { Stock::of(&guide, &plan).await? } else { None };
         let plan = match stock {
             Some(stock) => {
                 // What will run in any case gets its caches meanwhile.
                 let spared = stock.spares(&plan);
-                let (stages, volumes) =
-                    tokio::join!(stages::bring(&guide, &plan, stock), volumes::bring(&guide, &plan, &spared));
+                let (tell, there) = oneshot::channel();
+                let there = there.map(|told| told.unwrap_or(false)).shared();
+                let telling = async {
+                    // Whoever does not listen counts on none of them.
+                    let _ = tell.send(bases.clone().await);
+                };
+                let stages = stages::bring(&guide, &plan, stock, there);
+                let (stages, volumes, ()) = tokio::join!(stages, volumes::bring(&guide, &plan, &spared), telling);
                 volumes?;
-                if stages? { Plan::make(engine, plan.request).await? } else { plan }
+                let arrivals = stages?;
+                if arrivals.is_empty() { plan } else { Plan::counting_on(engine, plan.request, arrivals).await? }
             }
             None => plan,
         };
-        volumes::bring(&guide, &plan, &HashSet::new()).await?;
-        Ok(plan)
+        let none = HashSet::new();
+        let (volumes, _) = tokio::join!(volumes::bring(&guide, &plan, &none), bases);
+        volumes.map(|()| plan)
+    };
+    let mut brought = guide.road.show(events, Box::pin(brought)).await;
+    let (events, spool) = (events.clone(), travel.spool.clone());
+    match &mut brought {
+        Ok(plan) if !plan.arrivals.is_empty() => {
+            let arrivals = plan.arrivals.clone();
+            // Goes on while the build does.
+            let rest = tokio::spawn(async move {
+                guide.road.show(&events, Box::pin(arrivals.settled())).await;
+                let _ = fs_err::remove_dir_all(&spool);
+            });
+            plan.arrivals.follow(async move { joined(rest.await) });
+        }
+        _ => drop(fs_err::remove_dir_all(&spool)),
     }
-    .await;
-    let _ = fs_err::remove_dir_all(&travel.spool);
     brought
 }
 
@@ -369,7 +421,7 @@ pub async fn peek(
     if travel.from.is_empty() || plan.is_up_to_date() {
         return Ok(Default::default());
     }
-    let guide = Guide::new(engine, &Home::of(plan), travel, events, cancel);
+    let guide = Guide::new(engine, &Home::of(plan), travel, (events, cancel), Direction::Restoring);
     let found = async {
         let stages = Stock::of(&guide, plan).await?.map(|stock| stock.spares(plan)).unwrap_or_default();
         Ok((stages, results::offered(&guide, plan).await))
@@ -381,6 +433,7 @@ pub async fn peek(
 
 /// What a build makes that can travel: known before it runs, as running it takes the plan.
 pub struct Cargo {
+    bases: Vec<Used>,
     volumes: Vec<volumes::Cargo>,
     stages: stages::Cargo,
     results: Vec<results::Cargo>,
@@ -388,9 +441,10 @@ pub struct Cargo {
 }
 
 impl Cargo {
-    /// What a plan will make.
-    pub fn of(plan: &Plan) -> Self {
+    /// What a plan will make on its base images.
+    pub fn of(plan: &Plan, bases: Vec<Used>) -> Self {
         Self {
+            bases,
             volumes: volumes::Cargo::of(plan),
             stages: stages::Cargo::of(plan),
             results: results::Cargo::of(plan),
@@ -414,10 +468,13 @@ pub async fn take(
     events: &EventSender,
     cancel: &Cancel,
 ) -> Result<()> {
-    let guide = Guide::new(engine, &cargo.home, travel, events, cancel);
+    let guide = Guide::new(engine, &cargo.home, travel, (events, cancel), Direction::Saving);
     let mut problem = None;
     for remote in &travel.to {
         let started = Instant::now();
+        // Each store gets it all.
+        let guide = Guide { road: Road::new(Direction::Saving), ..guide.clone() };
+        guide.road.to(remote.store.place());
         let taking = async {
             let mut sum = Saved::default();
             volumes::take(&guide, remote, &cargo.volumes, &mut sum).await?;
@@ -426,10 +483,11 @@ pub async fn take(
             }
             if travel.wanted.results {
                 results::take(&guide, remote, &cargo.results, &mut sum).await?;
+                bases::take(&guide, remote, &cargo.bases, &mut sum).await?;
             }
             Ok::<_, SaveError>(sum)
         };
-        let taken = cancel.unless_stopped(taking).await;
+        let taken = guide.road.show(events, Box::pin(cancel.unless_stopped(taking))).await;
         if taken.is_err() {
             guide.close_all().await;
         }
@@ -459,6 +517,11 @@ pub async fn take(
     }
     let _ = fs_err::remove_dir_all(&travel.spool);
     problem.map_or(Ok(()), Err)
+}
+
+/// A folder of a tree that kiln makes up.
+fn folder(path: &str) -> Entry {
+    Entry { path: path.to_owned(), mode: 0o755, uid: 0, gid: 0, mtime: 0, kind: Kind::Folder }
 }
 
 fn add(sum: &mut Saved, saved: Saved) {

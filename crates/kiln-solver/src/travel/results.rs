@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_artifact::place::{self, Manner};
-use kiln_cache::{Contents, Entry, Fetched, Kind, SaveError, Saved, tree};
+use kiln_cache::{Contents, Fetched, SaveError, Saved, tree};
 use kiln_graph::{CacheKey, Digest, Target};
 
 use super::{Found, Guide, Remote, add, bytes, seconds};
@@ -85,7 +85,7 @@ pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<bool> {
         let platform = cargo.target.platform;
         let started = Instant::now();
         let spool = guide.spool(&cargo.name());
-        let mut fetched = Fetched::new(&spool);
+        let mut fetched = guide.fetched(&spool);
         guide.fetch(&found, &found.snapshot.packs, &mut fetched).await?;
         let is_whole = found.snapshot.packs.iter().all(|pack| fetched.has(&pack.id));
         if is_whole {
@@ -178,13 +178,13 @@ pub(crate) async fn take(guide: &Guide, remote: &Remote, cargo: &[Cargo], sum: &
             // The report of the build that made the files; a later one that found them has nothing to tell.
             let known = before.filter(|before| before.facts.get(KEY) == Some(&made_of));
             packer.note(REPORT, known.and_then(|before| before.facts.get(REPORT)).unwrap_or(&report).clone());
-            packer.add(parent(String::new()));
+            packer.add(super::folder(""));
             let mut made = std::collections::BTreeSet::new();
             for file in &files {
                 let path = file.to_string_lossy();
                 for (at, _) in path.match_indices('/') {
                     if made.insert(path[..at].to_owned()) {
-                        packer.add(parent(path[..at].to_owned()));
+                        packer.add(super::folder(&path[..at]));
                     }
                 }
                 let left = tree::pack_path(&folder.join(file), &path, packer)?;
@@ -204,8 +204,4 @@ pub(crate) async fn take(guide: &Guide, remote: &Remote, cargo: &[Cargo], sum: &
         }
     }
     Ok(())
-}
-
-fn parent(path: String) -> Entry {
-    Entry { path, mode: 0o755, uid: 0, gid: 0, mtime: 0, kind: Kind::Folder }
 }

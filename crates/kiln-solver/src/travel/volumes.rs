@@ -123,7 +123,7 @@ async fn bring_one(guide: &Guide, cargo: &Cargo) -> Result<()> {
     let started = Instant::now();
     let Some(found) = guide.find("volume", &cargo.name, |_| true).await else { return Ok(()) };
     let spool = guide.spool(&cargo.volume);
-    let mut fetched = Fetched::new(&spool);
+    let mut fetched = guide.fetched(&spool);
     guide.fetch(&found, &found.snapshot.packs, &mut fetched).await?;
     let _lock = volumes::wait_for(&guide.locks, &cargo.volume, true, Wait::Forever).await?;
     let before = fetched.bytes;
@@ -339,7 +339,7 @@ fn read_by_daemon(guide: &Guide, volume: &str, runtime: &Handle, packer: &mut Pa
     read
 }
 
-fn source(error: SolveError) -> SaveError {
+pub(super) fn source(error: SolveError) -> SaveError {
     SaveError::Source(io::Error::other(error))
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use kiln_docker::DaemonInfo;
 use kiln_graph::Platform;
@@ -15,9 +15,8 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result, exit, solve_code};
 use crate::history::{self, Begun};
 use crate::job::{Job, Run};
-use crate::report::ci::Folds;
 use crate::report::{
-    Collected, FailureOptions, Progress, ReportOptions, Terminal, columns, render_error, render_summary, report,
+    Collected, FailureOptions, Progress, ReportOptions, columns, render_error, render_summary, report,
 };
 use crate::ui::Ui;
 use crate::{annotate, checks, cli, metadata, project, recipe, scope, session, shell};
@@ -65,9 +64,14 @@ impl<'a> Surroundings<'a> {
 
 /// The result of an attempt to build; whatever broke off, the user knows why.
 pub(crate) async fn told(ui: Ui, attempt: impl Future<Output = Result<()>>) -> Result<()> {
-    match attempt.await {
+    told_as(ui, "nothing had begun", attempt).await
+}
+
+/// The same for other work, of which the user is told what is left if it is stopped.
+pub(super) async fn told_as(ui: Ui, left: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+    match work.await {
         Err(CliError::Solve(SolveError::Cancelled)) => {
-            ui.say("stopped; nothing had begun");
+            ui.say(&format!("stopped; {left}"));
             Err(CliError::Shown { code: exit::CANCELLED })
         }
         result => result,
@@ -175,16 +179,9 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
     let job = &*job;
     let auto_jobs = recipe::auto_jobs(engine.info().cpus, job.project.platforms_configured);
     let options = ReportOptions {
-        progress,
-        // Traces go to standard error too and would tear a live display.
-        terminal: if global.is_traced(environment) { Terminal::default() } else { ui.terminal },
-        color: ui.color,
         logs: Some(job.state.join("logs")),
-        started,
         notes: job.notes(auto_jobs),
-        folds: ui
-            .service
-            .map(|service| Folds { service, began: begun.at.duration_since(UNIX_EPOCH).unwrap_or_default() }),
+        ..ui.reports(progress, global.is_traced(environment), started)
     };
     let reporter = tokio::spawn(report(received, options));
     let (mut unsaved, mut travels) = (None, None);
@@ -200,7 +197,7 @@ pub(super) async fn carry_out(surroundings: Surroundings<'_>, job: &mut Job, pro
         let travel = travels.insert(job.travel(environment, None)?);
         let plan = job.plan(&engine, &run, &events, &cancel, travel).await?;
         building.counts_on(plan.checkpoints())?;
-        let cargo = (!travel.to.is_empty()).then(|| Cargo::of(&plan));
+        let cargo = (!travel.to.is_empty()).then(|| Cargo::of(&plan, job.bases()));
         let outcome = kiln_solver::run(engine.clone(), plan, events.clone(), cancel.clone()).await;
         if building.was_alone() {
             kiln_solver::remove_replaced(engine.as_ref(), &outcome.replaced).await;

@@ -1,15 +1,18 @@
 //! `kiln cache save` and `kiln cache restore`: what `kiln build` does with `--cache-to` and `--cache-from`, without a build.
 
-use kiln_solver::BuildEvent;
+use std::future::ready;
+use std::time::Instant;
+
 use kiln_solver::travel::{self, Cargo, Times, Wanted};
 use tokio::sync::mpsc;
 
 use crate::cli;
 use crate::commands::build::flags;
-use crate::commands::run::told;
+use crate::commands::run::told_as;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::job::{Job, Looked, Run};
+use crate::report::report;
 use crate::sources::prepare::{Written as ContextWritten, prepare};
 use crate::travel::Written;
 use crate::ui::Ui;
@@ -17,7 +20,8 @@ use crate::{project, recipe, scope, session};
 
 pub(super) async fn save(ui: Ui, environment: &Environment, global: &cli::Global, args: &cli::CacheSave) -> Result<()> {
     let written = Written { from: Vec::new(), to: args.to.iter().chain(&args.build.cache_to).cloned().collect() };
-    told(ui, Box::pin(run(ui, environment, global, (&args.build, written, &args.only), Way::Save))).await
+    let work = run(ui, environment, global, (&args.build, written, &args.only), Way::Save);
+    told_as(ui, "what was saved as a whole stays", Box::pin(work)).await
 }
 
 pub(super) async fn restore(
@@ -27,7 +31,8 @@ pub(super) async fn restore(
     args: &cli::CacheRestore,
 ) -> Result<()> {
     let written = Written { from: args.from.iter().chain(&args.build.cache_from).cloned().collect(), to: Vec::new() };
-    told(ui, Box::pin(run(ui, environment, global, (&args.build, written, &args.only), Way::Restore))).await
+    let work = run(ui, environment, global, (&args.build, written, &args.only), Way::Restore);
+    told_as(ui, "what was restored as a whole stays", Box::pin(work)).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,15 +49,10 @@ async fn run(
     way: Way,
 ) -> Result<()> {
     let cancel = kiln_solver::Cancel::new();
-    let (events, mut received) = mpsc::channel(64);
+    let (events, received) = mpsc::channel(64);
     session::stop_on_signals(cancel.clone(), events.downgrade());
-    let printing = tokio::spawn(async move {
-        while let Some(event) = received.recv().await {
-            if let BuildEvent::Notice { platform, text } = event {
-                ui.say(&platform.map_or(text.clone(), |platform| format!("[{platform}] {text}")));
-            }
-        }
-    });
+    let options = ui.reports(build.show.mode(environment)?, global.is_traced(environment), Instant::now());
+    let reporter = tokio::spawn(report(received, options));
     let done = async {
         let prepared = prepare(environment, build, ContextWritten::AsNamed, &events, &cancel).await?;
         let project = project::load_prepared(environment, &prepared, flags(&prepared.args)?)?;
@@ -78,15 +78,20 @@ async fn run(
         let Looked { plan, .. } = job.look(&engine, &run, &events, &cancel).await?;
         building.counts_on(plan.checkpoints())?;
         match way {
-            Way::Save => travel::take(&engine, &Cargo::of(&plan), &Times::new(), &travel, &events, &cancel).await?,
-            Way::Restore => drop(travel::bring(&engine, plan, &travel, &events, &cancel).await?),
+            Way::Save => {
+                travel::take(&engine, &Cargo::of(&plan, job.bases()), &Times::new(), &travel, &events, &cancel).await?;
+            }
+            Way::Restore => {
+                let plan = travel::bring(&engine, plan, &travel, (&events, &cancel), ready(true)).await?;
+                plan.arrived().await;
+            }
         }
         Ok(())
     }
     .await;
     drop(events);
     // It ends with the last sender.
-    let _ = printing.await;
+    let _ = reporter.await;
     done
 }
 

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kiln_cache::{CacheError, Contents, Entry, Fetched, Kind, SaveError, Saving, Series, Snapshot, Store, newest};
+use kiln_cache::{
+    CacheError, Contents, Entry, Fetched, Kind, SaveError, Saving, Series, Snapshot, Store, Traffic, newest,
+};
 use kiln_history::{History, Keep, Record};
 use kiln_solver::travel::{Remote, Travel};
 
@@ -74,6 +76,7 @@ pub(crate) async fn take(travel: &Travel, file: &Path) -> Result<(), TravelError
             now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             before,
             signer: travel.signer.clone(),
+            traffic: Traffic::default(),
         };
         let pack = move |packer: &mut kiln_cache::pack::Packer<'_>| {
             let entry = |path: &str, mode, kind| Entry { path: path.to_owned(), mode, uid: 0, gid: 0, mtime: 0, kind };

@@ -5,6 +5,7 @@ mod item;
 mod request;
 
 use std::collections::{BTreeMap, HashSet};
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::emulate::{self, Surroundings};
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
+use crate::lower::{Lookup, Stores};
 use crate::project::Project;
 use crate::sources::prepare::Prepared;
 use crate::sources::{Contexts, Fetcher};
@@ -157,6 +159,19 @@ impl Job {
         self.schedule.shell_on_failure
     }
 
+    /// The images that it stands on, as far as they have been looked up.
+    pub(crate) fn bases(&self) -> Vec<travel::Used> {
+        let images = self.images.get().into_iter().flatten().cloned();
+        images
+            .map(|kiln_history::record::Image { reference, platform, id, digest }| travel::Used {
+                reference,
+                platform,
+                id,
+                digest,
+            })
+            .collect()
+    }
+
     /// Settles what depends on the daemon: the platform, if nobody named one.
     pub(crate) fn on_daemon(&mut self, own: Arch) {
         for item in &mut self.items {
@@ -179,7 +194,7 @@ impl Job {
         recipes.flat_map(|item| &item.platforms).map(|p| (p.platform, note(p))).collect()
     }
 
-    /// Finds out what there is to do, and changes nothing.
+    /// Finds out what there is to do, and changes nothing but that base images are pulled.
     pub(crate) async fn look(
         &self,
         engine: &Arc<dyn Engine>,
@@ -187,9 +202,14 @@ impl Job {
         events: &mpsc::Sender<BuildEvent>,
         cancel: &Cancel,
     ) -> Result<Looked> {
+        self.look_with(Lookup { engine, events, stores: None }, run, cancel).await
+    }
+
+    async fn look_with(&self, lookup: Lookup<'_>, run: &Run<'_>, cancel: &Cancel) -> Result<Looked> {
+        let engine = lookup.engine;
         let settings = self.project.config.resolved();
         let tools = network::files(&settings.network, &self.project.folder)?;
-        let (request, emulated) = cancel.unless_stopped(self.request(engine, run, &tools, events, cancel)).await??;
+        let (request, emulated) = cancel.unless_stopped(self.request(lookup, run, &tools, cancel)).await??;
         let contexts = request.contexts.clone();
         let plan = cancel.unless_stopped(Plan::make(engine, request)).await??;
         let (remote, remote_targets) = Default::default();
@@ -207,7 +227,10 @@ impl Job {
     ) -> Result<Plan> {
         let settings = self.project.config.resolved();
         prepare_state(&self.state)?;
-        let Looked { plan, contexts, tools, .. } = self.look(engine, run, events, cancel).await?;
+        let stores = Stores::new(travel, cancel);
+        let is_asked = !travel.from.is_empty() && travel.wanted.results;
+        let lookup = Lookup { engine, events, stores: is_asked.then_some(&stores) };
+        let Looked { plan, contexts, tools, .. } = self.look_with(lookup, run, cancel).await?;
         let owner = session::Host::this().owner();
         for (name, context) in &contexts {
             let saved = self.digests_of(name).map(|file| context.save_cache(&file));
@@ -221,7 +244,13 @@ impl Job {
             return Ok(plan);
         }
         self.items.iter().try_for_each(Item::try_outputs)?;
-        let mut plan = travel::bring(engine, plan, travel, events, cancel).await?;
+        let mut plan = travel::bring(engine, plan, travel, (events, cancel), stores.pull(&lookup)).await?;
+        if !plan.is_up_to_date() && !stores.is_settled() {
+            // An image cannot be pulled, or is another one by now: this finds what there is, or tells what is wrong.
+            plan.arrived().await;
+            let looked = self.look(engine, run, events, cancel).await?;
+            plan = travel::bring(engine, looked.plan, travel, (events, cancel), ready(true)).await?;
+        }
         if plan.is_up_to_date() {
             return Ok(plan);
         }

@@ -11,13 +11,12 @@ use kiln_dockerfile::ResolvedImages;
 use kiln_graph::{Platform, VertexId};
 use kiln_history::record::Image;
 use kiln_solver::image::Exports;
-use kiln_solver::{BuildEvent, BuildRequest, Cancel, Group, RunSettings, Salvage};
-use tokio::sync::mpsc;
+use kiln_solver::{BuildRequest, Cancel, Group, RunSettings, Salvage};
 
 use super::contexts::listed;
 use super::{Job, Run};
 use crate::error::{CliError, Result};
-use crate::lower::{self, Wanted};
+use crate::lower::{self, Lookup, Wanted};
 use crate::{checks, emulate, network, recipe, run_flags, session, suite, twin};
 
 /// Images as the history remembers them, in order.
@@ -39,12 +38,12 @@ impl Job {
     /// The request, and why commands without a native twin are emulated.
     pub(super) async fn request(
         &self,
-        engine: &Arc<dyn Engine>,
+        lookup: Lookup<'_>,
         run: &Run<'_>,
         tools: &[ToolFile],
-        events: &mpsc::Sender<BuildEvent>,
         cancel: &Cancel,
     ) -> Result<(BuildRequest, BTreeMap<VertexId, String>)> {
+        let Lookup { engine, events, .. } = lookup;
         let settings = self.project.config.resolved();
         let cells = self.items.iter().filter_map(|item| {
             let pull = if item.args.pull { PullPolicy::Always } else { PullPolicy::Missing };
@@ -52,7 +51,7 @@ impl Job {
         });
         suite::base::choose(engine, cells, events).await?;
         let (groups, wanted) = self.groups(engine, run)?;
-        let (listed, lowered) = tokio::join!(listed(self.scan()?), lower::lower(engine, &wanted, events));
+        let (listed, lowered) = tokio::join!(listed(self.scan()?), lower::lower(&lookup, &wanted));
         let main = listed?;
         let mut lowered = lowered.map_err(|error| self.blame_base(error))?;
         // Where there are recipes, it is kiln's own text, or was.
@@ -63,7 +62,7 @@ impl Job {
                 return Err(CliError::Checks { rules: checks::rules(noted) });
             }
         }
-        let surroundings = twin::Surroundings { engine, args: emulate::arguments(&settings.network), events };
+        let surroundings = twin::Surroundings { lookup, args: emulate::arguments(&settings.network) };
         // What stands on another target has no counterpart for the daemon's own platform in this graph.
         let with_twin = |(wanted, settings): (Wanted, &PlatformSettings)| {
             let twin = if wanted.more.links.is_empty() { settings.twin } else { Twin::Off };

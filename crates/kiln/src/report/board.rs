@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use kiln_graph::{Origin, Platform, VertexId};
-use kiln_solver::{BuildEvent, Stage};
+use kiln_solver::{BuildEvent, Direction, Stage, Transfer};
 
 use super::text::{Paint, clock, cut, duration, harmless, pad};
-use super::{is_stop, stage_name, step_name, step_place};
+use super::{is_stop, stage_name, step_name, step_place, transfer_text};
 use crate::phase::PhaseTracker;
 
 /// Lines of a failed step that are kept above the rows while other platforms go on.
@@ -18,7 +18,12 @@ const TAIL: usize = 5;
 pub(super) struct Board {
     rows: Vec<Row>,
     running: BTreeMap<VertexId, Running>,
+    /// Caches on their way, and since when.
+    transfers: BTreeMap<Direction, (Duration, Transfer)>,
 }
+
+/// What stands in the place of a platform.
+const CACHES: &str = "caches";
 
 #[derive(Debug)]
 struct Row {
@@ -56,6 +61,8 @@ impl Board {
     pub(super) fn event(&mut self, at: Duration, event: &BuildEvent) -> Vec<String> {
         match event {
             BuildEvent::Planned { targets, .. } => {
+                // It is made of what was brought.
+                self.transfers.clear();
                 for target in targets {
                     if let Some(row) = self.rows.iter_mut().find(|row| row.platform == target.platform) {
                         row.open += 1;
@@ -75,6 +82,11 @@ impl Board {
             BuildEvent::Notice { platform, text } => {
                 let of = platform.map(|p| format!("{p}: ")).unwrap_or_default();
                 return vec![format!("note: {of}{}", harmless(text))];
+            }
+            BuildEvent::Travelling { transfer, ended: true } => drop(self.transfers.remove(&transfer.direction)),
+            BuildEvent::Travelling { transfer, ended: false } => {
+                let since = self.transfers.get(&transfer.direction).map_or(at, |(since, _)| *since);
+                self.transfers.insert(transfer.direction, (since, transfer.clone()));
             }
             BuildEvent::StepStarted { vertex, platforms, origin, .. } => {
                 let running = Running {
@@ -165,17 +177,21 @@ impl Board {
 
     /// Number of rows.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.len() + self.transfers.len()
     }
 
     /// The rows, none wider than `width`.
     pub(super) fn lines(&self, at: Duration, width: usize, paint: Paint) -> Vec<String> {
         let platforms = self.rows.iter().map(|row| row.platform.to_string().len()).max().unwrap_or_default();
-        self.rows.iter().map(|row| self.line(row, at, (platforms, width), paint)).collect()
+        let transfers = self.transfers.values().map(|(since, transfer)| {
+            let shown = (spinner(at), clock(at.saturating_sub(*since)), transfer_text(transfer));
+            line(CACHES, shown, (platforms, width), paint)
+        });
+        self.rows.iter().map(|row| self.line(row, at, (platforms, width), paint)).chain(transfers).collect()
     }
 
-    fn line(&self, row: &Row, at: Duration, (platforms, width): (usize, usize), paint: Paint) -> String {
-        let (sign, time, text) = match &row.state {
+    fn line(&self, row: &Row, at: Duration, widths: (usize, usize), paint: Paint) -> String {
+        let shown = match &row.state {
             State::UpToDate => (paint.good("✓"), String::new(), "up to date".to_owned()),
             State::Done(took) => {
                 let text = format!("done, {} run, {} cached", steps(row.ran), row.cached);
@@ -188,8 +204,7 @@ impl Board {
             }
             State::Steps => self.steps_of(row, at),
         };
-        let platform = paint.strong(&pad(&row.platform.to_string(), platforms));
-        cut(&format!("{sign} {platform} {time:>6}  {text}"), width).into_owned()
+        line(&row.platform.to_string(), shown, widths, paint)
     }
 
     fn steps_of(&self, row: &Row, at: Duration) -> (String, String, String) {
@@ -220,6 +235,17 @@ impl Row {
     fn is_active(&self) -> bool {
         matches!(self.state, State::Steps | State::Stage(..))
     }
+}
+
+/// One row: what it is about, in so many columns, then a sign, a time and a text; all of it in so many columns.
+fn line(
+    name: &str,
+    (sign, time, text): (String, String, String),
+    (names, width): (usize, usize),
+    paint: Paint,
+) -> String {
+    let name = paint.strong(&pad(name, names));
+    cut(&format!("{sign} {name} {time:>6}  {text}"), width).into_owned()
 }
 
 fn steps(number: usize) -> String {
@@ -273,6 +299,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn caches_on_their_way_are_a_row_until_they_are_there() {
+        let mut board = Board::default();
+        let mut seen = |seconds, moved, total, ended| {
+            let at = Duration::from_secs(seconds);
+            board.event(at, &script::travelling(Direction::Restoring, moved, total, ended));
+            board.lines(at, 80, Paint { color: false }).join("\n")
+        };
+        assert_eq!(seen(1, 0, Some(0), false), "⠋ caches   0:00  asking s3://caches/kiln");
+        let text = "⠋ caches   0:02  restoring 12.5 MB of 121 MB from s3://caches/kiln";
+        assert_eq!(seen(3, 12_500_000, Some(121_000_000), false), text);
+        let text = "⠋ caches   0:08  unpacking 121 MB from s3://caches/kiln";
+        assert_eq!(seen(9, 121_000_000, Some(121_000_000), false), text);
+        assert_eq!(seen(12, 121_000_000, Some(121_000_000), true), "");
+    }
+
+    #[test]
+    fn what_is_saved_is_below_what_was_built() {
+        let (mut board, now, _) = board_at(60.0, script::failing());
+        board.event(now, &script::travelling(Direction::Saving, 34_000_000, None, false));
+        let lines = board.lines(now, 80, Paint { color: false });
+        assert_eq!((lines.len(), board.len()), (4, 4));
+        assert_eq!(lines[3], "⠋ caches        0:00  saving 34.0 MB to s3://caches/kiln");
+        assert!(board.is_over(), "what stays on the screen are the rows of builds");
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl Collected {
                 let step = self.failed_steps.get(&platform).cloned();
                 self.failed.push(FailedTarget { platform, error, step, took: at });
             }
-            BuildEvent::StepStarted { .. }
+            BuildEvent::Travelling { .. }
+            | BuildEvent::StepStarted { .. }
             | BuildEvent::StepLog { .. }
             | BuildEvent::StepCached { .. }
             | BuildEvent::StepFinished { .. }

@@ -156,7 +156,9 @@ impl Logs {
                 let line = format!("== {} failed after {}\n", step_place(origin), duration(*took));
                 self.all(platforms, &line, true)
             }
-            BuildEvent::TargetStage { stage: Stage::Place, .. } | BuildEvent::Exported { .. } => Ok(()),
+            BuildEvent::TargetStage { stage: Stage::Place, .. }
+            | BuildEvent::Exported { .. }
+            | BuildEvent::Travelling { .. } => Ok(()),
             BuildEvent::TargetStage { platform, stage } => {
                 let line = format!("== {} at {}\n", stage_name(*stage), clock(at));
                 of(&mut self.files, &[*platform]).try_for_each(|log| log.aside(&line))

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use kiln_artifact::place::committed;
 use kiln_graph::{Origin, Platform};
-use kiln_solver::{BuildEvent, SolveError, Stage};
+use kiln_solver::{BuildEvent, Direction, SolveError, Stage, Transfer};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
@@ -246,6 +246,21 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Verify => "verify",
         Stage::Smoke => "smoke run",
         Stage::Place => "placing files",
+    }
+}
+
+/// How far caches are on their way.
+fn transfer_text(transfer: &Transfer) -> String {
+    let place = text::harmless(&transfer.place);
+    let moved = text::size(transfer.moved);
+    match (transfer.direction, transfer.total) {
+        (Direction::Restoring, None | Some(0)) => format!("asking {place}"),
+        (Direction::Restoring, Some(total)) if transfer.moved >= total => {
+            format!("unpacking {moved} from {place}")
+        }
+        (Direction::Restoring, Some(total)) => format!("restoring {moved} of {} from {place}", text::size(total)),
+        (Direction::Saving, _) if transfer.moved == 0 => format!("comparing with {place}"),
+        (Direction::Saving, _) => format!("saving {moved} to {place}"),
     }
 }
 

@@ -12,7 +12,7 @@ use kiln_solver::{BuildEvent, Stage};
 
 use super::ci::Folds;
 use super::text::{clock, duration, harmless, one_line, short_instruction};
-use super::{is_stop, stage_name, step_place};
+use super::{is_stop, stage_name, step_place, transfer_text};
 
 /// A step that says nothing but its progress does so after this time without a line: services end silent builds.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -27,6 +27,8 @@ pub(super) struct Plain<W> {
     folds: Option<Folds>,
     /// Folds that were written.
     folded: usize,
+    /// When it was last said how far caches are on their way.
+    travelled: Option<Duration>,
 }
 
 struct Running {
@@ -47,7 +49,7 @@ struct Running {
 impl<W: Write> Plain<W> {
     /// A reporter that writes to `out`; `notes` are shown with the plan.
     pub(super) fn new(out: W, notes: Vec<(Platform, String)>) -> Self {
-        Self { out, notes, running: BTreeMap::new(), folds: None, folded: 0 }
+        Self { out, notes, running: BTreeMap::new(), folds: None, folded: 0, travelled: None }
     }
 
     /// The same with folds, if there is somebody who reads them.
@@ -75,6 +77,16 @@ impl<W: Write> Plain<W> {
                 Some(platform) => writeln!(self.out, "[{platform}] note: {}", one_line(text)),
                 None => writeln!(self.out, "note: {}", one_line(text)),
             },
+            BuildEvent::Travelling { transfer, ended } => {
+                let spoke = *self.travelled.get_or_insert(at);
+                if *ended {
+                    self.travelled = None;
+                } else if at.saturating_sub(spoke) >= KEEP_ALIVE {
+                    self.travelled = Some(at);
+                    return writeln!(self.out, "{:>6} {}", clock(at), transfer_text(transfer));
+                }
+                Ok(())
+            }
             BuildEvent::StepStarted { vertex, platforms, origin, reason, .. } => {
                 // It may be a second attempt.
                 self.fold(*vertex, at, "tried")?;
@@ -223,6 +235,7 @@ mod tests {
     use super::*;
     use crate::report::ci::Service;
     use crate::report::script;
+    use kiln_solver::Direction;
 
     fn written(events: Vec<script::Timed>) -> String {
         let mut plain = Plain::new(Vec::new(), vec![(script::ARM64, "lto=no jobs=2".to_owned())]);
@@ -262,6 +275,21 @@ mod tests {
                 assert!(text.contains(&*harmless(&line)), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn caches_on_their_way_are_a_line_now_and_then() {
+        let moved = (0..40_u32).map(|second| {
+            let event =
+                script::travelling(Direction::Restoring, u64::from(second) * 1_000_000, Some(40_000_000), false);
+            (Duration::from_secs(second.into()), event)
+        });
+        let end = script::travelling(Direction::Restoring, 40_000_000, Some(40_000_000), true);
+        let again = script::travelling(Direction::Saving, 0, None, false);
+        let late = [(40, end), (41, again)].map(|(second, event)| (Duration::from_secs(second), event));
+        let expected = "  0:15 restoring 15.0 MB of 40.0 MB from s3://caches/kiln\n  \
+                        0:30 restoring 30.0 MB of 40.0 MB from s3://caches/kiln\n";
+        assert_eq!(written(moved.chain(late).collect()), expected);
     }
 
     #[test]

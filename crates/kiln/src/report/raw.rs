@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kiln_graph::{Digest, Origin, Platform, VertexId};
-use kiln_solver::BuildEvent;
+use kiln_solver::{BuildEvent, Direction, Transfer};
 use serde::Serialize;
 
 /// The vertex of what concerns no step.
@@ -20,6 +20,8 @@ const NOTES: &str = "[internal] kiln";
 struct Status<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vertexes: Vec<Vertex<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    statuses: Vec<Moving<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<Log<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -38,6 +40,27 @@ struct Vertex<'a> {
     cached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+/// How far a vertex is.
+#[derive(Serialize)]
+struct Moving<'a> {
+    id: &'a str,
+    vertex: &'a str,
+    /// Bytes in all; 0 if they are not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    total: u64,
+    /// Bytes so far.
+    current: u64,
+    timestamp: String,
+    started: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
@@ -97,6 +120,7 @@ pub(super) struct Raw {
     steps: HashMap<VertexId, Known>,
     targets: BTreeMap<Platform, Known>,
     notes: Option<Known>,
+    transfers: BTreeMap<Direction, Known>,
 }
 
 impl Raw {
@@ -109,6 +133,7 @@ impl Raw {
             steps: HashMap::new(),
             targets: BTreeMap::new(),
             notes: None,
+            transfers: BTreeMap::new(),
         }
     }
 
@@ -125,6 +150,7 @@ impl Raw {
                 let text = platform.map_or(text.clone(), |platform| format!("[{platform}] {text}"));
                 self.note(&text, now)
             }
+            BuildEvent::Travelling { transfer, ended } => self.transfer(transfer, *ended, now),
             BuildEvent::StepCached { vertex, platforms, origin } => {
                 let known = self.step(*vertex, platforms, origin, now.clone());
                 self.write(&Status {
@@ -169,13 +195,45 @@ impl Raw {
         }
     }
 
+    fn transfer(&mut self, transfer: &Transfer, ended: bool, now: String) -> io::Result<()> {
+        let Transfer { direction, place, moved, total } = transfer;
+        let is_new = !self.transfers.contains_key(direction);
+        let name = match direction {
+            Direction::Restoring => format!("importing cache from {place}"),
+            Direction::Saving => format!("exporting cache to {place}"),
+        };
+        let known = self.transfers.entry(*direction);
+        let known = known.or_insert_with(|| Known::new(name.clone(), &format!("{} {name}", self.build), now.clone()));
+        let known = known.clone();
+        if ended {
+            self.transfers.remove(direction);
+        }
+        let moving = Moving {
+            id: "bytes",
+            vertex: &known.digest,
+            total: total.unwrap_or_default(),
+            current: *moved,
+            timestamp: now.clone(),
+            started: &known.started,
+            completed: ended.then(|| now.clone()),
+        };
+        let vertexes = match (ended, is_new) {
+            (true, _) => vec![known.completed(now)],
+            (false, true) => vec![known.vertex()],
+            (false, false) => Vec::new(),
+        };
+        self.write(&Status { vertexes, statuses: vec![moving], ..Status::default() })
+    }
+
     /// Completes what is open.
     pub(super) fn finish(&mut self, at: Duration) -> io::Result<()> {
         let now = self.time(at);
-        match self.notes.take() {
-            Some(notes) => self.write(&Status { vertexes: vec![notes.completed(now)], ..Status::default() }),
-            None => Ok(()),
+        let open: Vec<Known> = std::mem::take(&mut self.transfers).into_values().chain(self.notes.take()).collect();
+        if open.is_empty() {
+            return Ok(());
         }
+        let vertexes = open.iter().map(|known| known.completed(now.clone())).collect();
+        self.write(&Status { vertexes, ..Status::default() })
     }
 
     fn step(&mut self, vertex: VertexId, platforms: &[Platform], origin: &Origin, now: String) -> Known {
@@ -320,6 +378,30 @@ mod tests {
         assert!(!logs.is_empty() && vertexes.iter().any(|vertex| vertex["error"].is_string()));
         let named: HashSet<&str> = vertexes.iter().filter_map(|vertex| vertex["name"].as_str()).collect();
         assert!(named.iter().any(|name| name.starts_with("[linux/")), "{named:?}");
+    }
+
+    #[test]
+    fn caches_on_their_way_are_vertexes_with_a_status() {
+        let out = Shared::default();
+        let mut raw = Raw::new(Box::new(out.clone()));
+        let events = [
+            script::travelling(Direction::Restoring, 5, Some(40), false),
+            script::travelling(Direction::Restoring, 40, Some(40), true),
+            script::travelling(Direction::Saving, 7, None, false),
+        ];
+        for event in events {
+            raw.event(Duration::ZERO, &event).expect("written");
+        }
+        raw.finish(Duration::from_secs(9)).expect("written");
+        let text = String::from_utf8(out.0.lock().expect("one thread").clone()).expect("text");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let status = |index: usize| &lines[index]["statuses"][0];
+        assert_eq!(lines[0]["vertexes"][0]["name"], "importing cache from s3://caches/kiln");
+        assert_eq!((&status(0)["current"], &status(0)["total"]), (&5.into(), &40.into()));
+        assert!(status(0)["completed"].is_null() && status(1)["completed"].is_string(), "{text}");
+        assert!(lines[1]["vertexes"][0]["completed"].is_string(), "{text}");
+        assert_eq!(lines[2]["vertexes"][0]["name"], "exporting cache to s3://caches/kiln");
+        assert!(status(2)["total"].is_null() && lines[3]["vertexes"][0]["completed"].is_string(), "{text}");
     }
 
     #[test]

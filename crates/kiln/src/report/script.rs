@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kiln_graph::{Arch, MissReason, Origin, PartKind, Platform, VertexId};
-use kiln_solver::{ArtifactReport, BuildEvent, CcacheStats, PlannedTarget, Stage, TargetReport, Way};
+use kiln_solver::{
+    ArtifactReport, BuildEvent, CcacheStats, Direction, PlannedTarget, Stage, TargetReport, Transfer, Way,
+};
 
 /// The first platform of the scripts.
 pub(crate) const AMD64: Platform = Platform::linux(Arch::Amd64);
@@ -203,4 +205,10 @@ pub(crate) fn up_to_date() -> Vec<Timed> {
         script.at(0.05, BuildEvent::TargetFinished { report: Box::new(report) });
     }
     script.events
+}
+
+/// Caches on their way, before a build and after it.
+pub(crate) fn travelling(direction: Direction, moved: u64, total: Option<u64>, ended: bool) -> BuildEvent {
+    let place = "s3://caches/kiln".to_owned();
+    BuildEvent::Travelling { transfer: Transfer { direction, place, moved, total }, ended }
 }

@@ -29,7 +29,7 @@ struct Checkpoint {
     layers: Vec<String>,
     /// What a daemon says of its past, as an image configuration has it.
     history: Vec<serde_json::Value>,
-    /// How long all commands took that it stands for, in seconds.
+    /// How long all commands took that it stands for, in seconds; 0 where nobody knows.
     seconds: f64,
 }
 

@@ -11,6 +11,7 @@ use kiln_docker::{Image, StoreKind, labels};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::super::folder;
 use super::{Cargo, Checkpoint, Guide, Mode, Remote, Times, add, checkpoint_path, layer_path};
 use crate::archive::StreamReader;
 use crate::image::{self, guess, rfc3339};
@@ -36,6 +37,11 @@ pub(crate) async fn take(
         let base = guide.engine.inspect_image(base).await.map_err(failed)?;
         bases.extend(base.into_iter().flat_map(|base| base.layers));
     }
+    // What this build has found there took its time in an earlier one.
+    let took = |key: &String| {
+        let label = || by_key.get(key)?.labels.get(labels::TOOK)?.parse().ok().map(Duration::from_millis);
+        times.get(key).copied().or_else(label)
+    };
     let mut made: BTreeMap<String, (Checkpoint, Image)> = BTreeMap::new();
     for step in &cargo.steps {
         let Some(image) = by_key.get(&step.key).filter(|_| step.main || remote.mode == Mode::Max) else { continue };
@@ -52,7 +58,7 @@ pub(crate) async fn take(
             platform,
             layers: image.layers.clone(),
             history: history.collect(),
-            seconds: step.needs.iter().filter_map(|key| times.get(key)).sum::<Duration>().as_secs_f64(),
+            seconds: step.needs.iter().filter_map(took).sum::<Duration>().as_secs_f64(),
         };
         made.insert(step.key.clone(), (checkpoint, image));
     }
@@ -97,10 +103,6 @@ pub(crate) async fn take(
     let _ = fs_err::remove_dir_all(guide.spool("stages"));
     add(sum, saved?);
     Ok(())
-}
-
-fn folder(path: &str) -> Entry {
-    Entry { path: path.to_owned(), mode: 0o755, uid: 0, gid: 0, mtime: 0, kind: Kind::Folder }
 }
 
 fn file(path: &str) -> Entry {

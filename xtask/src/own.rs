@@ -1,5 +1,5 @@
-//! Engines for the tests that empty one, or need a second machine: with no network for containers, and gone when they are
-//! done.
+//! Engines for tests that empty one, and for whatever needs a second machine: containers have no network but the machine's
+//! own, and all is gone when they are done.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use crate::process::run;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An engine that ends when this is dropped.
-pub(super) struct Own {
+pub(crate) struct Own {
     folder: PathBuf,
     dockerd: Child,
 }
 
 impl Own {
     /// Starts one that pulls from `registry`, if there is one; `name` tells it from others of this process.
-    pub(super) fn start(name: &str, registry: Option<&str>) -> Result<Self> {
+    pub(crate) fn start(name: &str, registry: Option<&str>) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("kiln-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let mut command = Command::new("dockerd");
@@ -61,7 +61,7 @@ impl Own {
     }
 
     /// Its address.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.folder.join("docker.sock").display())
     }
 }
