@@ -73,10 +73,14 @@ fn a_shell_where_a_step_has_failed() {
     assert!(screen.seen.contains("with exit code 3") && screen.seen.contains("`exit` ends it"), "{}", screen.seen);
     screen.press("echo $GREETING $(cat done /cache/x /run/secrets/token) $((6 * 7))\n");
     screen.wait_for("hello half kept sesame 42");
-    // Ctrl-C is the shell's.
-    screen.press("echo $((1000 + 1)); sleep 1000\n");
+    // Ctrl-C is the shell's. It goes to the program in front, so whoever says that it is there has to be that program: a
+    // Ctrl-C between the shell's own `echo` and its start of `sleep` would be lost.
+    screen.press("sh -c 'echo $((1000 + 1)); exec sleep 1000'\n");
     screen.wait_for("1001");
-    screen.press("\x03echo $((40 + 4))\n");
+    screen.seen.clear();
+    screen.press("\x03");
+    screen.wait_for("/work # ");
+    screen.press("echo $((40 + 4))\n");
     screen.wait_for("44");
     screen.press("exit\n");
     assert_eq!(screen.child.wait().expect("it was started").code(), Some(1), "{}", screen.seen);
