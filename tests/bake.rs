@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use kiln_artifact::check;
 use kiln_artifact::checksum::sha256_file;
@@ -106,8 +105,6 @@ fn hello_for_three_platforms_then_nothing_then_a_line() {
     assert!(nothing.was_up_to_date(), "{}", nothing.stdout);
     assert_eq!(nothing.steps_run(), [""; 0]);
     eprintln!("hello again: {:?}", nothing.took);
-    // This is an unoptimised kiln; `cargo xtask bench` measures the one that ships.
-    assert!(nothing.took < Duration::from_secs(3), "{:?}", nothing.took);
 
     let before = project.read("dist/hello-linux-arm64");
     change(&project, "greeting.py", "another");
