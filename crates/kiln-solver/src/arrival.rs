@@ -29,7 +29,6 @@ impl Arrivals {
         id: ImageId,
         platform: Platform,
         labels: BTreeMap<String, String>,
-        created: i64,
     ) -> oneshot::Sender<()> {
         let (sender, receiver) = oneshot::channel();
         let image = Image {
@@ -38,7 +37,8 @@ impl Arrivals {
             config: ImageConfig::default(),
             labels,
             size: 0,
-            created,
+            // Which of several is the newest nobody asks: there is one of a key.
+            created: 0,
             repo_digests: Vec::new(),
             tags: Vec::new(),
             layers: Vec::new(),
@@ -148,7 +148,7 @@ mod tests {
         let plan = Plan::make(&engine, request).await.expect("a plan");
         let labels = BTreeMap::from([(labels::KEY.to_owned(), plan.key(first).to_string())]);
         let mut arrivals = Arrivals::default();
-        let mut sender = Some(arrivals.expect(image, AMD64, labels, 0));
+        let mut sender = Some(arrivals.expect(image, AMD64, labels));
         let plan = Plan::counting_on(&engine, plan.request, arrivals).await.expect("a plan");
         let (out, mut events) = mpsc::channel(64);
         let watching = async {

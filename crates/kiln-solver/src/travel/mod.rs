@@ -370,24 +370,20 @@ pub async fn bring(
         let stock = if travel.wanted.stages { Stock::of(&guide, &plan).await? } else { None };
         let plan = match stock {
             Some(stock) => {
-                // What will run in any case gets its caches meanwhile.
-                let spared = stock.spares(&plan);
                 let (tell, there) = oneshot::channel();
                 let there = there.map(|told| told.unwrap_or(false)).shared();
                 let telling = async {
                     // Whoever does not listen counts on none of them.
                     let _ = tell.send(bases.clone().await);
                 };
-                let stages = stages::bring(&guide, &plan, stock, there);
-                let (stages, volumes, ()) = tokio::join!(stages, volumes::bring(&guide, &plan, &spared), telling);
-                volumes?;
-                let arrivals = stages?;
+                let (arrivals, ()) = tokio::join!(stages::bring(&guide, &plan, stock, there), telling);
+                let arrivals = arrivals?;
                 if arrivals.is_empty() { plan } else { Plan::counting_on(engine, plan.request, arrivals).await? }
             }
             None => plan,
         };
-        let none = HashSet::new();
-        let (volumes, _) = tokio::join!(volumes::bring(&guide, &plan, &none), bases);
+        // What checkpoints need comes first: the daemon unpacks them meanwhile, on one core, and longer than volumes take.
+        let (volumes, _) = tokio::join!(volumes::bring(&guide, &plan), bases);
         volumes.map(|()| plan)
     };
     let mut brought = guide.road.show(events, Box::pin(brought)).await;

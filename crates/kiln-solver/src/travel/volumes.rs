@@ -1,6 +1,6 @@
 //! Cache volumes: into a store as they are, and out of it into volumes that do not exist yet.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -44,15 +44,10 @@ pub(crate) struct Cargo {
 impl Cargo {
     /// The volumes of all steps that a build needs, each once.
     pub(crate) fn of(plan: &Plan) -> Vec<Self> {
-        Self::of_steps(plan, &HashSet::new())
-    }
-
-    /// The same, as if some steps did not run.
-    fn of_steps(plan: &Plan, spared: &HashSet<VertexId>) -> Vec<Self> {
         let mut found: BTreeMap<String, Self> = BTreeMap::new();
         for (id, vertex) in plan.graph().iter() {
             let Op::Exec(exec) = &vertex.op else { continue };
-            let used = matches!(plan.action(id), Action::Run(_)) && !spared.contains(&id);
+            let used = matches!(plan.action(id), Action::Run(_));
             for mount in exec.mounts.iter().filter_map(|mount| match &mount.kind {
                 MountKind::Cache(cache) => Some(cache),
                 _ => None,
@@ -101,13 +96,13 @@ async fn there(guide: &Guide) -> Result<BTreeSet<String>> {
     Ok(guide.engine.volumes_with_label(&label, false).await?.into_iter().map(|volume| volume.name).collect())
 }
 
-/// Brings the caches of steps that will run, but for those that are spared, as far as the daemon has none.
-pub(crate) async fn bring(guide: &Guide, plan: &Plan, spared: &HashSet<VertexId>) -> Result<()> {
+/// Brings the caches of steps that will run, as far as the daemon has none.
+pub(crate) async fn bring(guide: &Guide, plan: &Plan) -> Result<()> {
     if plan.request.no_cache_mounts {
         return Ok(());
     }
     let there = there(guide).await?;
-    let wanted = Cargo::of_steps(plan, spared).into_iter().filter(|cargo| {
+    let wanted = Cargo::of(plan).into_iter().filter(|cargo| {
         (cargo.used || guide.travel.whole)
             && !cargo.seeded
             && !there.contains(&cargo.volume)

@@ -115,7 +115,7 @@ pub(crate) async fn bring(
         known.insert(offer.checkpoint.layers.clone());
         let load = Load::of(guide, &found.snapshot, &fetched, offer);
         let (id, labels) = (ImageId(load.id.clone()), load.checkpoint().labels.clone());
-        let arrived = arrivals.expect(id, load.checkpoint().platform, labels, load.created);
+        let arrived = arrivals.expect(id, load.checkpoint().platform, labels);
         let (guide, bases, before) = (guide.clone(), bases.clone(), loads.take());
         // One after the other: it may stand on the one before.
         loads = Some(tokio::spawn(async move {
@@ -251,7 +251,6 @@ struct Load {
     /// What the image will be called.
     id: String,
     config: Vec<u8>,
-    created: i64,
     offer: Offer,
     snapshot: Arc<Snapshot>,
     fetched: Fetched,
@@ -261,10 +260,9 @@ impl Load {
     fn of(guide: &Guide, snapshot: &Arc<Snapshot>, fetched: &Fetched, mut offer: Offer) -> Self {
         // It belongs to the project of this machine.
         offer.checkpoint.labels.insert(labels::SCOPE.to_owned(), guide.scope.clone());
-        let created = i64::try_from(now()).unwrap_or_default();
-        let config = config(&offer.checkpoint, created);
+        let config = config(&offer.checkpoint, i64::try_from(now()).unwrap_or_default());
         let id = image::digest(&config);
-        Self { id, config, created, offer, snapshot: snapshot.clone(), fetched: fetched.clone() }
+        Self { id, config, offer, snapshot: snapshot.clone(), fetched: fetched.clone() }
     }
 
     fn checkpoint(&self) -> &Checkpoint {
@@ -273,7 +271,7 @@ impl Load {
 
     /// Makes an image of it; false if there is none to stand on. The daemon checks every layer against its digest.
     async fn run(self, guide: &Guide, bases: impl Future<Output = bool>) -> Result<bool> {
-        let Self { id, config, offer, snapshot, fetched, .. } = self;
+        let Self { id, config, offer, snapshot, fetched } = self;
         let (out, stream) = writer();
         // The daemon begins to look at what it got when that has ended: by then the images below must be there.
         let (there, wait) = oneshot::channel();
