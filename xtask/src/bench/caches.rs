@@ -1,9 +1,9 @@
 //! Caches that travel, measured: machine A builds and saves, machine B, which has nothing, restores and builds; kiln with
 //! its store beside `docker buildx` with `--cache-to type=local,mode=max`, in one run.
 //!
-//! kiln's machines are engines of their own with the base image and nothing else (one has not even that), each used once, and
-//! nothing is removed before the end: see [`settle`]. The peer's machine B is the same daemon after all that the side has made
-//! was removed.
+//! kiln's machines are engines of their own with the base image and nothing else (one has not even that), each used once,
+//! and no machine is removed before the end; a minute is between what a build removed and a machine B: see [`settle`]. The
+//! peer's machine B is the same daemon after all that the side has made was removed.
 
 use std::fmt::Write;
 use std::fs;
@@ -105,12 +105,16 @@ fn of_kiln(ground: &Ground, example: &str, index: usize, machines: &mut Vec<Own>
     // What B will change is what A changes after it, so that neither has seen it.
     a.change(1000 + index)?;
     times.warm.push(build(&a, "A one line", &[])?);
-    times.same.push(build(&project("same", true)?, "B same", &[&from])?);
+    let same = project("same", true)?;
+    settle()?;
+    times.same.push(build(&same, "B same", &[&from])?);
     let bare = project("bare", false)?;
     bare.change(4000 + index)?;
+    settle()?;
     times.bare.push(build(&bare, "B one line, no base image", &[&from])?);
     let line = project("line", true)?;
     line.change(2000 + index)?;
+    settle()?;
     times.line.push(build(&line, "B one line", &[&from])?);
     line.change(3000 + index)?;
     build(&line, "B one more line, saved", &[&to])?;
