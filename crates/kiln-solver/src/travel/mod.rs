@@ -382,7 +382,9 @@ pub async fn bring(
             }
             None => plan,
         };
-        // What checkpoints need comes first: the daemon unpacks them meanwhile, on one core, and longer than volumes take.
+        // What checkpoints need comes first: the daemon unpacks them meanwhile, on one core, and longer than volumes take. Each
+        // container that ends has the kernel write out what was unpacked (moby/moby#47630), which the first step, or a pull,
+        // would wait for.
         let (volumes, _) = tokio::join!(volumes::bring(&guide, &plan), bases);
         volumes.map(|()| plan)
     };
