@@ -159,6 +159,7 @@ fn a_wrong_program_changes_nothing(project: &Project) {
 #[test]
 fn extension_modules_and_data_files_come_along() {
     let Some(project) = Project::example("native") else { return };
+    project.unoptimized("debian");
     let ran = project.build(&[]);
     assert_eq!(finished("native", &ran).len(), 3);
     for platform in [AMD64, I386, ARM64] {
@@ -191,9 +192,10 @@ fn a_program_for_musl() {
     let Some(project) = Project::example("hello") else { return };
     let platforms = [AMD64, ARM64];
     let names: Vec<_> = platforms.iter().map(ToString::to_string).collect();
+    project.unoptimized("alpine");
     change(&project, "greeting.py", "the");
     let base = format!("build.base={image}");
-    let ran = project.build(&["--recipe=alpine", "--set", &base, "--platform", &names.join(",")]);
+    let ran = project.build(&["--set", &base, "--platform", &names.join(",")]);
     assert_eq!(finished("musl", &ran).len(), platforms.len());
     for platform in platforms {
         let text = run(&project, "hello", platform, ALPINE, &[]);
@@ -208,6 +210,7 @@ fn a_program_for_musl() {
 fn compilers_of_two_machines_share_a_storage() {
     let Some(storage) = needed("KILN_TEST_REDIS") else { return };
     let Some(project) = Project::example("hello") else { return };
+    project.unoptimized("debian");
     // The server is reached by the machine's own network.
     let build = |storage: &str, arguments: &[&str]| {
         let storage = format!("cache.ccache.remote-storage={storage}");

@@ -58,29 +58,16 @@ entry = "main.py"
 requirements = ["aiohttp==3.12.15", "textual==6.1.0"]
 
 [build]
-recipe = "kiln.Dockerfile"
+recipe = "debian"
 
 [nuitka]
 extra-args = ["--nofollow-import-to=pygments.lexers.[!_]*", "--nofollow-import-to=pygments.styles.[!_]*"]
 "#;
 
-/// The recipe of Debian with a compiler that does not optimise: emulated, that is what takes the most time, and what is
-/// compared does not depend on it.
-fn quick(project: &Project) {
-    let ran = project.kiln(&["init", "--eject", "debian", "--force"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let recipe = project.read("kiln.Dockerfile");
-    let (compile, _) =
-        recipe.match_indices("FROM dependencies AS compile\n").next().expect("the recipe has that stage");
-    let end = compile + "FROM dependencies AS compile\n".len();
-    project.write("kiln.Dockerfile", &format!("{}ENV CFLAGS=-O0\n{}", &recipe[..end], &recipe[end..]));
-    project.write("kiln.toml", SETTINGS);
-}
-
 #[test]
 fn a_large_program_is_the_same_either_way() {
-    let Some(project) = Project::new(&[("main.py", SCREEN)]) else { return };
-    quick(&project);
+    let Some(project) = Project::new(&[("kiln.toml", SETTINGS), ("main.py", SCREEN)]) else { return };
+    project.unoptimized("debian");
     let twin = build(&project, "program", "debian:bookworm", "twin", &[]);
     assert!(twin.output.contains("drawn by textual /ping"), "{}", twin.output);
     project.build(&["--platform=linux/amd64"]);

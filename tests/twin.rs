@@ -43,6 +43,7 @@ print(json.dumps({
 fn a_program_for_glibc_is_the_same_either_way() {
     let requirements = r#""certifi==2025.10.5", "MarkupSafe==3.0.3""#;
     let Some(project) = project("debian", "", requirements, FACTS) else { return };
+    project.unoptimized("debian");
     // Nothing of the one is of use to the other: the toolchain is installed twice as well.
     let twin = build(&project, "program", "debian:bookworm", "twin", &[]);
     let emulated = build(&project, "program", "debian:bookworm", "qemu", EMULATED);
@@ -67,6 +68,7 @@ print(markupsafe.escape("<a & b>"), markupsafe._speedups.__file__.rsplit(".", 1)
 fn a_program_for_musl_is_the_same_either_way() {
     let Some(image) = needed("KILN_TEST_MUSL_IMAGE") else { return };
     let Some(project) = project("alpine", &image, r#""MarkupSafe==3.0.3""#, SHORT_FACTS) else { return };
+    project.unoptimized("alpine");
     let twin = build(&project, "program", "alpine:3.20", "twin", &[]);
     let emulated = build(&project, "program", "alpine:3.20", "qemu", EMULATED);
     assert_same(&twin, &emulated);

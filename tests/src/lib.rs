@@ -63,6 +63,23 @@ impl Project {
         Some(project)
     }
 
+    /// Compiles without optimising from now on, by a recipe of its own that is otherwise kiln's of that name. Emulated or
+    /// from empty caches that is what takes the most time, and nothing but the speed of the program depends on it.
+    pub fn unoptimized(&self, recipe: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../dockerfiles/{recipe}.Dockerfile"));
+        let text = std::fs::read_to_string(path).expect("a recipe");
+        let stage = "FROM dependencies AS compile\n";
+        assert!(text.contains(stage), "the recipe has that stage");
+        let text = text.replace(stage, &format!("{stage}ENV CFLAGS=-O0\n"));
+        // As `kiln init --eject` marks it.
+        self.write("kiln.Dockerfile", &format!("# kiln: recipe\n{text}"));
+        let settings = self.read("kiln.toml");
+        let named = |line: &str| line.starts_with("recipe = ");
+        assert!(settings.lines().any(named), "the settings name a recipe");
+        let lines = settings.lines().map(|line| if named(line) { "recipe = \"kiln.Dockerfile\"" } else { line });
+        self.write("kiln.toml", &lines.map(|line| format!("{line}\n")).collect::<String>());
+    }
+
     /// Its folder.
     pub fn path(&self) -> &Path {
         self.folder.as_ref().expect("it is there until the end").path()
