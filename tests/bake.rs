@@ -192,10 +192,9 @@ fn a_program_for_musl() {
     let Some(project) = Project::example("hello") else { return };
     let platforms = [AMD64, ARM64];
     let names: Vec<_> = platforms.iter().map(ToString::to_string).collect();
-    project.unoptimized("alpine");
     change(&project, "greeting.py", "the");
     let base = format!("build.base={image}");
-    let ran = project.build(&["--set", &base, "--platform", &names.join(",")]);
+    let ran = project.build(&["--recipe=alpine", "--set", &base, "--platform", &names.join(",")]);
     assert_eq!(finished("musl", &ran).len(), platforms.len());
     for platform in platforms {
         let text = run(&project, "hello", platform, ALPINE, &[]);

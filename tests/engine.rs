@@ -19,7 +19,7 @@ mod verify;
 
 use std::time::Duration;
 
-use kiln_e2e::{Project, Running};
+use kiln_e2e::{Project, Running, needed};
 use rustix::process::Signal;
 
 /// Writes the machine's name; three stages' worth of a build in a second.
@@ -194,4 +194,15 @@ fn the_state_of_emulation_is_told() {
     for platform in ["linux/amd64", "linux/386", "linux/arm64"] {
         assert!(ran.stdout.contains(platform), "{}", ran.stdout);
     }
+}
+
+#[test]
+fn an_emulated_command_that_crashes_has_ended() {
+    let Some(image) = needed("KILN_TEST_MUSL_IMAGE") else { return };
+    let text = format!("FROM {image}\nRUN [\"python3\", \"-c\", \"import ctypes; ctypes.string_at(1)\"]\n");
+    let Some(project) = Project::new(&[("Dockerfile", &text)]) else { return };
+    let ran = project.kiln(&["build", "-f", "Dockerfile", "--platform=linux/arm64", "--twin=off", "-o", "out", "."]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("exit code 139"), "{}", ran.stderr);
+    project.daemon().assert_nothing_left(ran.pid);
 }

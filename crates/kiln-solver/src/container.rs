@@ -127,11 +127,11 @@ impl Step<'_> {
         if below.tidies {
             argv = tidy::command(&below.stubs, argv);
         }
-        toolbox::wrap(shared.engine.info().arch, self.exec.platform.arch, argv)
+        toolbox::under_kernel(shared.engine.info().arch, self.exec.platform.arch, argv)
     }
 
     async fn spec(&self, shared: &Shared, image: &ImageId, below: &Below) -> Result<ContainerSpec> {
-        let exec = self.exec;
+        let (exec, arch) = (self.exec, shared.engine.info().arch);
         let settings = shared.settings(self.id).next().cloned().unwrap_or_default();
         let toolbox = if self.native.is_some() || self.furniture.variables || below.tidies || self.serves {
             Some(toolbox::mount(&shared.toolbox_volume().await?))
@@ -144,7 +144,11 @@ impl Step<'_> {
             env.push(format!("{AGENT}={agent}"));
         }
         Ok(ContainerSpec {
-            argv: if self.serves { chain::serve() } else { self.argv(shared, below) },
+            argv: if self.serves {
+                chain::serve()
+            } else {
+                toolbox::as_first(arch, exec.platform.arch, self.argv(shared, below))
+            },
             env,
             cwd: exec.cwd.clone(),
             user: exec.user.clone(),
@@ -165,7 +169,7 @@ impl Step<'_> {
         let spec = self.spec(shared, image, &below).await?;
         let argv = self.furniture.wrap(vec![shell_of(&self.exec.argv).to_owned()]);
         Ok(ContainerSpec {
-            argv: toolbox::wrap(shared.engine.info().arch, self.exec.platform.arch, argv),
+            argv: toolbox::under_kernel(shared.engine.info().arch, self.exec.platform.arch, argv),
             labels: shared.labels(labels::SHELL),
             stdin: true,
             tty: true,

@@ -187,7 +187,7 @@ async fn go_on(
         }
     }
     shared.step_started(id, Some(way)).await;
-    let argv = toolbox::wrap(shared.engine.info().arch, exec.platform.arch, exec.argv.clone());
+    let argv = toolbox::under_kernel(shared.engine.info().arch, exec.platform.arch, exec.argv.clone());
     let ran = serve(shared, id, exec, argv, (&container, live), cancel);
     let (took, live) = cancel.or_kill(ran).await?;
     let points = Points { stubs: Stubs::default(), mounted: Vec::new(), covers: false };

@@ -31,9 +31,9 @@ const EVERYTHING: i32 = -1;
 
 unsafe extern "C" {
     fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(process: i32, signal: i32) -> i32;
+    pub(crate) fn kill(process: i32, signal: i32) -> i32;
     fn setsid() -> i32;
-    fn signal(signal: i32, handler: extern "C" fn(i32)) -> usize;
+    pub(crate) fn signal(signal: i32, handler: extern "C" fn(i32)) -> usize;
 }
 
 /// Whether somebody asked this process to end.
@@ -149,7 +149,7 @@ fn execute(request: &Request) -> i32 {
 }
 
 /// Waits for a process, or for all; meanwhile those that lost their parent are buried.
-fn wait(child: Option<i32>) -> i32 {
+pub(crate) fn wait(child: Option<i32>) -> i32 {
     loop {
         let mut status = 0;
         // SAFETY: `status` lives.

@@ -39,8 +39,22 @@ pub fn mount(volume: &str) -> MountSpec {
     MountSpec { target: MOUNT_POINT.to_owned(), source: VolumeSource::Volume(volume.to_owned()), readonly: true }
 }
 
-/// The command of a container: under `linux32` where a 386 program runs on an amd64 kernel, else as it is.
+/// The command of a container, with what has to come before it.
 pub fn wrap(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {
+    as_first(daemon, target, under_kernel(daemon, target, argv))
+}
+
+/// A command as the first of a container: where it is emulated it is a child of kiln's program, as a first process that is
+/// emulated does not end when it crashes.
+pub fn as_first(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {
+    if target.may_run_on(daemon) || kiln_twin::program(daemon).is_none() {
+        return argv;
+    }
+    [kiln_twin::PROGRAM, "first"].map(str::to_owned).into_iter().chain(argv).collect()
+}
+
+/// A command as the kernel has to see it: under `linux32` where a 386 program runs on an amd64 kernel, else as it is.
+pub fn under_kernel(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {
     if (daemon, target) == (Arch::Amd64, Arch::I386) {
         [LINUX32_PATH.to_owned()].into_iter().chain(argv).collect()
     } else {
@@ -116,10 +130,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_386_on_amd64_is_wrapped() {
+    fn what_is_not_of_the_daemons_machine_is_wrapped() {
         let argv = || vec!["sh".to_owned(), "-c".to_owned(), "true".to_owned()];
+        assert_eq!(wrap(Arch::Amd64, Arch::Arm64, argv())[..3], [kiln_twin::PROGRAM, "first", "sh"]);
         assert_eq!(wrap(Arch::Amd64, Arch::I386, argv())[0], LINUX32_PATH);
         assert_eq!(wrap(Arch::Amd64, Arch::Amd64, argv()), argv());
-        assert_eq!(wrap(Arch::Arm64, Arch::I386, argv()), argv());
+        assert_eq!(under_kernel(Arch::Arm64, Arch::I386, argv()), argv());
     }
 }
