@@ -189,3 +189,32 @@ fn a_stopped_run_leaves_nothing() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A program for arm64 whose first instruction is none. Source: elf(5).
+fn crashing() -> Vec<u8> {
+    let half = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+    let wide = |values: &[u64]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+    let (header, entry, size, base) = (64, 56, 4, 0x40_0000);
+    let program = [
+        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec(),
+        // An executable for AArch64, version 1.
+        half(&[2, 183, 1, 0]),
+        wide(&[base + header + entry, header, 0]),
+        half(&[0, 0, 64, 56, 1, 64, 0, 0]),
+        // All of it is loaded, to be read and executed.
+        half(&[1, 0, 5, 0]),
+        wide(&[0, base, base, header + entry + size, header + entry + size, 0x1_0000]),
+        vec![0; 4],
+    ];
+    program.concat()
+}
+
+#[test]
+fn a_program_that_crashes_under_emulation_is_told() {
+    let Some(project) = Project::new(&[]) else { return };
+    let path = project.path().join("crash-linux-arm64");
+    std::fs::write(&path, crashing()).expect("a file");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    let ran = project.kiln(&["verify", "--run-on", "alpine:3.20", "crash-linux-arm64"]);
+    assert!(ran.code == Some(6) && ran.stdout.contains("(SIGILL)"), "{} {}", ran.stdout, ran.stderr);
+}

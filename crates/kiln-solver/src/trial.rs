@@ -132,7 +132,10 @@ pub(crate) async fn run_tracked(
         }
     };
     let (lines, code) = tokio::join!(tokio::time::timeout(limit + Duration::from_secs(20), collect), timed);
-    Ok(Tried { code: code?, lines: lines.unwrap_or_default().into(), ran: started.elapsed(), started: true })
+    let (code, lines) = (code?, Vec::from(lines.unwrap_or_default()));
+    let is_refused =
+        matches!(code, Some(126 | 127)) && lines.iter().any(|line| line.starts_with(kiln_twin::NOT_STARTED));
+    Ok(Tried { code, lines, ran: started.elapsed(), started: !is_refused })
 }
 
 async fn upload(engine: &Arc<dyn Engine>, tasks: &TaskTracker, container: &ContainerId, artifact: &Path) -> Result<()> {

@@ -40,7 +40,8 @@ pub(crate) fn run(command: &[OsString]) -> i32 {
             wait(Some(child.id() as i32))
         }
         Err(error) => {
-            eprintln!("{}: {error}", program.display());
+            // In the words of a runtime; `kiln_twin::NOT_STARTED` is how it begins.
+            eprintln!("kiln-twin: first: {}: {}", program.display(), error.to_string().to_lowercase());
             if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
         }
     }

@@ -22,6 +22,8 @@ pub const CROSS: &str = "/dev/cross";
 pub const PROGRAM: &str = "/dev/kiln/twin/kiln-twin";
 /// The program's exit code for `give` and `take` if it found nobody at the socket. `shim/carry.rs` has the same.
 pub const NO_WAY: i64 = 3;
+/// How the line begins in which the program says that a command did not start. `shim/first.rs` has the same.
+pub const NOT_STARTED: &str = "kiln-twin: first: ";
 /// The variable that names a file for the stand-ins' decisions.
 pub const LOG: &str = "KILN_TWIN_LOG";
 

@@ -15,7 +15,7 @@ use futures::{StreamExt, stream};
 use kiln_artifact::examine::{Examined, Shape};
 use kiln_artifact::package::{self, Bounds, PackageError};
 use kiln_docker::{Engine, MountSpec, toolbox};
-use kiln_graph::{Arch, Platform};
+use kiln_graph::Platform;
 use kiln_solver::{Cancel, SmokeCommand, SolveError, Way, trial};
 use serde::Serialize;
 
@@ -167,7 +167,8 @@ async fn try_all(
 ) -> Result<Vec<(usize, Run)>> {
     let platforms: BTreeSet<Platform> = pieces.iter().map(|(_, piece)| piece.platform).collect();
     let ways = ways(ui, environment, project, wanted, engine, &platforms).await?;
-    let needs_toolbox = engine.info().arch == Arch::Amd64 && platforms.iter().any(|p| p.arch == Arch::I386);
+    let is_wrapped = |p: &Platform| !toolbox::wrap(engine.info().arch, p.arch, Vec::new()).is_empty();
+    let needs_toolbox = platforms.iter().any(is_wrapped);
     let toolbox = if needs_toolbox {
         let volume = wanted.cancel.unless_stopped(toolbox::ensure_toolbox(engine.as_ref(), &[])).await??;
         Some(toolbox::mount(&volume))
