@@ -79,7 +79,7 @@ impl Project {
         let named = |line: &str| line.starts_with("recipe = ");
         assert!(settings.lines().any(named), "the settings name a recipe");
         let lines = settings.lines().map(|line| if named(line) { "recipe = \"kiln.Dockerfile\"" } else { line });
-        self.write("kiln.toml", &lines.map(|line| format!("{line}\n")).collect::<String>());
+        self.write("kiln.toml", &lines.collect::<Vec<_>>().join("\n"));
     }
 
     /// Its folder.
