@@ -10,7 +10,7 @@ use kiln_testkit::{Files, Outcome, Step};
 
 /// As [`common::script`], for commands that run behind kiln's program: with a twin the line starts with `twin`.
 fn script(step: &mut Step<'_>) -> Outcome {
-    let argv = step.spec.argv.clone();
+    let argv = step.argv().to_vec();
     match argv.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [kiln_twin::PROGRAM, "fill", ..] => {
             let from = step.files.text("/programs").unwrap_or_default();

@@ -20,9 +20,17 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// The command, without the program of kiln's that is the first process where a command is emulated.
+    pub fn argv(&self) -> &[String] {
+        match self.spec.argv.as_slice() {
+            [program, word, argv @ ..] if program.ends_with("/kiln-twin") && word == "first" => argv,
+            argv => argv,
+        }
+    }
+
     /// The command as one line.
     pub fn line(&self) -> String {
-        self.spec.argv.join(" ")
+        self.argv().join(" ")
     }
 
     /// The volume mounted at a path.

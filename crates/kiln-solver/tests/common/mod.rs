@@ -284,7 +284,7 @@ pub fn script(step: &mut Step<'_>) -> Outcome {
             ["sleep", time] => outcome = outcome.takes(Duration::from_millis(time.parse().expect("a number"))),
             ["fail", code] => outcome.exit.code = code.parse().expect("a number"),
             // kiln's own program, with no command after it.
-            _ if step.spec.argv.last().is_some_and(|last| last == "--") => {}
+            _ if step.argv().last().is_some_and(|last| last == "--") => {}
             _ => outcome.exit.code = 127,
         }
     }
