@@ -2,10 +2,11 @@
 //!
 //! As `kiln-twin` it has commands: `enter` prepares a step and runs it, `scan` looks for tools that were installed
 //! meanwhile, `fill` copies what native programs need into a volume; `hold` and `secrets` serve steps with secrets,
-//! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other, `first` runs one that is emulated, `room` says how much disk is
-//! free, `give` and `take` bring caches to kiln and back, `merge` makes what came a part of a cache, `facts` and `handlers`
-//! tell `kiln doctor` what it asks. Under any other name it stands in for the program of that name: it decides whether the
-//! native or the emulated one runs, and becomes it. It is compiled by the build script, without dependencies.
+//! `tidy` removes what mounts of earlier steps left, `serve` runs one command after the other, `first` runs one that is
+//! emulated, `room` says how much disk is free, `give` and `take` bring caches to kiln and back, `merge` makes what came a
+//! part of a cache, `facts` and `handlers` tell `kiln doctor` what it asks. Under any other name it stands in for the program
+//! of that name: it decides whether the native or the emulated one runs, and becomes it. It is compiled by the build script,
+//! without dependencies.
 
 mod archive;
 mod carry;
