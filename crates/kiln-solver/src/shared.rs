@@ -193,8 +193,7 @@ impl Shared {
     /// The mount with kiln's own files, if a container of `platform` needs them.
     pub(crate) async fn toolbox(&self, platform: Platform) -> Result<Option<MountSpec>> {
         let tools = &self.plan.request.run.tools;
-        let wrapped = toolbox::wrap(self.engine.info().arch, platform.arch, Vec::new());
-        if tools.is_empty() && wrapped.is_empty() {
+        if tools.is_empty() && !toolbox::wraps(self.engine.info().arch, platform.arch) {
             return Ok(None);
         }
         Ok(Some(toolbox::mount(&self.toolbox_volume().await?)))

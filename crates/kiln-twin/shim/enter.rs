@@ -49,6 +49,11 @@ pub(crate) fn run(command: &[OsString]) -> i32 {
 pub(crate) fn become_it(command: &mut Command, program: &OsStr) -> i32 {
     let error = command.exec();
     eprintln!("{}: {error}", program.display());
+    not_started(&error)
+}
+
+/// The exit code of a shell for a command that does not start.
+pub(crate) fn not_started(error: &std::io::Error) -> i32 {
     if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
 }
 

@@ -4,10 +4,10 @@
 //! effect, so a program that crashes there would hang for good. Whatever else is the first can say how it ended.
 
 use std::ffi::OsString;
-use std::io;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::enter::not_started;
 use crate::serve::{kill, signal, wait};
 
 /// Signals that are passed on: hang-up, interrupt, quit, those of users, terminate.
@@ -42,7 +42,7 @@ pub(crate) fn run(command: &[OsString]) -> i32 {
         Err(error) => {
             // In the words of a runtime; `kiln_twin::NOT_STARTED` is how it begins.
             eprintln!("kiln-twin: first: {}: {}", program.display(), error.to_string().to_lowercase());
-            if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+            not_started(&error)
         }
     }
 }

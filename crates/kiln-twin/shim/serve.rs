@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::enter::not_started;
 use crate::secrets::OF_NETWORK;
 
 /// Variables that a daemon gives to every container, if they are not set.
@@ -135,7 +136,7 @@ fn execute(request: &Request) -> i32 {
         Ok(child) => child.id() as i32,
         Err(error) => {
             eprintln!("{}: {error}", request.argv[0].display());
-            return if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+            return not_started(&error);
         }
     };
     let code = wait(Some(child));

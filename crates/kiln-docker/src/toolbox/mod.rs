@@ -44,6 +44,11 @@ pub fn wrap(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {
     as_first(daemon, target, under_kernel(daemon, target, argv))
 }
 
+/// Whether something has to come before the commands of containers of an architecture.
+pub fn wraps(daemon: Arch, target: Arch) -> bool {
+    !wrap(daemon, target, Vec::new()).is_empty()
+}
+
 /// A command as the first of a container: where it is emulated it is a child of kiln's program, as a first process that is
 /// emulated does not end when it crashes.
 pub fn as_first(daemon: Arch, target: Arch, argv: Vec<String>) -> Vec<String> {

@@ -167,8 +167,7 @@ async fn try_all(
 ) -> Result<Vec<(usize, Run)>> {
     let platforms: BTreeSet<Platform> = pieces.iter().map(|(_, piece)| piece.platform).collect();
     let ways = ways(ui, environment, project, wanted, engine, &platforms).await?;
-    let is_wrapped = |p: &Platform| !toolbox::wrap(engine.info().arch, p.arch, Vec::new()).is_empty();
-    let needs_toolbox = platforms.iter().any(is_wrapped);
+    let needs_toolbox = platforms.iter().any(|p| toolbox::wraps(engine.info().arch, p.arch));
     let toolbox = if needs_toolbox {
         let volume = wanted.cancel.unless_stopped(toolbox::ensure_toolbox(engine.as_ref(), &[])).await??;
         Some(toolbox::mount(&volume))
