@@ -208,7 +208,7 @@ fn a_program_for_musl() {
 #[test]
 fn compilers_of_two_machines_share_a_storage() {
     let Some(storage) = needed("KILN_TEST_REDIS") else { return };
-    let Some(project) = Project::example("hello") else { return };
+    let Some(project) = Project::example("hello").map(Project::apart) else { return };
     project.unoptimized("debian");
     // The server is reached by the machine's own network.
     let build = |storage: &str, arguments: &[&str]| {

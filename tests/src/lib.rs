@@ -45,9 +45,7 @@ impl Project {
     pub fn new(files: &[(&str, &str)]) -> Option<Self> {
         let (host, bin) = (needed("KILN_TEST_DOCKER_HOST")?, needed("KILN_TEST_BIN")?.into());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let scope =
-            format!("e2e-{}", folder.path().file_name().unwrap_or_default().to_string_lossy().trim_matches('.'));
-        let project = Self { folder: Some(folder), bin, host, scope };
+        let project = Self { folder: Some(folder), bin, host, scope: String::new() }.apart();
         for (path, content) in files {
             project.write(path, content);
         }
@@ -61,6 +59,14 @@ impl Project {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
         copy(&source, project.path());
         Some(project)
+    }
+
+    /// Has caches and checkpoints of its own from now on: what empties caches must not meet builds of other tests.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy();
+        self.scope = format!("e2e-{}", name.trim_matches('.'));
+        self
     }
 
     /// Compiles almost without optimising from now on, by a recipe of its own that is otherwise kiln's of that name. Emulated or
